@@ -1,0 +1,19 @@
+// What every layer may use: host/device macros and the check that guards memory.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#ifdef __CUDACC__
+#define DISTILMT_HD __host__ __device__ __forceinline__
+#else
+#define DISTILMT_HD inline
+#endif
+
+namespace distilmt {
+
+// A promise of this library that does not hold: our bug, or damage in a file. What a user can get wrong is checked in Python.
+inline void require(bool holds, const std::string& message) {
+  if (!holds) throw std::runtime_error(message);
+}
+
+}  // namespace distilmt

@@ -1,0 +1,30 @@
+// Runs every test, or those whose name contains argv[1]. Exit 77 (ctest: skipped) where DISTILMT_ISA names a set this machine lacks.
+#include <cstring>
+
+#include "common/isa.h"
+#include "tests/test.h"
+
+int main(int argc, char** argv) {
+  using namespace distilmt::test;
+  try {
+    std::cout << "isa: " << distilmt::name(distilmt::active_isa()) << std::endl;
+  } catch (const std::exception& e) {
+    std::cerr << e.what() << std::endl;
+    return 77;
+  }
+  int run = 0;
+  for (const Case& test : cases()) {
+    if (argc > 1 && !std::strstr(test.name, argv[1])) continue;
+    const int before = failures();
+    try {
+      test.body();
+    } catch (const std::exception& e) {
+      ++failures();
+      std::cerr << test.name << ": threw " << e.what() << std::endl;
+    }
+    std::cout << (failures() == before ? "ok    " : "FAILED ") << test.name << std::endl;
+    ++run;
+  }
+  std::cout << run << " tests, " << failures() << " failed checks" << std::endl;
+  return failures() || !run ? 1 : 0;
+}
