@@ -1,0 +1,192 @@
+"""Encoded sentence pairs and the deterministic order in which training sees them.
+
+Axes: a pair has `source` [S] and `target` [T] token ids without end symbols; a batch pads both sides of `n` pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distilmt.errors import ConfigError, DataError
+from distilmt.vocab import Vocab
+
+IGNORED = -100  # a label that is no target: Hugging Face's and linear_kd's convention
+
+
+@dataclass
+class Ragged:
+    """Lists of token ids, flat: 4 bytes a token however many lists there are.
+
+    ids: int32 [tokens]; offsets: int64 [lists + 1].
+    """
+
+    ids: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Ragged:
+        lengths = np.fromiter((len(ids) for ids in lists), np.int64, len(lists))
+        flat = np.fromiter((i for ids in lists for i in ids), np.int32, int(lengths.sum()))
+        return cls(flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> NDArray[np.int32]:
+        return self.ids[self.offsets[index] : self.offsets[index + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each list, int64 [lists]."""
+        return np.diff(self.offsets)
+
+
+@dataclass
+class Pairs:
+    """Sentence pairs as token ids; `lines` [pairs] are their line numbers (from 1) in the files they came from."""
+
+    source: Ragged
+    target: Ragged
+    lines: NDArray[np.int64]
+    skipped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> int:
+        return index  # the collator reads whole batches from the flat arrays
+
+
+def encode_pairs(
+    sources: Sequence[str], targets: Sequence[str], lines: Sequence[int], vocab: Vocab, *, max_tokens: int, what: str
+) -> Pairs:
+    """Encodes line-aligned pairs; pairs longer than the model's positions, or empty after tokenization, are left out.
+
+    Args:
+        sources, targets: text, line-aligned.
+        lines: line number of each pair.
+        vocab: vocabulary of both sides.
+        max_tokens: positions of the model, end symbol included.
+        what: name of the corpus in messages.
+    Returns: the pairs kept; `skipped` counts the others by reason.
+    Raises: DataError: nothing is left.
+    """
+    source_ids, target_ids = vocab.encode_source(list(sources)), vocab.encode_target(list(targets))
+    kept, skipped = [], {"too_long": 0, "no_tokens": 0}
+    for i, (source, target) in enumerate(zip(source_ids, target_ids, strict=True)):
+        if not source or not target:
+            skipped["no_tokens"] += 1
+        elif max(len(source), len(target)) >= max_tokens:
+            skipped["too_long"] += 1
+        else:
+            kept.append(i)
+    if not kept:
+        raise DataError(
+            f"{what}: no pair is left of {len(lines)} ({skipped['too_long']} longer than the model's {max_tokens} "
+            "positions) - give more text or a model with more positions"
+        )
+    return Pairs(
+        Ragged.of([source_ids[i] for i in kept]),
+        Ragged.of([target_ids[i] for i in kept]),
+        np.asarray([lines[i] for i in kept], np.int64),
+        {reason: count for reason, count in skipped.items() if count},
+    )
+
+
+class BatchPlan:
+    """Batches of one process for a whole training, as a batch sampler.
+
+    Every epoch is shuffled by (seed, epoch), sorted by length inside windows, cut into batches of at most `tokens` padded
+    tokens on the longer side, and the batches are shuffled again. The plan is a function of its arguments alone, so a resumed
+    run goes on exactly where it stopped. Process `rank` of `world` takes every world-th batch; all take equally many.
+
+    Args:
+        lengths: tokens of each pair with end symbols, [pairs, 2] (source, target).
+        tokens: padded tokens of a batch on its longer side.
+        steps: batches this process sees in all.
+        pad_to: lengths are rounded up to a multiple of it.
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.int64],
+        *,
+        tokens: int,
+        steps: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        pad_to: int = 1,
+    ) -> None:
+        self.lengths = -(-lengths // pad_to) * pad_to
+        self.tokens, self.steps, self.seed, self.rank, self.world = tokens, steps, seed, rank, world
+        longest = int(self.lengths.max())
+        if longest > tokens:
+            raise ConfigError(f"batch_tokens must hold the longest pair ({longest} tokens), got {tokens}")
+
+    def epoch(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The batches of one epoch (all processes), as arrays of pair indices."""
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(self.lengths))
+        longer = self.lengths.max(axis=1)
+        batches = []
+        # Windows of about a hundred batches: long enough to find neighbours in length, short enough to keep epochs different.
+        window = max(1, 100 * self.tokens // max(1, int(longer.mean())))
+        for start in range(0, len(order), window):
+            part = order[start : start + window]
+            source, target = self.lengths[part, 0], self.lengths[part, 1]
+            part = part[np.lexsort((source, target, longer[part]))]
+            first = 0
+            for i in range(len(part)):
+                # Sorted, so pair i is the longest of its batch so far.
+                if (i + 1 - first) * longer[part[i]] > self.tokens:
+                    batches.append(part[first:i])
+                    first = i
+            batches.append(part[first:])
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step, turn, epoch = 0, 0, 0
+        while step < self.steps:
+            for batch in self.epoch(epoch):
+                if turn % self.world == self.rank:
+                    yield batch.tolist()
+                    step += 1
+                    if step == self.steps:
+                        return
+                turn += 1
+            epoch += 1
+
+    def __len__(self) -> int:
+        return self.steps
+
+
+def collate(pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to: int = 1) -> dict[str, torch.Tensor]:
+    """Pads one batch.
+
+    Returns: `input_ids` [n, S], `attention_mask` [n, S], `decoder_input_ids` [n, T] (pad starts, Marian's habit), `labels`
+        [n, T] (end symbol included, IGNORED after it), `lines` [n]; int64.
+    """
+    sources, targets = [pairs.source[i] for i in indices], [pairs.target[i] for i in indices]
+    width = [-(-(max(map(len, side)) + 1) // pad_to) * pad_to for side in (sources, targets)]
+    input_ids = np.full((len(indices), width[0]), pad, np.int64)
+    mask = np.zeros((len(indices), width[0]), np.int64)
+    decoder = np.full((len(indices), width[1]), pad, np.int64)
+    labels = np.full((len(indices), width[1]), IGNORED, np.int64)
+    for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        input_ids[row, : len(source)], input_ids[row, len(source)] = source, eos
+        mask[row, : len(source) + 1] = 1
+        decoder[row, 1 : len(target) + 1] = target
+        labels[row, : len(target)], labels[row, len(target)] = target, eos
+    return {
+        "input_ids": torch.from_numpy(input_ids),
+        "attention_mask": torch.from_numpy(mask),
+        "decoder_input_ids": torch.from_numpy(decoder),
+        "labels": torch.from_numpy(labels),
+        "lines": torch.from_numpy(pairs.lines[list(indices)]),
+    }

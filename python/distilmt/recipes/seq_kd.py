@@ -1,0 +1,31 @@
+"""Sequence-level distillation: the teacher's beam search output takes the place of every reference.
+
+Source: Kim & Rush 2016 (arXiv:1606.07947), section 3.2: the sum over all target sequences is replaced by its mode, found by
+beam search; the original targets are dropped. Deviation: lines whose translation ran into the length limit or is empty are left
+out instead of being learnt from; they are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from distilmt.corpus import Corpus
+from distilmt.errors import DataError
+from distilmt.label import Labels
+
+
+def seq_kd(text: Corpus, labels: Labels) -> Corpus:
+    """Pairs of source and pseudo target, line-aligned with `text`.
+
+    Args:
+        text: the training text; lines it excludes stay excluded.
+        labels: the teacher's output for every line of `text`.
+    Raises: DataError: `labels` belong to a text of another length.
+    """
+    if len(labels.pseudo) != len(text.sources):
+        raise DataError(f"{labels.folder}: {len(labels.pseudo)} labels for {len(text.sources)} source lines - label this text again")
+    statuses = [
+        status if status != "ok" else "ok" if label == "ok" else f"label_{label}"
+        for status, label in zip(text.statuses, labels.statuses, strict=True)
+    ]
+    return replace(text, targets=labels.pseudo, statuses=statuses, target_hash=labels.pseudo_hash)

@@ -1,0 +1,176 @@
+"""`distilmt train`: one model from line-aligned text. The loop itself is in trainer.py, whose imports are heavy."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.config import resolve
+from distilmt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distilmt.trainer import FitResult
+
+
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a model is optimised; the same for a teacher and for every student of a run.
+
+    The defaults suit models of the size of `tiny` on a few hundred thousand pairs. AdamW with betas (0.9, 0.98), linear or
+    inverse-square-root decay after a linear warm-up: Vaswani et al. 2017.
+    """
+
+    updates: int = _option(10_000, "optimizer steps")
+    batch_tokens: int = _option(4096, "padded tokens of a batch on its longer side, per process and accumulation step")
+    accumulate: int = _option(1, "batches added up before an optimizer step")
+    learning_rate: float = _option(1e-3, "peak learning rate")
+    warmup: int = _option(500, "updates of linear warm-up (at most a quarter of all)")
+    schedule: Literal["linear", "inverse_sqrt", "cosine", "constant_with_warmup"] = _option("linear", "after the warm-up")
+    dropout: float = _option(0.1, "dropout of a model that is created here")
+    weight_decay: float = _option(0.0, "decoupled weight decay")
+    clip_norm: float = _option(1.0, "largest gradient norm; 0 for no limit")
+    precision: Literal["auto", "float32", "bfloat16"] = _option("auto", "auto: bfloat16 autocast with AMX or CUDA")
+    seed: int = _option(1, "of initial weights, dropout and data order")
+    eval_every: int = _option(500, "updates between evaluations on the dev set, each with a checkpoint")
+    eval_beam_size: int = _option(1, "beam size of these evaluations")
+    log_every: int = _option(50, "updates between lines of events.jsonl")
+    patience: int = _option(0, "stop after so many evaluations without a better dev BLEU; 0: never")
+    threads: int | None = _option(None, "CPU threads; default: all this process may use")
+    max_positions: int = _option(512, "longest sentence in tokens of a model that is created here")
+    report_to: str | None = _option(None, "a tracker of Hugging Face's trainer: tensorboard, wandb, mlflow, trackio, ...")
+
+    def __post_init__(self) -> None:
+        for name in ("updates", "batch_tokens", "accumulate", "eval_every", "log_every", "max_positions", "eval_beam_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    def resolve_precision(self) -> str:
+        """`float32` or `bfloat16`. Auto takes bfloat16 where the machine multiplies it faster: CUDA from Ampere on, or AMX."""
+        import torch
+
+        from distilmt import _native
+
+        if self.precision != "auto":
+            return self.precision
+        if torch.cuda.is_available():
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return "bfloat16" if "amx" in _native.available_isas() else "float32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Options of `distilmt train`."""
+
+    train: tuple[str, str] = field(metadata={"help": "source and target text, line-aligned"})
+    dev: tuple[str, str] = field(metadata={"help": "source and target text that chooses the checkpoint"})
+    out: str = field(metadata={"help": "folder of the model; its checkpoints lie in OUT.training until it is done"})
+    size: str = _option("tiny", "a preset, or ENCxDEC:HIDDEN:FFN:HEADS")
+    vocab: str | None = _option(None, "model folder whose vocabulary to use; default: train a joint one")
+    vocab_size: int = _option(8000, "size of a vocabulary that is trained here")
+    vocab_model: Literal["unigram", "bpe"] = _option("unigram", "kind of a vocabulary that is trained here")
+    init_from: str | None = _option(None, "model to start from: same size, same vocabulary")
+    objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
+    teacher: str | None = _option(None, "model that an objective with a teacher looks at")
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+
+
+@dataclass
+class TrainResult:
+    """A trained model folder and how it got there."""
+
+    model: Path
+    fit: FitResult
+    notes: list[str]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model}: dev BLEU {self.fit.dev_bleu:.2f} at update {self.fit.best_update} of {self.fit.updates}; "
+            f"{self.fit.target_tokens:,} target tokens in {self.fit.seconds:,.0f} s ({self.fit.tokens_per_second:,.0f} tokens/s)"
+        )
+
+
+def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
+    """Trains a model on line-aligned text and writes an ordinary Marian folder.
+
+    Args:
+        config: a TrainConfig, or its fields as keywords (those of `training` may be given directly).
+    Returns: the model folder, curve and cost. Called again after an interruption it goes on where it stopped.
+    Raises: ConfigError, DataError, ResourceError.
+    """
+    config = resolve(TrainConfig, config, **options)
+    from accelerate import PartialState
+
+    from distilmt import corpus, models, vocab
+    from distilmt.objectives import parse
+
+    objective = parse(config.objective)
+    teacher = models.load(config.teacher) if config.teacher else None
+    if objective.needs_teacher and teacher is None:
+        raise ConfigError(f"objective {config.objective!r} looks at a teacher - name one with --teacher")
+    text = corpus.load_corpus(config.train)
+    dev = corpus.load_corpus(config.dev)
+    work = Path(config.out + ".training")
+    words = config.vocab or config.init_from or config.teacher
+    with PartialState().main_process_first():  # the first process makes the vocabulary, the others read it
+        if words:
+            vocabulary = vocab.Vocab.load(models.folder_of(words))
+        elif (work / "vocab" / "vocab.json").exists():
+            vocabulary = vocab.Vocab.load(work / "vocab")
+        else:
+            vocabulary = vocab.Vocab.train(
+                [line for _, *pair in text.pairs() for line in pair], config.vocab_size, model_type=config.vocab_model
+            )
+            vocabulary.save(work / "vocab")
+    if teacher is not None and objective.needs_teacher:
+        vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
+    size = models.parse_size(config.size)
+    if config.init_from:
+        student = models.load(config.init_from)
+        if models.size_of(student) != size:
+            raise ConfigError(f"--init-from {config.init_from} has size {models.size_of(student)}, --size asks for {size}")
+    else:
+        student = new_model(size, vocabulary, config.training)
+    fit_result = fit_text(student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name)
+    if PartialState().is_main_process:
+        shutil.rmtree(config.out, ignore_errors=True)
+        shutil.move(str(fit_result.model), config.out)
+        fit_result.model = Path(config.out)
+    return TrainResult(Path(config.out), fit_result, text.notes + dev.notes)
+
+
+def new_model(size: Any, vocabulary: Any, options: TrainingOptions) -> Any:
+    """A model of a size with the options' dropout, positions and seed."""
+    from distilmt import models
+
+    return models.create(
+        size, vocabulary, dropout=options.dropout, seed=options.seed, max_positions=options.max_positions
+    )
+
+
+def fit_text(
+    student: Any, vocabulary: Any, text: Any, dev: Any, objective: Any, teacher: Any, options: TrainingOptions,
+    folder: Path, name: str,
+) -> FitResult:  # fmt: skip
+    """Encodes a corpus and trains on it: what `train` and every student of `distill` share."""
+    from distilmt.batches import encode_pairs
+    from distilmt.trainer import fit
+
+    kept = list(text.pairs())
+    pairs = encode_pairs(
+        [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
+        vocabulary, max_tokens=student.config.max_position_embeddings, what="training text",
+    )  # fmt: skip
+    return fit(
+        student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
+        folder=folder, name=name,
+    )  # fmt: skip

@@ -1,0 +1,402 @@
+"""Training of one student: Hugging Face's Seq2SeqTrainer with our objective, our batches and our idea of the best checkpoint.
+
+What differs from the stock trainer, and why:
+- the loss comes from hidden states in one native call, summed over target tokens and divided by their global count, so a batch,
+  its split into accumulation steps and its split over processes give the same gradient (transformers #37766, #46903);
+- batches come from a plan (batches.py) that spans all epochs, so an interrupted run goes on with the very next batch;
+- the checkpoint kept is the one with the best BLEU on the dev set, decoded by our translator: under distillation gold perplexity
+  gets worse while translations get better (Kim & Rush 2016);
+- a step whose gradient is not finite is skipped and its lines are written down; a checkpoint counts only once it is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from distilmt import models
+from distilmt.batches import IGNORED, BatchPlan, Pairs, collate
+from distilmt.corpus import write_lines
+from distilmt.errors import ResourceError
+from distilmt.evaluate import score
+from distilmt.objectives import Head, Objective
+from distilmt.run import append_event
+from distilmt.train import TrainingOptions
+from distilmt.translate import Translator
+from distilmt.vocab import Vocab
+
+PROGRESS = "progress.json"  # tokens, seconds and patience so far
+WHOLE = "checkpoint.json"  # written last into a checkpoint: name and size of its files
+
+
+class StudentLoss(nn.Module):
+    """Student and objective in one forward pass, so that a wrapper (DDP, autocast, compile) sees all of it.
+
+    The teacher is held outside the module tree: it is never trained, wrapped, moved into train mode or saved.
+    """
+
+    accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
+
+    def __init__(self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | None) -> None:
+        super().__init__()
+        self.student = student
+        self.objective = objective
+        self._teacher = (teacher.eval().requires_grad_(False),) if teacher is not None else ()
+
+    def forward(self, labels: Tensor, denominator: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum."""
+        targets = labels.reshape(-1)
+        teacher = None
+        for model in self._teacher:
+            with torch.no_grad():
+                teacher = head(model.to(labels.device), inputs)
+        out = self.objective.evaluate(
+            student=head(self.student, inputs), targets=targets, teacher=teacher, denominator=denominator
+        )
+        return out.loss, {name: value * out.tokens for name, value in out.terms.items()}
+
+
+def head(model: MarianMTModel, inputs: dict[str, Tensor]) -> Head:
+    """Last hidden states [rows, hidden] and output embedding [vocab - 1, hidden] of a Marian model.
+
+    The pad symbol has the last id and is no word: leaving its row out bans it from every loss, and the row, whose gradient is
+    then zero, keeps the zeros that CTranslate2 starts decoding from (Hugging Face starts from the row itself).
+    """
+    hidden = model.model(**inputs, use_cache=False).last_hidden_state
+    bias = model.final_logits_bias[0, :-1]
+    return Head(
+        hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], bias if bool(bias.any()) else None
+    )
+
+
+@dataclass
+class FitResult:
+    """What a training produced; `curve` has one entry per evaluation."""
+
+    model: Path
+    dev_bleu: float
+    best_update: int
+    updates: int
+    target_tokens: int
+    seconds: float
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    skipped_updates: int = 0
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Target tokens trained per second, evaluation excluded."""
+        return self.target_tokens / self.seconds if self.seconds else 0.0
+
+
+class _Trainer(Seq2SeqTrainer):
+    """See the module's docstring."""
+
+    def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
+                 folder: Path, pad_to: int, patience: int, **kwargs: Any) -> None:  # fmt: skip
+        super().__init__(**kwargs)
+        self.plan, self.pairs, self.dev, self.vocab, self.folder, self.patience = plan, pairs, dev, vocab, folder, patience
+        self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to)
+        self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
+        self.sums: dict[str, Tensor] = {}
+        self.lines: list[Tensor] = []
+        self.mark = time.perf_counter()
+
+    # ---- batches and loss ----
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        # Not prepared by accelerate: the plan already gives each process its own batches.
+        return DataLoader(self.pairs, batch_sampler=self.plan, collate_fn=self.collate)  # type: ignore[arg-type]
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False,
+                     num_items_in_batch: Any = None) -> Tensor:  # fmt: skip
+        inputs = dict(inputs)
+        self.lines.append(inputs.pop("lines"))
+        # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
+        count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
+        loss, sums = model(**inputs, denominator=count)
+        self.sums["tokens"] = self.sums.get("tokens", 0) + (inputs["labels"] != IGNORED).sum()  # type: ignore[operator]
+        for name, value in sums.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()  # type: ignore[operator]
+        return loss * self.accelerator.num_processes
+
+    def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
+        """Fault case 29: an update whose gradient is not finite is skipped, its lines written to `skipped.jsonl`."""
+        norm: Tensor | None = super()._clip_grad_norm(model)
+        if norm is not None and not bool(torch.isfinite(norm)):  # all processes see the same norm
+            model.zero_grad(set_to_none=True)  # an optimizer step without gradients changes nothing
+            self.progress["skipped"] += 1
+            lines = torch.cat(self.lines).tolist()
+            update = self.state.global_step + 1
+            append_event(self.folder / "skipped.jsonl", "skipped_update", update=update, lines=lines)
+            if self.progress["skipped"] >= 10:
+                last = last_checkpoint(self.folder)
+                raise ResourceError(
+                    f"training: the gradient was not finite in 10 updates, last in update {update} - lower the learning "
+                    f"rate or use --precision float32; the lines are in {self.folder / 'skipped.jsonl'}, the last good "
+                    f"checkpoint is {last or 'none'}"
+                )
+        self.lines.clear()
+        return norm
+
+    # ---- evaluation, logs ----
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Dev BLEU of the student as it is now; the best one so far is kept in `best/`."""
+        self._clock()
+        metrics: dict[str, float] = {}
+        if self.is_world_process_zero():
+            candidate = self.folder / "candidate"
+            models.save(self.model.student, self.vocab, candidate)
+            scores = self.dev(candidate)
+            best = self.state.best_metric
+            better = best is None or scores["bleu"] > best
+            self.progress["worse"] = 0 if better else self.progress["worse"] + 1
+            if better:
+                models.save(self.model.student, self.vocab, self.folder / "best")
+            metrics = {f"eval_{name}": value for name, value in scores.items()} | {"eval_worse": self.progress["worse"]}
+        if self.accelerator.num_processes > 1:
+            box = [metrics]
+            torch.distributed.broadcast_object_list(box, src=0)
+            metrics = box[0]
+        self.log(dict(metrics))
+        self.mark = time.perf_counter()
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self.patience and metrics["eval_worse"] >= self.patience:
+            self.control.should_training_stop = True
+        return metrics
+
+    def _clock(self) -> None:
+        now = time.perf_counter()
+        self.progress["seconds"] += now - self.mark
+        self.mark = now
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if self.sums:
+            self._clock()
+            sums = {name: float(self.accelerator.reduce(value, reduction="sum")) for name, value in self.sums.items()}
+            self.sums = {}
+            tokens = sums.pop("tokens")
+            logs["tokens_per_second"] = tokens / max(1e-9, self.progress["seconds"] - self.progress["logged"])
+            self.progress["target_tokens"] += tokens
+            self.progress["logged"] = self.progress["seconds"]
+            logs |= {f"term_{name}": value / max(1.0, tokens) for name, value in sums.items()}
+        logs["target_tokens"] = self.progress["target_tokens"]
+        logs["seconds"] = self.progress["seconds"]
+        super().log(logs, start_time)
+        if self.is_world_process_zero():
+            append_event(self.folder / "events.jsonl", "log", update=self.state.global_step, **logs)
+
+    # ---- checkpoints ----
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        if self.args.should_save:
+            models.save(self.model.student, self.vocab, Path(output_dir or self.args.output_dir))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self.model.student.load_state_dict(models.load(resume_from_checkpoint).state_dict())
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Case 38: a checkpoint counts once its last file, the list of the others, is on disk."""
+        self._clock()
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
+            write_lines(checkpoint / PROGRESS, [json.dumps(self.progress)])
+            seal(checkpoint)
+        self.mark = time.perf_counter()
+
+
+def seal(folder: Path) -> None:
+    """Makes a checkpoint durable and lists its files with their sizes."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != WHOLE:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            files[str(path.relative_to(folder))] = path.stat().st_size
+    write_lines(folder / WHOLE, [json.dumps(files)])
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint below `folder`, or None. A half-written one is passed over."""
+    found = [p for p in folder.glob("checkpoint-*") if p.name[11:].isdigit()]
+    for path in sorted(found, key=lambda p: -int(p.name[11:])):
+        try:
+            files = json.loads((path / WHOLE).read_text())
+            if all((path / name).stat().st_size == size for name, size in files.items()):
+                return path
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+class _Stop(TrainerCallback):
+    """SIGTERM (checkpoint, then stop) and the progress bar."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.terminated = False
+        self.bar: Any = None
+
+    def _terminate(self, signum: int, frame: FrameType | None) -> None:
+        self.terminated = True
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            # Off a terminal one line per half minute, not a stream of carriage returns.
+            self.bar = tqdm(
+                total=state.max_steps, initial=state.global_step, desc=self.name, unit="update", dynamic_ncols=True,
+                file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 30,
+            )  # fmt: skip
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.update(1)
+        if self.terminated:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if self.bar is not None:
+            shown = {"loss": "loss", "eval_bleu": "dev BLEU", "tokens_per_second": "tok/s"}
+            facts = {label: f"{logs[key]:.4g}" for key, label in shown.items() if key in logs}
+            if "loss" in logs or "eval_bleu" in logs:
+                self.bar.set_postfix(facts, refresh=False)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+def fit(
+    student: MarianMTModel,
+    vocab: Vocab,
+    pairs: Pairs,
+    dev: tuple[Sequence[str], Sequence[str]],
+    *,
+    objective: Objective,
+    teacher: MarianMTModel | None,
+    options: TrainingOptions,
+    folder: Path,
+    name: str = "training",
+) -> FitResult:
+    """Trains a student and keeps the checkpoint with the best dev BLEU in `folder/best`.
+
+    An interrupted call goes on from the last whole checkpoint in `folder` when called again with the same arguments; on the
+    CPU the weights are then bit for bit those of an uninterrupted run.
+
+    Args:
+        student: trained in place.
+        pairs: training pairs.
+        dev: source and reference sentences, line-aligned.
+        objective: what to minimise; `teacher` is needed by terms that look at it.
+        folder: checkpoints, `best/`, `events.jsonl`, `skipped.jsonl`.
+        name: label of the progress bar.
+    Returns: curve, BLEU and cost.
+    Raises: ConfigError, ResourceError; KeyboardInterrupt on Ctrl-C and after the checkpoint that SIGTERM asks for.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    precision = options.resolve_precision()
+    cuda = torch.cuda.is_available()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    pad_to = 8 if precision == "bfloat16" else 1  # oneDNN builds and keeps a primitive for each new shape
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    plan = BatchPlan(
+        pair_lengths(pairs), tokens=options.batch_tokens, steps=options.updates * options.accumulate,
+        seed=options.seed, rank=int(os.environ.get("RANK", "0")), world=world, pad_to=pad_to,
+    )  # fmt: skip
+    every = min(options.eval_every, options.updates)
+    args = Seq2SeqTrainingArguments(
+        output_dir=str(folder), max_steps=options.updates, gradient_accumulation_steps=options.accumulate,
+        learning_rate=options.learning_rate, warmup_steps=min(options.warmup, options.updates // 4),
+        lr_scheduler_type=options.schedule, weight_decay=options.weight_decay, max_grad_norm=options.clip_norm or 1e9,
+        adam_beta1=0.9, adam_beta2=0.98, adam_epsilon=1e-9, optim="adamw_torch_fused",
+        bf16=precision == "bfloat16", use_cpu=not cuda, seed=options.seed, data_seed=options.seed,
+        eval_strategy="steps", eval_steps=every, save_strategy="steps", save_steps=every, save_total_limit=2,
+        metric_for_best_model="bleu", greater_is_better=True, logging_steps=min(options.log_every, every),
+        logging_nan_inf_filter=False, report_to=options.report_to or "none", disable_tqdm=True,
+        remove_unused_columns=False, average_tokens_across_devices=True, dataloader_pin_memory=cuda,
+        label_names=["labels"],
+    )  # fmt: skip
+    stop = _Stop(name)
+    trainer = _Trainer(
+        plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience,
+        dev=partial(dev_scores, dev=dev, options=options),
+        model=StudentLoss(student, objective, teacher), args=args, train_dataset=pairs, eval_dataset=pairs,
+        callbacks=[stop],
+    )  # fmt: skip
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is not None:
+        trainer.progress |= json.loads((checkpoint / PROGRESS).read_text())
+    previous = signal.signal(signal.SIGTERM, stop._terminate) if _main_thread() else None
+    torch.manual_seed(options.seed)
+    trainer.mark = time.perf_counter()
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+    if stop.terminated:
+        raise KeyboardInterrupt(f"stopped by SIGTERM after update {trainer.state.global_step}; checkpoint written")
+    trainer._clock()
+    for stale in [*folder.glob("checkpoint-*"), folder / "candidate"]:
+        shutil.rmtree(stale, ignore_errors=True)
+    return FitResult(
+        model=folder / "best", dev_bleu=float(trainer.state.best_metric), best_update=int(trainer.state.best_global_step),
+        updates=trainer.state.global_step, target_tokens=int(trainer.progress["target_tokens"]),
+        seconds=trainer.progress["seconds"], curve=curve(trainer.state.log_history),
+        skipped_updates=int(trainer.progress["skipped"]),
+    )  # fmt: skip
+
+
+def pair_lengths(pairs: Pairs) -> Any:
+    """Tokens of each pair with end symbols, int64 [pairs, 2]."""
+    return torch.stack([torch.from_numpy(s.lengths + 1) for s in (pairs.source, pairs.target)], 1).numpy()
+
+
+def dev_scores(model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions) -> dict[str, float]:
+    """BLEU and chrF of a model folder on the dev set."""
+    translator = Translator(model, threads=options.threads)
+    out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
+    scores = score([t.text for t in out], list(dev[1]))
+    return {"bleu": scores.bleu, "chrf": scores.chrf}
+
+
+def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it."""
+    points, last = [], {}
+    for entry in history:
+        if "loss" in entry:
+            last = entry
+        if "eval_bleu" in entry:
+            terms = {k[5:]: v for k, v in last.items() if k.startswith("term_")}
+            points.append({
+                "update": entry["step"], "seconds": entry["seconds"], "target_tokens": entry["target_tokens"],
+                "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
+            })  # fmt: skip
+    return points
+
+
+def _main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
