@@ -1,0 +1,83 @@
+"""Turns a configuration dataclass into a command: one flag per option, so that adding a field adds the flag.
+
+Every flag reaches `config.load` as the text that was typed; the schema alone decides what it means.
+"""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from distilmt.config import Option, load, options
+
+
+class ListCommand(TyperCommand):
+    """A command whose repeatable options take several values at once: `--references a b`, not only one at a time."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        repeatable = {flag for param in self.params if getattr(param, "multiple", False) for flag in param.opts}
+        spread: list[str] = []
+        flag, filled = "", False
+        for word in args:
+            if word.startswith("-"):
+                flag, filled = word, False
+            elif filled and flag in repeatable:
+                spread.append(flag)
+            else:
+                filled = True
+            spread.append(word)
+        return super().parse_args(ctx, spread)
+
+
+def command(app: typer.Typer, name: str, cls: type, function: Callable[..., Any]) -> None:
+    """Adds `distilmt NAME`: all options of `cls` as flags, `--config FILE` and `--set KEY=VALUE`.
+
+    Args:
+        cls: the configuration dataclass, schema of the flags.
+        function: takes an instance of it; what it returns is printed. Its docstring's first paragraph is the help.
+    """
+
+    def run(**flags: Any) -> None:
+        file, sets = flags.pop("config"), flags.pop("set") or ()
+        # An absent repeatable option arrives as None or [], by the version of Typer.
+        given = {key: value for key, value in flags.items() if value is not None and value != []}
+        result = function(load(cls, file, sets, given))
+        if result is not None:
+            print(result)
+
+    # Typer reads a signature; this one is made from the schema.
+    parameters = [_parameter(option) for option in options(cls)]
+    parameters.append(_keyword("config", str | None, "--config", "FILE", "options from a YAML file; flags win over it"))
+    parameters.append(_keyword("set", list[str] | None, "--set", "KEY=VALUE", "one option by its name or path"))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {}
+    paragraph = (inspect.getdoc(function) or "").partition("\n\n")[0]
+    app.command(name, cls=ListCommand, help=paragraph)(run)
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    flag = "--" + option.name.replace("_", "-")
+    help = option.help
+    if option.required:
+        help += " [required]"
+    elif option.default not in (None, (), ""):
+        default = option.default if not isinstance(option.default, tuple) else " ".join(map(str, option.default))
+        help += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
+    if option.type is bool:
+        return _keyword(option.name, bool | None, f"{flag}/--no-{flag[2:]}", None, help)
+    kind: Any = str
+    for each in typing.get_args(option.type) if typing.get_origin(option.type) is not tuple else (option.type,):
+        if typing.get_origin(each) is tuple:
+            inner = typing.get_args(each)
+            kind = list[str] if inner[-1] is ... else tuple[(str,) * len(inner)]  # type: ignore[misc]
+    return _keyword(option.name, kind | None, flag, option.metavar, help)
+
+
+def _keyword(name: str, kind: Any, flag: str, metavar: str | None, help: str) -> inspect.Parameter:
+    annotation = Annotated[kind, typer.Option(flag, metavar=metavar, help=help)]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
