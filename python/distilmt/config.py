@@ -10,8 +10,8 @@
     config = load(TrainConfig, "run.yaml", ["training.learning_rate=3e-4"])              # files and command line
 
 A nested option answers to its dotted path (`training.learning_rate`) and, where no earlier option has that name, to its
-last part alone (`learning_rate`). Rules that join several options stand in the dataclass's `__post_init__` and raise
-`ConfigError`. Types: int, float, str, bool, Path, tuples of these, Literal, unions with `|`, nested dataclasses.
+last part alone (`learning_rate`), behind the nested field's `metadata={"prefix": ...}` if there is one. Rules that join
+several options stand in the dataclass's `__post_init__` and raise `ConfigError`. Types: values.py, and nested dataclasses.
 """
 
 from __future__ import annotations
@@ -50,18 +50,19 @@ def options(cls: type) -> list[Option]:
     """All options of a configuration dataclass: its own in the order of the class, then those of nested dataclasses."""
     found: list[Option] = []
     taken: set[str] = set()
-    level: list[tuple[Keys, type, Any]] = [((), cls, dataclasses.MISSING)]
+    level: list[tuple[Keys, str, type, Any]] = [((), "", cls, dataclasses.MISSING)]
     while level:  # breadth first: an outer option owns the short name
-        deeper: list[tuple[Keys, type, Any]] = []
-        for above, owner, instance in level:
+        deeper: list[tuple[Keys, str, type, Any]] = []
+        for above, prefix, owner, instance in level:
             hints = typing.get_type_hints(owner)
             for field in dataclasses.fields(owner):
                 keys, kind = (*above, field.name), hints[field.name]
                 default = _default(field) if instance is dataclasses.MISSING else getattr(instance, field.name)
                 if dataclasses.is_dataclass(kind):
-                    deeper.append((keys, typing.cast(type, kind), default))
+                    inner = prefix + str(field.metadata.get("prefix", ""))
+                    deeper.append((keys, inner, typing.cast(type, kind), default))
                     continue
-                name = field.name if field.name not in taken else "_".join(keys)
+                name = prefix + field.name if prefix + field.name not in taken else "_".join(keys)
                 taken.add(name)
                 required = default is dataclasses.MISSING
                 text = str(field.metadata.get("help", ""))

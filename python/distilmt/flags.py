@@ -6,6 +6,7 @@ Every flag reaches `config.load` as the text that was typed; the schema alone de
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -42,10 +43,12 @@ def command(app: typer.Typer, name: str, cls: type, function: Callable[..., Any]
         function: takes an instance of it; what it returns is printed. Its docstring's first paragraph is the help.
     """
 
+    kinds = {option.name: option.type for option in options(cls)}
+
     def run(**flags: Any) -> None:
         file, sets = flags.pop("config"), flags.pop("set") or ()
         # An absent repeatable option arrives as None or [], by the version of Typer.
-        given = {key: value for key, value in flags.items() if value is not None and value != []}
+        given = {key: _group(value, kinds[key]) for key, value in flags.items() if value is not None and value != []}
         result = function(load(cls, file, sets, given))
         if result is not None:
             print(result)
@@ -70,12 +73,27 @@ def _parameter(option: Option) -> inspect.Parameter:
         help += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     if option.type is bool:
         return _keyword(option.name, bool | None, f"{flag}/--no-{flag[2:]}", None, help)
-    kind: Any = str
-    for each in typing.get_args(option.type) if typing.get_origin(option.type) is not tuple else (option.type,):
-        if typing.get_origin(each) is tuple:
-            inner = typing.get_args(each)
-            kind = list[str] if inner[-1] is ... else tuple[(str,) * len(inner)]  # type: ignore[misc]
+    kind = _shape(option.type)
     return _keyword(option.name, kind | None, flag, option.metavar, help)
+
+
+def _shape(kind: Any) -> Any:
+    """The text a flag of this type takes: one word, a fixed number of words, or a list of words."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return next((_shape(each) for each in inner if typing.get_origin(each) is tuple), str)
+    if typing.get_origin(kind) is not tuple:
+        return str
+    return list[str] if inner[-1] is ... else tuple[(str,) * len(inner)]  # type: ignore[misc]
+
+
+def _group(words: Any, kind: Any) -> Any:
+    """Cuts the words of a list of tuples into these: `--test a b --test c d` arrives as one flat list."""
+    inner = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and inner[-1] is ... and typing.get_origin(inner[0]) is tuple:
+        size = len(typing.get_args(inner[0]))
+        return [words[i : i + size] for i in range(0, len(words), size)]
+    return words
 
 
 def _keyword(name: str, kind: Any, flag: str, metavar: str | None, help: str) -> inspect.Parameter:

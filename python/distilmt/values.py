@@ -58,6 +58,11 @@ def convert(value: Any, kind: Any, *, text: bool) -> Any:
         near = difflib.get_close_matches(str(value), [str(choice) for choice in arguments], 1)
         raise ValueError(f"{wrong} - did you mean {near[0]!r}?" if near else str(wrong))
     if origin is tuple:
+        if arguments[-1] is ...:
+            try:
+                return (convert(value, arguments[0], text=text),)  # one value stands for a list of one
+            except ValueError:
+                pass
         if not isinstance(value, (tuple, list)):
             raise wrong
         inner = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
