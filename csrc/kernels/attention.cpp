@@ -1,0 +1,35 @@
+#include "kernels/attention.h"
+
+#include "kernels/dispatch.h"
+#include "kernels/workspace.h"
+
+namespace distilmt {
+
+DISTILMT_PER_ISA(int64_t sentence_scratch(int64_t length, int64_t d, int64_t heads);)
+DISTILMT_PER_ISA(int64_t query_scratch(int64_t length, int64_t heads);)
+DISTILMT_PER_ISA(void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads, float* scratch,
+                                      float* out);)
+DISTILMT_PER_ISA(void attend_rows(const float* q, const float* const* keys, const float* const* values, int64_t length,
+                                  int64_t d, int64_t heads, float* scratch, float* out);)
+DISTILMT_PER_ISA(void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values,
+                                   int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
+                                   int64_t ldo);)
+
+void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads, float* out) {
+  float* scratch = workspace(DISTILMT_ACTIVE(sentence_scratch)(length, d, heads));
+  DISTILMT_ACTIVE(attend_sentence)(qkv, length, d, heads, scratch, out);
+}
+
+void attend_rows(const float* q, const float* const* keys, const float* const* values, int64_t length, int64_t d,
+                 int64_t heads, float* out) {
+  float* scratch = workspace(DISTILMT_ACTIVE(query_scratch)(length, heads));
+  DISTILMT_ACTIVE(attend_rows)(q, keys, values, length, d, heads, scratch, out);
+}
+
+void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
+                  int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo) {
+  float* scratch = workspace(DISTILMT_ACTIVE(query_scratch)(length, heads));
+  DISTILMT_ACTIVE(attend_cross)(q, rows, ldq, keys, values, stride, length, d, heads, scratch, out, ldo);
+}
+
+}  // namespace distilmt

@@ -1,0 +1,150 @@
+// One vector of floats as wide as the instruction set being compiled; included by .isa.cpp files only.
+//
+// Arithmetic is GNU vector syntax (+ - * / and comparisons); what that lacks stands here. fma(a, b, c) is a * b + c,
+// fused where the set has the instruction and two roundings where it has not; nothing else is ever fused
+// (-ffp-contract=off).
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace distilmt::DISTILMT_ISA_NAMESPACE {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+#else
+constexpr int kWidth = 4;
+#endif
+
+typedef float vec __attribute__((vector_size(kWidth * 4)));
+typedef int32_t ivec __attribute__((vector_size(kWidth * 4)));
+
+#define DISTILMT_INLINE inline __attribute__((always_inline))
+
+DISTILMT_INLINE vec load(const float* p) {
+  vec v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+
+DISTILMT_INLINE void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
+
+DISTILMT_INLINE vec broadcast(float x) { return x - vec{}; }
+
+// The first `count` floats at p (0 <= count < kWidth), and `fill` in the other lanes. Memory beyond them is not
+// touched.
+DISTILMT_INLINE vec load_part(const float* p, int64_t count, float fill) {
+#if defined(__AVX512F__)
+  return _mm512_mask_loadu_ps(broadcast(fill), static_cast<__mmask16>((1u << count) - 1), p);
+#else
+  vec v = broadcast(fill);
+  for (int64_t c = 0; c < count; ++c) v[c] = p[c];
+  return v;
+#endif
+}
+
+DISTILMT_INLINE void store_part(float* p, int64_t count, vec v) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), v);
+#else
+  for (int64_t c = 0; c < count; ++c) p[c] = v[c];
+#endif
+}
+
+DISTILMT_INLINE vec fma(vec a, vec b, vec c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__AVX2__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+DISTILMT_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
+
+// One bit per lane where a > b (false for NaN).
+DISTILMT_INLINE unsigned greater_mask(vec a, vec b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GT_OQ));
+#else
+  const ivec m = a > b;
+  return (m[0] & 1) | (m[1] & 2) | (m[2] & 4) | (m[3] & 8);
+#endif
+}
+
+// Sum of the lanes: halves are added until one is left, in this order always.
+DISTILMT_INLINE float sum(vec v) {
+#if defined(__AVX512F__)
+  const auto y = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                 __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+  const auto y = v;
+#endif
+#if defined(__AVX2__)
+  const auto x = __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
+#else
+  const auto x = y;
+#endif
+  return (x[0] + x[2]) + (x[1] + x[3]);
+}
+
+DISTILMT_INLINE float largest(vec v) {
+  float m = v[0];
+  for (int c = 1; c < kWidth; ++c) m = v[c] > m ? v[c] : m;
+  return m;
+}
+
+// e^x within 2 ulp. Below -87 it is 0 (the true value is under 2e-38), above 88.72 infinity; NaN stays NaN.
+// x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts keeps r exact; polynomial of Cephes' expf (Moshier).
+DISTILMT_INLINE vec exp(vec x) {
+  const vec low = broadcast(-87.0f), high = broadcast(88.722835f);
+  const vec clamped = x < low ? low : x > high ? high : x;
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const vec magic = broadcast(12582912.0f);
+  const vec shifted = fma(clamped, broadcast(1.44269504088896341f), magic);
+  const vec n = shifted - magic;
+  const vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), clamped));
+  vec p = broadcast(1.9875691500e-4f);
+  p = fma(p, r, broadcast(1.3981999507e-3f));
+  p = fma(p, r, broadcast(8.3334519073e-3f));
+  p = fma(p, r, broadcast(4.1665795894e-2f));
+  p = fma(p, r, broadcast(1.6666665459e-1f));
+  p = fma(p, r, broadcast(5.0000001201e-1f));
+  p = fma(p, r * r, r + 1.0f);
+  // 2^n as 2^(n - 1) * 2: n reaches 128, whose exponent field alone would be infinity.
+  const ivec field = ((ivec)shifted - 0x4b400000 + 126) << 23;
+  const vec y = p * (vec)field * 2.0f;
+  return x < low ? vec{} : x > high ? broadcast(__builtin_inff()) : y;
+}
+
+// erf(x) within 4 ulp: x P(x^2) / Q(x^2), saturated at |x| = 4. Coefficients of Eigen's and XLA's float erf.
+DISTILMT_INLINE vec erf(vec x) {
+  const vec limit = broadcast(4.0f);
+  x = x > limit ? limit : x < -limit ? -limit : x;
+  const vec s = x * x;
+  vec p = broadcast(-2.72614225801306e-10f);
+  p = fma(p, s, broadcast(2.77068142495902e-08f));
+  p = fma(p, s, broadcast(-2.10102402082508e-06f));
+  p = fma(p, s, broadcast(-5.69250639462346e-05f));
+  p = fma(p, s, broadcast(-7.34990630326855e-04f));
+  p = fma(p, s, broadcast(-2.95459980854025e-03f));
+  p = fma(p, s, broadcast(-1.60960333262415e-02f));
+  vec q = broadcast(-1.45660718464996e-05f);
+  q = fma(q, s, broadcast(-2.13374055278905e-04f));
+  q = fma(q, s, broadcast(-1.68282697438203e-03f));
+  q = fma(q, s, broadcast(-7.37332916720468e-03f));
+  q = fma(q, s, broadcast(-1.42647390514189e-02f));
+  return x * p / q;
+}
+
+}  // namespace
+}  // namespace distilmt::DISTILMT_ISA_NAMESPACE
