@@ -37,4 +37,5 @@ PYBIND11_MODULE(_native, m) {
         return names;
       },
       "Instruction sets this machine can run, lowest first.");
+  bind_translator(m);
 }

@@ -1,1 +1,146 @@
-namespace distilmt {}
+#include "engine/weights.h"
+
+#include <cmath>
+#include <limits>
+
+#include "common/platform.h"
+
+namespace distilmt {
+namespace {
+
+using Names = std::vector<std::string>;
+
+// Reads the parts (each [rows, hidden] with a bias) and packs them below each other as one matrix.
+PackedMatrix pack_stacked(const TensorSource& tensors, const Names& parts, int64_t rows, int64_t columns) {
+  std::vector<float> weight, bias;
+  for (const std::string& part : parts) {
+    const auto w = tensors.read(part + ".weight", {rows, columns});
+    const auto b = tensors.read(part + ".bias", {rows});
+    weight.insert(weight.end(), w.begin(), w.end());
+    bias.insert(bias.end(), b.begin(), b.end());
+  }
+  return pack(weight.data(), bias.data(), rows * static_cast<int64_t>(parts.size()), columns);
+}
+
+PackedMatrix pack_linear(const TensorSource& tensors, const std::string& name, int64_t rows, int64_t columns) {
+  return pack_stacked(tensors, {name}, rows, columns);
+}
+
+Norm read_norm(const TensorSource& tensors, const std::string& name, int64_t hidden) {
+  return {tensors.read(name + ".weight", {hidden}), tensors.read(name + ".bias", {hidden})};
+}
+
+// The tensor that several names mean when weights are tied. A file may store any of them; stored twice, they must
+// agree.
+std::vector<float> read_tied(const TensorSource& tensors, const Names& names, const std::vector<int64_t>& shape) {
+  std::vector<float> first;
+  std::string first_name;
+  for (const std::string& name : names) {
+    if (!tensors.contains(name)) continue;
+    auto values = tensors.read(name, shape);
+    if (first_name.empty()) {
+      first = std::move(values);
+      first_name = name;
+    } else {
+      require(values == first,
+              "tensors " + first_name + " and " + name + ": the config ties them, but the file holds different values");
+    }
+  }
+  require(!first_name.empty(), "tensor " + names[0] + ": missing");
+  return first;
+}
+
+std::vector<float> read_positions(const TensorSource& tensors, const std::string& side, const ModelConfig& config) {
+  const std::string name = "model." + side + ".embed_positions.weight";
+  // Only old files store them; Hugging Face uses what is stored.
+  if (tensors.contains(name)) return tensors.read(name, {config.positions, config.hidden});
+  return sinusoids(config.positions, config.hidden);
+}
+
+void load_embeddings(const TensorSource& tensors, Weights& w) {
+  const ModelConfig& c = w.config;
+  const std::string shared = "model.shared.weight", source = "model.encoder.embed_tokens.weight",
+                    target = "model.decoder.embed_tokens.weight", head = "lm_head.weight";
+  if (c.share_embeddings) {
+    Names names = {shared, source, target};
+    if (c.tie_projection) names.push_back(head);
+    w.source_embedding = read_tied(tensors, names, {c.source_vocab, c.hidden});
+  } else {
+    w.source_embedding = tensors.read(source, {c.source_vocab, c.hidden});
+    w.target_embedding =
+        read_tied(tensors, c.tie_projection ? Names{target, head} : Names{target}, {c.target_vocab, c.hidden});
+  }
+  std::vector<float> bias(c.target_vocab, 0.0f);
+  if (tensors.contains("final_logits_bias")) bias = tensors.read("final_logits_bias", {1, c.target_vocab});
+  for (int id : c.excluded) bias[id] = -std::numeric_limits<float>::infinity();
+  if (c.tie_projection) {
+    w.projection = pack(w.target_table(), bias.data(), c.target_vocab, c.hidden);
+  } else {
+    const auto weight = tensors.read(head, {c.target_vocab, c.hidden});
+    w.projection = pack(weight.data(), bias.data(), c.target_vocab, c.hidden);
+  }
+}
+
+Names query_key_value(const std::string& attention) {
+  return {attention + ".q_proj", attention + ".k_proj", attention + ".v_proj"};
+}
+
+}  // namespace
+
+float Weights::embedding_scale() const {
+  return config.scale_embedding ? static_cast<float>(std::sqrt(static_cast<double>(config.hidden))) : 1.0f;
+}
+
+std::vector<float> sinusoids(int64_t count, int64_t hidden) {
+  std::vector<float> table(count * hidden);
+  const int64_t sines = (hidden + 1) / 2;
+  for (int64_t position = 0; position < count; ++position) {
+    for (int64_t column = 0; column < hidden; ++column) {
+      const int64_t pair = column < sines ? column : column - sines;
+      const double angle = static_cast<double>(position) / std::pow(10000.0, 2.0 * pair / hidden);
+      table[position * hidden + column] = static_cast<float>(column < sines ? std::sin(angle) : std::cos(angle));
+    }
+  }
+  return table;
+}
+
+Weights load_weights(const ModelConfig& config, const TensorSource& tensors) {
+  Weights w;
+  w.config = config;
+  const int64_t d = config.hidden;
+  load_embeddings(tensors, w);
+  w.source_positions = read_positions(tensors, "encoder", config);
+  w.target_positions = read_positions(tensors, "decoder", config);
+  for (int64_t i = 0; i < config.encoder_layers; ++i) {
+    const std::string at = "model.encoder.layers." + std::to_string(i) + ".";
+    EncoderLayer layer;
+    layer.query_key_value = pack_stacked(tensors, query_key_value(at + "self_attn"), d, d);
+    layer.out = pack_linear(tensors, at + "self_attn.out_proj", d, d);
+    layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
+    layer.up = pack_linear(tensors, at + "fc1", config.encoder_ffn, d);
+    layer.down = pack_linear(tensors, at + "fc2", d, config.encoder_ffn);
+    layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
+    w.encoder.push_back(std::move(layer));
+  }
+  Names cross;
+  for (int64_t i = 0; i < config.decoder_layers; ++i) {
+    const std::string at = "model.decoder.layers." + std::to_string(i) + ".";
+    DecoderLayer layer;
+    layer.query_key_value = pack_stacked(tensors, query_key_value(at + "self_attn"), d, d);
+    layer.out = pack_linear(tensors, at + "self_attn.out_proj", d, d);
+    layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
+    layer.cross_query = pack_linear(tensors, at + "encoder_attn.q_proj", d, d);
+    layer.cross_out = pack_linear(tensors, at + "encoder_attn.out_proj", d, d);
+    layer.cross_norm = read_norm(tensors, at + "encoder_attn_layer_norm", d);
+    layer.up = pack_linear(tensors, at + "fc1", config.decoder_ffn, d);
+    layer.down = pack_linear(tensors, at + "fc2", d, config.decoder_ffn);
+    layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
+    cross.push_back(at + "encoder_attn.k_proj");
+    cross.push_back(at + "encoder_attn.v_proj");
+    w.decoder.push_back(std::move(layer));
+  }
+  w.cross_key_value = pack_stacked(tensors, cross, d, d);
+  return w;
+}
+
+}  // namespace distilmt

@@ -1,3 +1,20 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
 def build_facts() -> dict[str, str | bool]: ...
 def active_isa() -> str: ...
 def available_isas() -> list[str]: ...
+
+class Weights:
+    def __init__(
+        self, path: str, data_start: int, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
+    ) -> None: ...
+    def decode(
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]] | None,
+        options: dict[str, Any],
+        threads: int,
+        slots: int,
+        progress: Callable[[int], None] | None,
+    ) -> list[tuple[str, list[tuple[list[int], float, list[float]]]]]: ...

@@ -1,0 +1,58 @@
+// The decoder: one step for the beams of many sentences at once, each at its own position.
+//
+// A sentence in flight owns a slot (keys and values of its own tokens) and a place (keys and values of its source).
+// Both are written once and never move; AncestorTable says which beam's entries a beam reads. Memory is fixed at
+// construction and touched only as far as sentences reach, so a generous max_length costs addresses, not pages.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/ancestors.h"
+#include "engine/weights.h"
+
+namespace distilmt {
+
+struct DecoderShape {
+  int slots = 1;             // sentences in flight
+  int beams = 1;             // per sentence
+  int positions = 1;         // target tokens at most
+  int places = 1;            // encoded sentences: in flight, and waiting
+  int source_positions = 1;  // source tokens at most
+};
+
+// One sentence's part of a step: `rows` beams read one token each.
+struct DecoderInput {
+  int slot, place;
+  int source_length;
+  int position;
+  int rows;
+  const int32_t* tokens;           // [rows]
+  const AncestorTable* ancestors;  // with the entries of this position
+};
+
+class Decoder {
+ public:
+  Decoder(const Weights& weights, const DecoderShape& shape);
+  static int64_t bytes(const ModelConfig& config, const DecoderShape& shape);
+
+  // Keys and values of a source from its encoder states [length, hidden], for all layers.
+  void enter(int place, const float* encoded, int length);
+
+  // Returns hidden states [sum of rows, hidden], valid until the next call.
+  const float* step(const std::vector<DecoderInput>& inputs);
+
+ private:
+  float* key(int slot, int position, int64_t layer, int beam) const;
+  void attend_self(const std::vector<DecoderInput>& inputs, int64_t layer);
+  void attend_source(const std::vector<DecoderInput>& inputs, int64_t layer);
+
+  const Weights& weights_;
+  const DecoderShape shape_;
+  Aligned<float> own_;     // [slot, position, layer, beam, key | value, hidden]
+  Aligned<float> source_;  // [place, source position, layer, key | value, hidden]
+  Aligned<float> x_, query_key_value_, context_, inner_;
+  std::vector<const float*> keys_, values_;  // [position] of the beam at hand
+  std::vector<int32_t> ids_, at_;
+};
+
+}  // namespace distilmt

@@ -1,0 +1,26 @@
+// The encoder: several sentences at once, their tokens packed behind each other without padding.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "engine/weights.h"
+
+namespace distilmt {
+
+class Encoder {
+ public:
+  // max_tokens: bound on the tokens of one call, which fixes the memory.
+  Encoder(const Weights& weights, int64_t max_tokens);
+
+  // ids: the sentences' tokens behind each other, end symbols included; lengths of the sentences, each at least 1 and
+  // at most the model's positions. Returns the hidden states [tokens, hidden], valid until the next call. A sentence's
+  // states do not depend on the others.
+  const float* encode(const std::vector<int32_t>& ids, const std::vector<int>& lengths);
+
+ private:
+  const Weights& weights_;
+  Aligned<float> x_, query_key_value_, context_, inner_;
+  std::vector<int32_t> at_;
+};
+
+}  // namespace distilmt

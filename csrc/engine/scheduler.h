@@ -1,0 +1,29 @@
+// Many sentences on many workers: data-parallel, weights shared, results in the order of the input.
+//
+// Sentences are sorted by length, so that those in flight together are alike; the order, the number of workers and the
+// number of slots change speed and memory, never a result. Threads live for one call: nothing survives to trouble a
+// fork.
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "engine/worker.h"
+
+namespace distilmt {
+
+struct Request {
+  std::vector<std::vector<int>> sources;  // ids, without end symbols
+  std::vector<std::vector<int>> targets;  // with `scoring`: ids, without end symbols
+  bool scoring = false;
+  SearchOptions options;
+  int threads = 1;
+  int slots = 0;  // sentences in flight per worker; 0: chosen from the beam size and the memory they take
+};
+
+// Statuses without decoding: empty_source for a source without ids, too_long where source or target with its end symbol
+// exceeds the model's positions. max_length is capped by the positions.
+// `tick` runs on the calling thread about every 50 ms with the number of sentences done; when it throws, or a worker
+// does, all workers stop within a step and the exception is passed on.
+std::vector<Output> run(const Weights& weights, const Request& request, const std::function<void(size_t)>& tick);
+
+}  // namespace distilmt

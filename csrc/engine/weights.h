@@ -1,0 +1,70 @@
+// The weights of a Marian model, packed for the kernels; read-only after loading and shared by all workers.
+//
+// Architecture: Hugging Face MarianMTModel. Post-norm, sinusoidal positions, biases everywhere but in the output
+// projection, whose bias is final_logits_bias. Names of tensors are those of its state dict.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/gemm.h"
+
+namespace distilmt {
+
+struct ModelConfig {
+  int64_t source_vocab = 0, target_vocab = 0;
+  int64_t hidden = 0;
+  int64_t encoder_layers = 0, decoder_layers = 0;
+  int64_t encoder_heads = 0, decoder_heads = 0;
+  int64_t encoder_ffn = 0, decoder_ffn = 0;
+  int64_t positions = 0;
+  Activation activation = Activation::relu;
+  bool scale_embedding = true;
+  bool share_embeddings = true;  // one table for both sides
+  bool tie_projection = true;    // the output projection is the decoder's table
+  std::vector<int> excluded;     // ids that get no probability at all (renormalize_logits with bad_words_ids)
+};
+
+struct Norm {
+  std::vector<float> gamma, beta;
+};
+
+struct EncoderLayer {
+  PackedMatrix query_key_value, out, up, down;
+  Norm attention_norm, final_norm;
+};
+
+struct DecoderLayer {
+  PackedMatrix query_key_value, out, cross_query, cross_out, up, down;
+  Norm attention_norm, cross_norm, final_norm;
+};
+
+struct Weights {
+  ModelConfig config;
+  std::vector<float> source_embedding;  // [source_vocab, hidden]
+  std::vector<float> target_embedding;  // [target_vocab, hidden]; empty where the sides share one table
+  std::vector<float> source_positions, target_positions;  // [positions, hidden]
+  std::vector<EncoderLayer> encoder;
+  std::vector<DecoderLayer> decoder;
+  PackedMatrix cross_key_value;  // [decoder_layers * 2 * hidden, hidden]: keys | values of all layers in one product
+  PackedMatrix projection;       // [target_vocab, hidden] and final_logits_bias
+
+  float embedding_scale() const;
+  const float* target_table() const { return (config.share_embeddings ? source_embedding : target_embedding).data(); }
+};
+
+// Where tensors come from: a file, or random numbers in tests.
+struct TensorSource {
+  std::function<bool(const std::string& name)> contains;
+  std::function<std::vector<float>(const std::string& name, const std::vector<int64_t>& shape)> read;
+};
+
+// Throws std::runtime_error naming the tensor that is missing or wrong, and tables that should be tied but differ.
+Weights load_weights(const ModelConfig& config, const TensorSource& tensors);
+
+// positions [count, hidden]: sines in the first half of a row, cosines in the second, as
+// transformers' MarianSinusoidalPositionalEmbedding.create_weight.
+std::vector<float> sinusoids(int64_t count, int64_t hidden);
+
+}  // namespace distilmt

@@ -1,0 +1,160 @@
+#include "engine/worker.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "common/platform.h"
+
+namespace distilmt {
+namespace {
+
+// Tokens the encoder takes at once: enough rows for the matrix products to reach their speed.
+constexpr int64_t kChunkTokens = 192;
+
+}  // namespace
+
+Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
+    : weights_(weights),
+      job_(job),
+      shape_(shape),
+      chunk_(std::max<int64_t>(kChunkTokens, shape.source_positions)),
+      encoder_(weights, chunk_),
+      decoder_(weights, shape),
+      slots_(shape.slots, Slot(shape)) {
+  for (int place = shape.places - 1; place >= 0; --place) free_places_.push_back(place);
+}
+
+void Worker::run() {
+  while (!job_.stop) {
+    fill_slots();
+    if (std::none_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.sentence.has_value(); })) return;
+    step();
+  }
+}
+
+void Worker::fill_slots() {
+  for (Slot& slot : slots_) {
+    if (slot.sentence) continue;
+    if (ready_.empty()) encode_some();
+    if (ready_.empty()) return;
+    start(slot, ready_.front());
+    ready_.pop_front();
+  }
+}
+
+// Encodes the next sentences of the queue, as many as fit, but not more than there are slots: what this worker takes
+// ahead no other worker can.
+void Worker::encode_some() {
+  std::vector<int32_t> ids;
+  std::vector<int> lengths;
+  std::vector<Sentence> taken;
+  while (!free_places_.empty() && taken.size() < slots_.size()) {
+    // The queue is sorted by falling length, so the next sentence is no longer than the last.
+    if (!taken.empty() && static_cast<int64_t>(ids.size()) + taken.back().length > chunk_) break;
+    const size_t at = job_.next.fetch_add(1);
+    if (at >= job_.order.size()) break;
+    const size_t index = job_.order[at];
+    const std::vector<int>& source = (*job_.sources)[index];
+    ids.insert(ids.end(), source.begin(), source.end());
+    ids.push_back(job_.options.eos);
+    lengths.push_back(static_cast<int>(source.size()) + 1);
+    taken.push_back({index, free_places_.back(), lengths.back()});
+    free_places_.pop_back();
+  }
+  if (taken.empty()) return;
+  const float* encoded = encoder_.encode(ids, lengths);
+  for (const Sentence& sentence : taken) {
+    decoder_.enter(sentence.place, encoded, sentence.length);
+    encoded += sentence.length * weights_.config.hidden;
+    ready_.push_back(sentence);
+  }
+}
+
+void Worker::start(Slot& slot, const Sentence& sentence) {
+  slot.sentence = sentence;
+  slot.position = 0;
+  slot.tokens.assign(1, job_.options.start);
+  if (job_.targets)
+    slot.forced.emplace((*job_.targets)[sentence.index], job_.options);
+  else
+    slot.beam.emplace(job_.options);
+}
+
+void Worker::step() {
+  inputs_.clear();
+  picked_.clear();
+  k_ = 0;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (!slot.sentence) continue;
+    for (int beam = 0; beam < slot.rows(); ++beam) slot.ancestors.write(beam, slot.position);
+    inputs_.push_back({static_cast<int>(i), slot.sentence->place, slot.sentence->length, slot.position, slot.rows(),
+                       slot.tokens.data(), &slot.ancestors});
+    picked_.insert(picked_.end(), slot.rows(), slot.forced ? slot.forced->wanted() : job_.options.eos);
+    if (slot.beam) k_ = std::max(k_, slot.beam->wanted());
+  }
+  project(decoder_.step(inputs_));
+  int64_t row = 0;
+  for (const DecoderInput& input : inputs_) {
+    advance(slots_[input.slot], row);
+    row += input.rows;
+  }
+}
+
+void Worker::project(const float* hidden) {
+  const size_t rows = picked_.size();
+  picked_logit_.resize(rows);
+  log_sum_exp_.resize(rows);
+  top_.resize(rows * k_);
+  const std::vector<int>& banned = job_.options.banned;
+  // Picking costs a product per row: only scoring needs it, and the ban of the end symbol with renormalisation.
+  const bool pick = job_.targets || (job_.options.renormalize && job_.options.min_length > 0);
+  project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(rows), weights_.projection, banned.data(),
+                static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr, picked_logit_.data(),
+                top_.data(), log_sum_exp_.data());
+  for (float value : log_sum_exp_)
+    require(std::isfinite(value), "the model's output is not a number: its weights are damaged or overflow float32");
+}
+
+void Worker::advance(Slot& slot, int64_t row) {
+  if (slot.forced) {
+    slot.forced->advance(picked_logit_[row] - log_sum_exp_[row]);
+    if (slot.forced->done()) return finish(slot);
+    slot.tokens[0] = slot.forced->result().ids[slot.position++];
+    return;
+  }
+  if (job_.options.renormalize && slot.beam->end_banned()) {
+    // The end symbol's share goes to the others: log(sum of exp - exp of its logit).
+    for (int64_t i = row; i < row + slot.rows(); ++i)
+      log_sum_exp_[i] += static_cast<float>(std::log1p(-std::exp(double{picked_logit_[i]} - log_sum_exp_[i])));
+  }
+  const bool first = slot.rows() < shape_.beams;  // one row spoke for all beams
+  slot.beam->advance(top_.data() + row * k_, k_, log_sum_exp_.data() + row);
+  if (slot.beam->done()) return finish(slot);
+  std::vector<int> parents(shape_.beams, 0);
+  slot.tokens.resize(shape_.beams);
+  for (int beam = 0; beam < shape_.beams; ++beam) {
+    slot.tokens[beam] = slot.beam->token(beam);
+    if (!first) parents[beam] = slot.beam->parent(beam);
+  }
+  slot.ancestors.follow(parents, ++slot.position);
+}
+
+void Worker::finish(Slot& slot) {
+  Output& output = (*job_.outputs)[slot.sentence->index];
+  if (slot.forced) {
+    output.hypotheses = {slot.forced->result()};
+  } else {
+    output.hypotheses = slot.beam->best();
+    const Hypothesis& best = output.hypotheses[0];
+    if (!best.ended)
+      output.status = Status::max_length;
+    else if (best.ids.empty())
+      output.status = Status::empty_hypothesis;
+  }
+  free_places_.push_back(slot.sentence->place);
+  slot.sentence.reset();
+  ++job_.done;
+}
+
+}  // namespace distilmt

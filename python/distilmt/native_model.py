@@ -1,0 +1,250 @@
+"""What the native translator needs of a MarianMT folder: sizes, generation settings, and where the tensors lie.
+
+Everything is read from `config.json`, `generation_config.json` and the header of `model.safetensors`; PyTorch is not
+imported. The tensors themselves are read and checked in C++ (csrc/engine/safetensors.cpp).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distilmt import _native
+from distilmt.errors import ConfigError, DataError
+
+HEADER_LIMIT = 100_000_000  # bytes, the limit of the safetensors library
+
+# transformers.MarianConfig's defaults, for what a config leaves out.
+DEFAULTS: dict[str, Any] = {
+    "vocab_size": 58101, "d_model": 1024, "max_position_embeddings": 1024, "activation_function": "gelu",
+    "encoder_layers": 12, "encoder_ffn_dim": 4096, "encoder_attention_heads": 16,
+    "decoder_layers": 12, "decoder_ffn_dim": 4096, "decoder_attention_heads": 16,
+    "scale_embedding": False, "share_encoder_decoder_embeddings": True, "tie_word_embeddings": True,
+    "decoder_start_token_id": 58100, "eos_token_id": 0, "forced_eos_token_id": 0,
+}  # fmt: skip
+
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
+
+# Settings of generation that change what is decoded and that this translator does not have, with their neutral values.
+UNSUPPORTED: dict[str, tuple[Any, ...]] = {
+    "do_sample": (None, False), "num_beam_groups": (None, 1), "diversity_penalty": (None, 0.0),
+    "repetition_penalty": (None, 1.0), "encoder_repetition_penalty": (None, 1.0), "guidance_scale": (None, 1, 1.0),
+    "no_repeat_ngram_size": (None, 0), "encoder_no_repeat_ngram_size": (None, 0), "sequence_bias": (None,),
+    "exponential_decay_length_penalty": (None,), "begin_suppress_tokens": (None,), "watermarking_config": (None,),
+    "stop_strings": (None,), "constraints": (None,), "force_words_ids": (None,), "prompt_lookup_num_tokens": (None,),
+    "max_time": (None,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Generation:
+    """The model's own settings of generation that hold whatever the caller asks.
+
+    min_length counts generated tokens (Hugging Face's `min_length` less the start symbol). -1 means not forced.
+    """
+
+    eos: int
+    start: int
+    forced_bos: int = -1
+    forced_eos: int = -1
+    min_length: int = 0
+    banned: list[int] = field(default_factory=list)
+    renormalize: bool = False
+
+
+@dataclass(frozen=True)
+class NativeModel:
+    """Packed weights, with the facts Python needs to check arguments."""
+
+    weights: _native.Weights
+    generation: Generation
+    source_vocab: int
+    target_vocab: int
+    positions: int
+
+
+def load(folder: Path) -> NativeModel:
+    """Reads a MarianMT folder.
+
+    Raises: DataError: a file is missing, damaged or not of a Marian model. ConfigError: it is a sound model that wants
+        something this translator does not do.
+    """
+    if not folder.is_dir():
+        raise ConfigError(
+            f"{folder}: not a model folder - give the folder that holds config.json and model.safetensors"
+        )
+    config = {**DEFAULTS, **read_json(folder / "config.json")}
+    if config.get("model_type") != "marian":
+        raise DataError(
+            f"{folder / 'config.json'}: model_type must be marian, got {config.get('model_type')!r} - "
+            "only MarianMT models can be translated with"
+        )
+    source_vocab = whole(folder, config, "vocab_size")
+    config["decoder_vocab_size"] = config.get("decoder_vocab_size") or source_vocab
+    target_vocab = whole(folder, config, "decoder_vocab_size")
+    if config["share_encoder_decoder_embeddings"]:
+        target_vocab = source_vocab
+    generation = read_generation(folder, config, target_vocab)
+    if config["activation_function"] not in ACTIVATIONS:
+        raise ConfigError(
+            f"{folder / 'config.json'}: activation_function must be one of {', '.join(ACTIVATIONS)}, "
+            f"got {config['activation_function']!r} - this translator has no other"
+        )
+    hidden = whole(folder, config, "d_model")
+    positions = whole(folder, config, "max_position_embeddings", 1 << 16)
+    for key in ("encoder_attention_heads", "decoder_attention_heads"):
+        if hidden % whole(folder, config, key):
+            raise DataError(
+                f"{folder / 'config.json'}: {key} must divide d_model {hidden}, got {config[key]} - repair it"
+            )
+    fields = {
+        "source_vocab": source_vocab, "target_vocab": target_vocab, "hidden": hidden, "positions": positions,
+        "encoder_layers": whole(folder, config, "encoder_layers"), "encoder_heads": config["encoder_attention_heads"],
+        "decoder_layers": whole(folder, config, "decoder_layers"), "decoder_heads": config["decoder_attention_heads"],
+        "encoder_ffn": whole(folder, config, "encoder_ffn_dim"),
+        "decoder_ffn": whole(folder, config, "decoder_ffn_dim"),
+        "activation": ACTIVATIONS[config["activation_function"]],
+        "scale_embedding": bool(config["scale_embedding"]),
+        "share_embeddings": bool(config["share_encoder_decoder_embeddings"]),
+        "tie_projection": bool(config["tie_word_embeddings"]),
+        # Hugging Face bans after log_softmax, and renormalize_logits then shares the mass out among the rest: the same
+        # as no probability from the start.
+        "excluded": generation.banned if generation.renormalize else [],
+    }  # fmt: skip
+    path = weights_file(folder)
+    data_start, entries = read_header(path)
+    try:
+        weights = _native.Weights(str(path), data_start, entries, fields)
+    except RuntimeError as error:
+        raise DataError(f"{path}: {error} - fetch or save the model again") from None
+    return NativeModel(weights, generation, source_vocab, target_vocab, positions)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object. Raises: DataError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: missing - a model folder has config.json and model.safetensors") from None
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise DataError(f"{path}: not valid JSON ({error}) - fetch or save the model again") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: must hold a JSON object, got {type(value).__name__} - fetch or save the model again")
+    return value
+
+
+def whole(folder: Path, config: Mapping[str, Any], key: str, limit: int = 1 << 24) -> int:
+    """A size from the config. Raises: DataError where it is not a whole number in [1, limit)."""
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < limit:
+        raise DataError(
+            f"{folder / 'config.json'}: {key} must be a whole number from 1 to {limit - 1}, got {value!r} - repair it"
+        )
+    return value
+
+
+def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Generation:
+    """Settings from generation_config.json, or from config.json where old folders keep them.
+
+    Raises: ConfigError: the model asks for something unsupported. DataError: ids that the vocabulary lacks.
+    """
+    path = folder / "generation_config.json"
+    path = path if path.exists() else folder / "config.json"
+    settings = read_json(path)
+    for key, neutral in UNSUPPORTED.items():
+        if settings.get(key) not in neutral:
+            raise ConfigError(
+                f"{path}: {key}={settings[key]!r} is not supported by this translator - remove it to decode without"
+            )
+
+    def one(key: str, fallback: Any) -> int:
+        value = settings.get(key)
+        value = fallback if value is None else value
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        if not isinstance(value, int) or isinstance(value, bool) or not -1 <= value < vocab:
+            raise DataError(f"{path}: {key} must be one id below {vocab}, got {value!r} - repair it")
+        return value
+
+    eos = one("eos_token_id", config["eos_token_id"])
+    start = one("decoder_start_token_id", config["decoder_start_token_id"])
+    if min(eos, start) < 0:
+        raise DataError(f"{path}: eos_token_id and decoder_start_token_id must not be negative - repair it")
+    words = settings.get("bad_words_ids") or []
+    suppressed = settings.get("suppress_tokens") or []
+    if not all(isinstance(word, list) and len(word) == 1 for word in words):
+        raise ConfigError(
+            f"{path}: bad_words_ids may hold single ids only, got {words!r} - this translator bans no sequences"
+        )
+    # Hugging Face drops the end symbol from bad_words_ids.
+    banned = sorted({*(word[0] for word in words if word != [eos]), *suppressed})
+    if not all(isinstance(id, int) and 0 <= id < vocab for id in banned):
+        raise DataError(f"{path}: bad_words_ids and suppress_tokens must lie in [0, {vocab}), got {banned} - repair it")
+    return Generation(
+        eos=eos,
+        start=start,
+        forced_bos=one("forced_bos_token_id", -1),
+        forced_eos=one("forced_eos_token_id", -1),
+        min_length=max(0, (settings.get("min_length") or 0) - 1),
+        banned=banned,
+        renormalize=bool(settings.get("renormalize_logits")),
+    )
+
+
+def weights_file(folder: Path) -> Path:
+    """The folder's model.safetensors. Raises: DataError, with the way to make one."""
+    path = folder / "model.safetensors"
+    if path.is_file():
+        return path
+    if (folder / "model.safetensors.index.json").exists():
+        raise DataError(f"{folder}: its weights are sharded - load it with transformers and save it as one file")
+    if (folder / "pytorch_model.bin").exists():
+        raise DataError(
+            f"{folder}: pytorch_model.bin is a pickle, which can run code and is not read here - convert it: "
+            "MarianMTModel.from_pretrained(folder).save_pretrained(folder), where you trust its source"
+        )
+    raise DataError(f"{path}: missing - a model folder has config.json and model.safetensors")
+
+
+def read_header(path: Path) -> tuple[int, list[tuple[str, str, list[int], int, int]]]:
+    """Parses the header of a safetensors file: 8 bytes of length, then JSON.
+
+    Returns: where the data starts, and (name, dtype, shape, begin, end) of each tensor. Their types are checked
+        here, that they describe the file in C++. Nothing is allocated before the length has been compared with the file's.
+    Raises: DataError.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(HEADER_LIMIT, size - 8):
+            raise DataError(
+                f"{path}: header must fit in the file of {size} bytes and in {HEADER_LIMIT}, got {length} bytes - "
+                "the file is truncated or no safetensors file; fetch or save it again"
+            )
+        text = file.read(length)
+    damaged = f"{path}: header is damaged ({{}}) - fetch or save the model again"
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("a name is there twice")
+        return dict(pairs)
+
+    try:
+        header = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise DataError(damaged.format(error)) from None
+    if not isinstance(header, dict):
+        raise DataError(damaged.format("not a JSON object"))
+    header.pop("__metadata__", None)
+    return 8 + length, [_entry(name, facts, damaged) for name, facts in header.items()]
+
+
+def _entry(name: str, facts: Any, damaged: str) -> tuple[str, str, list[int], int, int]:
+    match facts:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [begin, end]}:
+            numbers = [*shape, begin, end]
+            if all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 1 << 63 for n in numbers):
+                return name, dtype, shape, begin, end
+    raise DataError(damaged.format(f"tensor {name}: dtype, shape or data_offsets"))

@@ -1,0 +1,320 @@
+"""The native translator: beam search over a MarianMT folder on the CPU, in float32.
+
+Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
+`beam_size=1`. A candidate's score is its summed log-probability, accumulated in float32; a finished hypothesis is worth
+`sum / length ** length_penalty`, its length counting the end symbol. Ties go to the lower beam, then to the lower id
+(torch leaves them open). The result for a sentence does not depend on the others, on their order, on `threads` or on
+`slots`, to the last bit; instruction sets may differ from each other in the last bits.
+
+    translator = Translator("run/student")
+    for translation in translator.translate(["Ein Hund bellt."], beam_size=4):
+        print(translation.text, translation.status)
+
+Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
+hypothesis is the end symbol alone; and without the model having been asked, with one empty hypothesis: `empty_source`:
+nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt import native_model
+from distilmt.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from transformers import MarianMTModel
+
+    from distilmt.vocab import Vocab
+
+MAX_BEAM_SIZE = 256
+Status = Literal["ok", "max_length", "empty_source", "too_long", "empty_hypothesis"]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One translation.
+
+    ids: without start and end symbols; text: "" where ids were translated without text; score: normalised by the
+    length penalty, in nats; log_probs: one per token, in nats, the end symbol's included where it was reached. A token
+    that the model's settings force has log-probability 0.
+    """
+
+    ids: list[int]
+    text: str
+    score: float
+    log_probs: list[float]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The hypotheses for one source, best first, and how decoding went (see the module's statuses)."""
+
+    hypotheses: list[Hypothesis]
+    status: Status
+
+    @property
+    def text(self) -> str:
+        """Text of the best hypothesis."""
+        return self.hypotheses[0].text
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A given target under the model: log-probability of each token and of the end symbol, and their normalised sum, in
+    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source` or `too_long`."""
+
+    log_probs: list[float]
+    score: float
+    status: Status
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The last call: target_tokens counts the best hypotheses with their end symbols; seconds are those of decoding,
+    without tokenization."""
+
+    sentences: int
+    target_tokens: int
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Target tokens per second; 0 for an empty call."""
+        return self.target_tokens / self.seconds if self.target_tokens else 0.0
+
+
+class Translator:
+    """A MarianMT folder, ready to translate.
+
+    Args:
+        folder: holds config.json and model.safetensors, and for text the vocabulary.
+        device: "cpu".
+        compute_type: "auto" or "float32".
+        threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
+        slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
+    Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        compute_type: str = "auto",
+        threads: int | None = None,
+        slots: int | None = None,
+    ) -> None:
+        if isinstance(folder, Sequence) and not isinstance(folder, str):
+            raise ConfigError("folder: expected one model folder, got a list - this version has no ensembles")
+        if device != "cpu":
+            raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
+        if compute_type not in ("auto", "float32"):
+            raise ConfigError(
+                f"compute_type: expected auto or float32, got {compute_type!r} - this version has float32 only"
+            )
+        self.folder = Path(folder)
+        self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
+        self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
+        self.stats = Stats(0, 0, 0.0)
+        self._vocab: Vocab | None = None
+        self._model = native_model.load(self.folder)
+
+    @classmethod
+    def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
+        """A translator of a model in memory, through a temporary folder; later changes of the model do not reach it.
+
+        Args:
+            model: any MarianMTModel; its generation_config holds.
+            vocab: needed to translate text; id lists need none.
+            options: as of Translator.
+        """
+        with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
+            model.save_pretrained(folder)
+            translator = cls(folder, **options)
+        translator._vocab = vocab
+        return translator
+
+    @property
+    def vocab(self) -> Vocab:
+        """The folder's vocabulary, loaded when first asked for."""
+        if self._vocab is None:
+            from distilmt.vocab import Vocab
+
+            self._vocab = Vocab.load(self.folder)
+        return self._vocab
+
+    def translate(
+        self,
+        texts: Sequence[str],
+        *,
+        beam_size: int = 5,
+        n_best: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] = False,
+        max_length: int = 256,
+        min_length: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Translation]:
+        """Translates texts, one translation per text, in order.
+
+        Args:
+            texts: one sentence each.
+            beam_size: beams per sentence; 1 is greedy search.
+            n_best: hypotheses to return, at most beam_size; fewer come back where the vocabulary has no more.
+            length_penalty: exponent of the length a score is divided by; 0 for none.
+            early_stopping: Hugging Face's: True stops at beam_size finished hypotheses, False when the best living beam
+                is worse at its present length, "never" when it can not become better at any length.
+            max_length, min_length: generated tokens with the end symbol, Hugging Face's max_new_tokens and
+                min_new_tokens. max_length is capped by the model's positions, and min_length by max_length.
+            progress: called with the number of sentences done, about every 50 ms.
+        Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
+        """
+        if isinstance(texts, str):
+            raise ConfigError("texts: expected a list of texts, got one text - put it in a list")
+        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
+        outputs = self._decode(self._encode(texts), None, options, progress)
+        decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
+        return [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
+
+    def translate_ids(
+        self,
+        id_lists: Sequence[Sequence[int]],
+        *,
+        beam_size: int = 5,
+        n_best: int = 1,
+        length_penalty: float = 1.0,
+        early_stopping: bool | Literal["never"] = False,
+        max_length: int = 256,
+        min_length: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Translation]:
+        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay ""."""
+        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
+        sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
+        return [
+            _translation(status, hypotheses, lambda _: "")
+            for status, hypotheses in self._decode(sources, None, options, progress)
+        ]
+
+    def score(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        length_penalty: float = 1.0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Scored]:
+        """Scores given targets: log-probability of every token. Forced tokens and bans of the search do not apply.
+
+        Raises: ConfigError: counts differ.
+        """
+        return self._score(self._encode(sources), self.vocab.encode_target(list(targets)), length_penalty, progress)
+
+    def score_ids(
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        *,
+        length_penalty: float = 1.0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Scored]:
+        """As `score`, from ids without end symbols."""
+        sources = _checked_ids("sources", sources, self._model.source_vocab)
+        targets = _checked_ids("targets", targets, self._model.target_vocab)
+        return self._score(sources, targets, length_penalty, progress)
+
+    def _score(self, sources: Any, targets: Any, length_penalty: float, progress: Any) -> list[Scored]:
+        if len(sources) != len(targets):
+            raise ConfigError(f"targets: expected one per source, {len(sources)}, got {len(targets)}")
+        options = self._options(1, 1, length_penalty, False, self._model.positions, 0)
+        results = []
+        for status, hypotheses in self._decode(sources, targets, options, progress):
+            _, score, log_probs = hypotheses[0] if hypotheses else ([], 0.0, [])
+            results.append(Scored(log_probs, score, status))
+        return results
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        ids = self.vocab.encode_source(list(texts))
+        return [[] if _blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
+
+    def _options(
+        self, beam_size: int, n_best: int, length_penalty: float, early_stopping: Any, max_length: int, min_length: int
+    ) -> dict[str, Any]:
+        whole("beam_size", beam_size, 1, MAX_BEAM_SIZE)
+        whole("n_best", n_best, 1, beam_size, "beam_size")
+        whole("max_length", max_length, 1, 1 << 24)
+        whole("min_length", min_length, 0, max_length, "max_length")
+        if (
+            isinstance(length_penalty, bool)
+            or not isinstance(length_penalty, (int, float))
+            or not abs(length_penalty) <= 100
+        ):
+            raise ConfigError(f"length_penalty: expected a number from -100 to 100, got {length_penalty!r}")
+        if early_stopping not in (True, False, "never"):
+            raise ConfigError(f'early_stopping: expected True, False or "never", got {early_stopping!r}')
+        own = self._model.generation
+        return {
+            "beam_size": beam_size, "n_best": n_best, "length_penalty": float(length_penalty),
+            "early_stopping": {True: "yes", False: "no", "never": "never"}[early_stopping],
+            "max_length": max_length, "min_length": min_length or own.min_length,
+            "eos": own.eos, "start": own.start, "forced_bos": own.forced_bos, "forced_eos": own.forced_eos,
+            "banned": own.banned, "renormalize": own.renormalize,
+        }  # fmt: skip
+
+    def _decode(
+        self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
+    ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
+        start = time.perf_counter()
+        outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
+        tokens = sum(len(hypotheses[0][2]) for _, hypotheses in outputs if hypotheses)
+        self.stats = Stats(len(outputs), tokens, time.perf_counter() - start)
+        return outputs
+
+
+def _translation(
+    status: Any, hypotheses: list[tuple[list[int], float, list[float]]], text: Callable[[Any], str]
+) -> Translation:
+    found = [Hypothesis(ids, text(ids), score, log_probs) for ids, score, log_probs in hypotheses]
+    return Translation(found or [Hypothesis([], "", 0.0, [])], status)
+
+
+def _blank(text: str) -> bool:
+    """Nothing but white space and invisible format characters (zero-width space, byte order mark ...)."""
+    return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
+
+
+def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> list[list[int]]:
+    lists = [[int(i) for i in ids] for ids in id_lists]
+    for index, ids in enumerate(lists):
+        if ids and (min(ids) < 0 or max(ids) >= vocab):
+            wrong = next(i for i in ids if not 0 <= i < vocab)
+            raise DataError(
+                f"{name}[{index}]: ids must lie in [0, {vocab}), got {wrong} - encode with the model's vocabulary"
+            )
+    return lists
+
+
+def whole(name: str, value: Any, low: int, high: int, limit: str = "") -> int:
+    """Checks a whole number in [low, high]. Raises: ConfigError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigError(f"{name}: expected a whole number from {low} to {f'{limit} {high}'.strip()}, got {value!r}")
+    return value
+
+
+def usable_cpus() -> int:
+    """CPUs this process may use: its affinity, and a container's quota (cgroup v2 cpu.max) where there is one."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return count
+    return count if quota == "max" else max(1, min(count, math.ceil(int(quota) / int(period))))
