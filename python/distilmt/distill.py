@@ -1,0 +1,303 @@
+"""`distilmt distill`: text in, distilled students out, with a report of what was gained and what it cost.
+
+Stages of the run folder, each done once and then remembered by its inputs (run.py):
+
+    teacher            trained here, unless a model folder is given
+    label              the teacher's beam search over the training source, for methods that learn from it
+    student-NAME-SEED  one training per method and seed; `alone` is the baseline
+    evaluate-NAME      BLEU, chrF and decoding speed on every test set
+    report             report.json, report.md, report.html
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import sys
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.config import resolve
+from distilmt.errors import ConfigError
+from distilmt.methods import ALONE, RECIPES, Method, named
+from distilmt.train import TrainingOptions, fit_text, new_model
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.report import Report
+    from distilmt.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig:
+    """Options of `distilmt distill`."""
+
+    train: tuple[str, str] = field(metadata={"help": "source and target text, line-aligned"})
+    dev: tuple[str, str] = field(metadata={"help": "source and target text that chooses the checkpoint"})
+    test: tuple[tuple[str, str], ...] = field(metadata={"help": "source and target text of a test set; may be repeated"})
+    out: str = field(metadata={"help": "the run folder"})
+    student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
+    teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
+    teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
+    method: str = field(default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"})
+    recipe: str | None = field(default=None, metadata={"help": f"in place of --method, what data: {', '.join(RECIPES)}"})
+    objective: str | None = field(default=None, metadata={"help": "in place of --method, what loss; see `distilmt explain`"})
+    baseline: bool = field(default=True, metadata={"help": "also train the student alone"})
+    seeds: tuple[int, ...] = field(default=(1,), metadata={"help": "one student of each method per seed"})
+    new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
+    vocab_size: int = field(default=8000, metadata={"help": "size of a vocabulary that is trained here"})
+    vocab_model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "its kind"})
+    label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
+    test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
+    exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
+    title: str = field(default="distillation", metadata={"help": "title of the report"})
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
+
+    def __post_init__(self) -> None:
+        if (self.teacher is None) == (self.teacher_size is None):
+            raise ConfigError("a teacher is needed: give either --teacher MODEL or --teacher-size PRESET")
+        if self.recipe is not None and self.recipe not in RECIPES:
+            raise ConfigError(f"--recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
+
+    def methods(self) -> list[Method]:
+        """What to train, in order: the baseline first."""
+        if self.recipe or self.objective:
+            recipe, objective = self.recipe or "gold", self.objective or ALONE.objective
+            chosen = [Method(f"{recipe}: {objective}", recipe, objective, "given in full")]
+        else:
+            chosen = [named(name.strip()) for name in self.method.split(",")]
+        return [ALONE] * self.baseline + chosen
+
+
+@dataclass
+class DistillResult:
+    """The run's report and its student folders by system name (`seq-kd-1`: method and seed)."""
+
+    report: Report
+    models: dict[str, Path]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.report.markdown()}\n\nreport: {self.folder / 'report.html'}"
+
+
+def distill(config: DistillConfig | None = None, **options: Any) -> DistillResult:
+    """Runs the main job: label, train, evaluate, report. Called again, it goes on where it stopped.
+
+    Args:
+        config: a DistillConfig, or its fields as keywords.
+    Raises: ConfigError, DataError, ResourceError.
+    """
+    config = resolve(DistillConfig, config, **options)
+    from distilmt import corpus, models
+    from distilmt.objectives import parse
+    from distilmt.run import Run
+
+    methods = config.methods()
+    parsed = [parse(method.objective) for method in methods]  # a wrong formula is said before any work
+    models.parse_size(config.student_size)
+    text, dev = corpus.load_corpus(config.train), corpus.load_corpus(config.dev)
+    tests = [corpus.load_corpus(test) for test in config.test]
+    with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
+        teacher, teacher_facts = _teacher(run, config, text, dev)
+        systems = [_system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))]
+        trained = {}
+        for seed in config.seeds:
+            for method, objective in zip(methods, parsed, strict=True):
+                name = f"{method.name}-{seed}"
+                folder, facts = _student(run, name, method, objective, seed, config, teacher, text, dev)
+                tested = _evaluate(run, name, folder, config, tests)
+                systems.append(_system(*_labels_of(method), method, seed, facts, tested))
+                trained[name] = folder
+        report = _report(run, config, systems, text.notes + dev.notes + [n for test in tests for n in test.notes])
+    return DistillResult(report, trained, Path(config.out))
+
+
+def _labels_of(method: Method) -> tuple[str, str]:
+    return ("student alone", "baseline") if method is ALONE else (f"student {method.name}", "student")
+
+
+def _text_inputs(text: Corpus, dev: Corpus) -> dict[str, Any]:
+    return {
+        "train source": text.source_hash, "train target": text.target_hash,
+        "dev source": dev.source_hash, "dev target": dev.target_hash,
+    }  # fmt: skip
+
+
+def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tuple[Path, dict[str, Any]]:
+    """The teacher's folder, trained here if need be, and the facts of its training."""
+    from distilmt import models
+    from distilmt.objectives import parse
+    from distilmt.vocab import Vocab
+
+    if config.teacher is not None:
+        return models.folder_of(config.teacher), {}
+    inputs = _text_inputs(text, dev) | {
+        "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
+        "objective": ALONE.objective, "training": asdict(config.teacher_training),
+    }  # fmt: skip
+    with run.stage("teacher", inputs) as stage:
+        if not stage.done:
+            lines = [line for _, *pair in text.pairs() for line in pair]
+            vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
+            student = new_model(models.parse_size(config.teacher_size or ""), vocabulary, config.teacher_training)
+            fit = fit_text(
+                student, vocabulary, text, dev, parse(ALONE.objective), None, config.teacher_training, stage.folder, "teacher"
+            )
+            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+        return stage.folder / "best", stage.facts
+
+
+def _student(
+    run: Run, name: str, method: Method, objective: Any, seed: int, config: DistillConfig, teacher: Path, text: Corpus, dev: Corpus
+) -> tuple[Path, dict[str, Any]]:  # fmt: skip
+    """One student's folder and the facts of its training."""
+    from distilmt import models
+    from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.vocab import Vocab
+
+    options = replace(config.training, seed=seed)
+    inputs = _text_inputs(text, dev) | {
+        "size": config.student_size, "recipe": method.recipe, "objective": method.objective, "training": asdict(options),
+        "vocab": Vocab.load(teacher).hash,
+    }  # fmt: skip
+    if objective.needs_teacher or method.recipe != "gold":
+        inputs["teacher"] = models.weights_hash(teacher)
+    if method.recipe == "seq-kd":
+        labels = _label(run, config, teacher, text)
+        text = seq_kd(text, labels)
+        inputs["pseudo target"] = labels.pseudo_hash
+    with run.stage(f"student-{name}", inputs) as stage:
+        if not stage.done:
+            vocabulary = Vocab.load(teacher)
+            student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            fit = fit_text(
+                student, vocabulary, text, dev, objective, models.load(teacher) if objective.needs_teacher else None,
+                options, stage.folder, name,
+            )  # fmt: skip
+            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+        return stage.folder / "best", stage.facts
+
+
+def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
+    """The teacher's labels of the training source, made once."""
+    from distilmt import models
+    from distilmt.label import LabelConfig, label_texts, read_labels, write_labels
+
+    inputs = {
+        "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
+    }  # fmt: skip
+    with run.stage("label", inputs) as stage:
+        if not stage.done:
+            options = LabelConfig(
+                model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
+                threads=config.training.threads,
+            )  # fmt: skip
+            labels = label_texts(text.sources, options)
+            labels.source_hash = text.source_hash
+            write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
+            stage.finish(
+                outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
+                facts={"target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second},
+            )
+        return read_labels(stage.folder)
+
+
+def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
+    """Scores and speed of one system on every test set."""
+    from distilmt import models
+    from distilmt.evaluate import evaluate
+
+    inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
+        f"test {test[0]}": text.source_hash + text.target_hash for test, text in zip(config.test, tests, strict=True)
+    }
+    with run.stage(f"evaluate-{name}", inputs) as stage:
+        if not stage.done:
+            scores, tokens, seconds = {}, 0, 0.0
+            for test in config.test:
+                out = evaluate(
+                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
+                )
+                scores[test_name(test[0])] = _score_facts(out, config.exact)
+                tokens, seconds = tokens + out.target_tokens, seconds + out.seconds
+            model = models.load(folder)
+            stage.finish(
+                outputs={},
+                facts={
+                    "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "tokens_per_second": tokens / seconds,
+                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads, "seconds": seconds},
+                },
+            )  # fmt: skip
+        return dict(stage.facts)
+
+
+def _score_facts(out: Any, exact: bool) -> dict[str, Any]:
+    scores = out.scores
+    facts = {key: getattr(scores, key) for key in ("bleu", "chrf", "bleu_signature", "chrf_signature")}
+    if exact:
+        facts["exact"] = sum(h == r for h, r in zip(out.hypotheses, out.references, strict=True)) / len(out.references)
+    return facts
+
+
+def test_name(path: str) -> str:
+    """Name of a test set: its file name without language and compression suffixes."""
+    name = Path(path).name
+    for suffix in (".gz", ".xz", ".zst"):
+        name = name.removesuffix(suffix)
+    return name.rsplit(".", 1)[0] if "." in name else name
+
+
+def _training_facts(fit: Any) -> dict[str, Any]:
+    return {
+        "dev_bleu": fit.dev_bleu, "curve": fit.curve,
+        "training": {
+            "updates": fit.updates, "best_update": fit.best_update, "target_tokens": fit.target_tokens, "seconds": fit.seconds,
+            "tokens_per_second": fit.tokens_per_second, "skipped_updates": fit.skipped_updates,
+        },
+    }  # fmt: skip
+
+
+def _system(
+    name: str, role: str, method: Method | None, seed: int | None, trained: dict[str, Any], tested: dict[str, Any]
+) -> dict[str, Any]:
+    """One entry of the report's `systems` (schema: docs/report.md)."""
+    facts: dict[str, Any] = {"name": name, "role": role, "seed": seed} | trained | tested
+    if method is not None:
+        facts |= {"method": method.name, "objective": method.objective, "recipe": method.recipe}
+    return facts
+
+
+def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], notes: list[str]) -> Report:
+    """Puts the report together from what the stages recorded, and writes it."""
+    from distilmt.report import Report
+    from distilmt.run import versions
+
+    teacher = systems[0]
+    for system in systems:
+        system["compression"] = teacher["parameters"] / system["parameters"]
+    report = Report({
+        "title": config.title,
+        "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        "systems": systems,
+        "stages": run.stages(),
+        "notes": notes,
+    })  # fmt: skip
+    report.save(run.folder)
+    return report
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,176 @@
+"""The training loop: equal gradients however a batch is cut, exact resume, and what happens when a step goes wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from distilmt import models, trainer
+from distilmt.batches import Pairs, encode_pairs
+from distilmt.objectives import parse
+from distilmt.train import TrainingOptions
+from distilmt.vocab import Vocab
+
+HERE = Path(__file__).parent
+OPTIONS = TrainingOptions(
+    updates=12, batch_tokens=256, learning_rate=3e-3, warmup=2, dropout=0.2, eval_every=4, log_every=1, threads=1,
+    max_positions=32, precision="float32",
+)  # fmt: skip
+SENTENCES = [f"{a} {b} {c}" for a in ("eins", "zwei", "drei", "vier") for b in ("rote", "grosse") for c in ("Hunde", "Katzen", "Tage")]
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> Vocab:
+    return Vocab.train(SENTENCES * 4, 60)
+
+
+@pytest.fixture(scope="module")
+def pairs(vocabulary: Vocab) -> Pairs:
+    targets = [" ".join(reversed(s.split())) for s in SENTENCES]
+    return encode_pairs(SENTENCES, targets, range(1, len(SENTENCES) + 1), vocabulary, max_tokens=32, what="test")
+
+
+def student(vocabulary: Vocab, seed: int = 1):
+    return models.create(models.parse_size("1x1:16:32:2"), vocabulary, dropout=0.2, seed=seed, max_positions=32)
+
+
+def fit(vocabulary: Vocab, pairs: Pairs, folder: Path, objective: str = "NLL()", teacher=None, **options):
+    model = student(vocabulary)
+    dev = (SENTENCES[:4], SENTENCES[:4])
+    result = trainer.fit(
+        model, vocabulary, pairs, dev, objective=parse(objective), teacher=teacher, options=replace(OPTIONS, **options), folder=folder
+    )
+    return model, result
+
+
+def events(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    other = b.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in a.state_dict().items())
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, update: int, action) -> None:
+    original = trainer._Stop.on_step_end
+
+    def on_step_end(self, args, state, control, **kwargs):
+        original(self, args, state, control, **kwargs)
+        if state.global_step == update:
+            action()
+            original(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(trainer._Stop, "on_step_end", on_step_end)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_training_learns_and_reports(vocabulary, pairs, tmp_path):
+    model, result = fit(vocabulary, pairs, tmp_path, updates=60, eval_every=20)
+    losses = [e["loss"] for e in events(tmp_path) if "loss" in e]
+    assert losses[-1] < 0.7 * losses[0]
+    assert [p["update"] for p in result.curve] == [20, 40, 60]
+    assert result.updates == 60 and result.target_tokens > 0 and result.seconds > 0
+    assert models.load(result.model).config.architectures == ["MarianMTModel"]
+    assert not list(tmp_path.glob("checkpoint-*"))  # checkpoints go once the training is done
+    pad = model.model.shared.weight[-1]
+    assert not pad.any(), "the pad row must stay zero"
+    assert model.lm_head.weight.data_ptr() == model.model.shared.weight.data_ptr()
+
+
+def test_interrupted_training_resumes_bit_exactly(vocabulary, pairs, tmp_path, monkeypatch):
+    whole, result = fit(vocabulary, pairs, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vocabulary, pairs, tmp_path / "parts")
+    resumed, again = fit(vocabulary, pairs, tmp_path / "parts")
+    assert same_weights(whole, resumed)
+    assert (again.target_tokens, again.dev_bleu) == (result.target_tokens, result.dev_bleu)
+    assert [p["dev_bleu"] for p in again.curve] == [p["dev_bleu"] for p in result.curve]
+
+
+def test_case_38_a_half_written_checkpoint_is_passed_over(vocabulary, pairs, tmp_path, monkeypatch):
+    whole, _ = fit(vocabulary, pairs, tmp_path / "whole")
+    folder = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 10, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vocabulary, pairs, folder)
+    assert trainer.last_checkpoint(folder) == folder / "checkpoint-8"
+    weights = folder / "checkpoint-8" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert trainer.last_checkpoint(folder) == folder / "checkpoint-4"
+    resumed, _ = fit(vocabulary, pairs, folder)
+    assert same_weights(whole, resumed)
+
+
+def test_case_39_sigterm_writes_a_checkpoint(vocabulary, pairs, tmp_path, monkeypatch):
+    whole, _ = fit(vocabulary, pairs, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(KeyboardInterrupt, match="after update 3"):
+            fit(vocabulary, pairs, tmp_path / "parts")
+    assert trainer.last_checkpoint(tmp_path / "parts") == tmp_path / "parts" / "checkpoint-3"
+    resumed, _ = fit(vocabulary, pairs, tmp_path / "parts")
+    assert same_weights(whole, resumed)
+
+
+def test_case_29_an_update_with_a_nan_is_skipped_and_its_lines_kept(vocabulary, pairs, tmp_path, monkeypatch):
+    forward = trainer.StudentLoss.forward
+    calls = []
+
+    def poisoned(self, labels, denominator, **inputs):
+        loss, sums = forward(self, labels, denominator, **inputs)
+        calls.append(1)
+        return (loss * float("nan") if len(calls) == 2 else loss), sums
+
+    monkeypatch.setattr(trainer.StudentLoss, "forward", poisoned)
+    model, result = fit(vocabulary, pairs, tmp_path)
+    assert result.skipped_updates == 1
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+    record = json.loads((tmp_path / "skipped.jsonl").read_text())
+    assert record["update"] == 2 and set(record["lines"]) <= set(range(1, len(SENTENCES) + 1)) and record["lines"]
+
+
+def test_the_teacher_is_a_constant(vocabulary, pairs, tmp_path):
+    teacher = student(vocabulary, seed=5)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    fit(vocabulary, pairs, tmp_path, "0.5 * NLL() + 0.5 * WordKD()", teacher, updates=4)
+    assert not teacher.training and all(p.grad is None for p in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+    logged = [e for e in events(tmp_path) if "loss" in e]
+    assert all({"term_NLL", "term_WordKD"} <= set(e) for e in logged)
+    assert all(abs(e["loss"] - 0.5 * (e["term_NLL"] + e["term_WordKD"])) < 1e-4 for e in logged)
+
+
+def test_patience_stops_early(vocabulary, pairs, tmp_path):
+    _, result = fit(vocabulary, pairs, tmp_path, learning_rate=1e-9, patience=2, updates=40)
+    assert result.updates == 12  # best at 4, then two evaluations without a better one
+
+
+@pytest.mark.slow
+def test_gradients_do_not_depend_on_how_a_batch_is_cut(tmp_path):
+    """One batch of 64; 8 accumulated batches of 8 of different lengths; 2 processes with 4 x 8 each."""
+    gradients = {}
+    for way, processes in {"1x64": 1, "8x8": 1, "2x4x8": 2}.items():
+        out = tmp_path / way
+        command = [sys.executable, str(HERE / "cut_batches.py"), way, str(out)]
+        if processes > 1:
+            command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
+        gradients[way] = torch.load(out, weights_only=True)
+    for way in ("8x8", "2x4x8"):
+        for name, want in gradients["1x64"].items():
+            torch.testing.assert_close(gradients[way][name], want, rtol=1e-5, atol=1e-6 * float(want.abs().max()) + 1e-12)
