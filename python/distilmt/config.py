@@ -11,7 +11,7 @@
 
 A nested option answers to its dotted path (`training.learning_rate`) and, where no earlier option has that name, to its
 last part alone (`learning_rate`), behind the nested field's `metadata={"prefix": ...}` if there is one. Rules that join
-several options stand in the dataclass's `__post_init__` and raise `ConfigError`. Types: values.py, and nested dataclasses.
+several options stand in its `__post_init__` and raise `ConfigError`. Types: values.py, and nested dataclasses.
 """
 
 from __future__ import annotations

@@ -1,0 +1,230 @@
+"""One stage of a run folder: its record, its files and what it cost over all attempts (run.py opens it)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from distilmt.energy import NOT_MEASURED, Meter, Usage
+from distilmt.errors import ConfigError, DataError
+from distilmt.storage import disk_errors, plain, read_json, sync_folder, write_json
+
+
+class Stage:
+    """A stage that was opened with `run.stage(name, inputs)`.
+
+    Attributes:
+        done: finished, now or by an earlier command.
+        folder: for its files; exists.
+        outputs: paths by name, once done.
+        hashes: sha256 of the outputs by name, once done; of a folder, over the names and hashes of its files.
+        facts: plain data, once done.
+    """
+
+    def __init__(self, run: Path, name: str, inputs: Mapping[str, Any]):
+        self.run, self.name, self.folder = run, name, run / _file_name(name)
+        self.path = run / "stages" / f"{_file_name(name)}.json"
+        self.record: dict[str, Any] = {"stage": name, "status": "running", "inputs": plain(inputs), "attempts": []}
+        self.outputs: dict[str, Path] = {}
+        self.hashes: dict[str, str] = {}
+        self.facts: dict[str, Any] = {}
+        self._writing = threading.Lock()
+        if self.path.exists():
+            recorded = read_record(self.path)
+            _refuse_other(run, name, recorded["inputs"], self.record["inputs"])
+            self.record = recorded
+            for attempt in self.record["attempts"]:
+                attempt["ended"] = attempt["ended"] or "killed"
+        if self.done:
+            self._open_outputs()
+
+    @property
+    def done(self) -> bool:
+        """Whether the work was finished and recorded."""
+        return bool(self.record["status"] == "done")
+
+    @property
+    def usage(self) -> Usage:
+        """Cost so far, interrupted attempts included."""
+        return total(self.record["attempts"])
+
+    def begin(self) -> None:
+        """Starts an attempt: a meter, and a record that says so."""
+        with disk_errors(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(exist_ok=True)
+        self._meter = Meter()
+        self._meter.__enter__()
+        self._began, self._cpu = time.monotonic(), time.process_time()
+        attempt = {"began": time.time(), "host": platform.node(), "pid": os.getpid(), "ended": None}
+        self.record["attempts"].append(attempt)
+        self.record["status"] = "running"
+        self.save()
+
+    def save(self) -> None:
+        """Writes the record with the cost up to now, so that a kill loses one heartbeat of it and not the whole."""
+        with self._writing:
+            if self.record["attempts"][-1]["ended"] is None:
+                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+                lost = ["the attempt was killed before its energy counters were read"]
+                seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu
+                usage = Usage(seconds, cpu_seconds, peak, None, NOT_MEASURED, [], lost, "ru_maxrss")
+                self.record["attempts"][-1].update(asdict(usage))
+                write_json(self.path, self.record)
+
+    def finish(self, outputs: Mapping[str, str | Path], facts: Mapping[str, Any] | None = None) -> None:
+        """Ends the stage: hashes the outputs, makes them durable, then records the stage as done.
+
+        Args:
+            outputs: files or folders by name.
+            facts: what later stages and the report want to know, as plain data.
+        """
+        self.end("finished")
+        entries = {name: self._entry(Path(path)) for name, path in outputs.items()}
+        with self._writing:
+            self.record |= {"status": "done", "outputs": entries, "facts": plain(facts or {})}
+            write_json(self.path, self.record)
+        self._open_outputs()
+
+    def end(self, how: str) -> None:
+        """Stops the meter and keeps what this attempt cost."""
+        with self._writing:
+            if self.record["attempts"][-1]["ended"] is not None:
+                return
+            self._meter.__exit__(None, None, None)
+            assert self._meter.usage is not None
+            self.record["attempts"][-1].update(asdict(self._meter.usage), ended=how)
+            if how != "finished":
+                self.record["status"] = how
+                write_json(self.path, self.record)
+
+    def verify(self) -> None:
+        """Compares the outputs with their recorded hashes.
+
+        Raises:
+            DataError: one has changed.
+        """
+        for name, entry in self.record["outputs"].items():
+            for relative, file in self._entry(self.run / entry["path"])["files"].items():
+                if file != entry["files"].get(relative):
+                    path = self.run / entry["path"] / relative
+                    raise DataError(f"{path}: output {name!r} of stage {self.name!r} has changed - {self._remedy()}")
+
+    def _entry(self, path: Path) -> dict[str, Any]:
+        from distilmt.corpus import file_hash
+
+        with disk_errors(path):
+            found = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            files = {}
+            for file in found:
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                relative = str(file.relative_to(path))  # "." for a single file
+                files[relative] = {"bytes": file.stat().st_size, "sha256": file_hash(file)}
+            for folder in {file.parent for file in found}:
+                sync_folder(folder)
+        inside = path.resolve().is_relative_to(self.run.resolve())
+        return {
+            "path": str(path.resolve().relative_to(self.run.resolve()) if inside else path.resolve()),
+            "sha256": files["."]["sha256"] if "." in files else hash_of({k: v["sha256"] for k, v in files.items()}),
+            "files": files,
+        }
+
+    def _open_outputs(self) -> None:
+        for name, entry in self.record["outputs"].items():
+            path = self.run / entry["path"]
+            for relative, file in entry["files"].items():
+                bytes = (path / relative).stat().st_size if (path / relative).exists() else None
+                if bytes != file["bytes"]:
+                    got = "is missing" if bytes is None else f"has {bytes:,} bytes"
+                    raise DataError(
+                        f"{path / relative}: output {name!r} of stage {self.name!r} {got}, recorded were "
+                        f"{file['bytes']:,} bytes - {self._remedy()}"
+                    )
+            self.outputs[name], self.hashes[name] = path, entry["sha256"]
+        self.facts = self.record["facts"]
+
+    def _remedy(self) -> str:
+        return f"restore it, or delete {self.path} to do this stage again, or start over with --new-run"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Reads stages/NAME.json."""
+    remedy = "delete it to do this stage again, or start over with --new-run"
+    record = read_json(path, remedy)
+    missing = {"stage", "status", "inputs", "attempts"} - set(record)
+    if missing or (record["status"] == "done" and not {"outputs", "facts"} <= set(record)):
+        raise DataError(f"{path}: damaged: not the record of a stage - {remedy}")
+    return record
+
+
+def total(attempts: list[dict[str, Any]]) -> Usage:
+    """Cost of several attempts together. Energy is known only if it was in each: a sum with a hole is no sum."""
+    known = {field.name for field in fields(Usage)}
+    usages = [Usage(**{key: value for key, value in attempt.items() if key in known}) for attempt in attempts]
+    joules = [usage.joules for usage in usages if usage.joules is not None]
+    whole = len(joules) == len(usages) > 0
+
+    def merged(name: str) -> list[str]:
+        return list(dict.fromkeys(item for usage in usages for item in getattr(usage, name)))
+
+    return Usage(
+        seconds=sum(usage.seconds for usage in usages),
+        cpu_seconds=sum(usage.cpu_seconds for usage in usages),
+        peak_rss_bytes=max((usage.peak_rss_bytes for usage in usages), default=0),
+        joules=sum(joules) if whole else None,
+        energy_method=" + ".join(dict.fromkeys(usage.energy_method for usage in usages)) if whole else NOT_MEASURED,
+        energy_coverage=merged("energy_coverage") if whole else [],
+        energy_missing=merged("energy_missing"),
+        peak_rss_method="VmHWM" if all(usage.peak_rss_method == "VmHWM" for usage in usages) else "ru_maxrss",
+    )
+
+
+def hash_of(value: Any) -> str:
+    """sha256 of the canonical JSON of plain data: sorted keys, no spaces."""
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _file_name(name: str) -> str:
+    """A stage's name where it can name a file, and else a readable part of it with a hash."""
+    safe = re.sub(r"[^\w.+-]+", "_", name, flags=re.ASCII)[:80]
+    return name if safe == name and not name.startswith(".") else f"{safe.lstrip('.')}-{hash_of(name)[:8]}"
+
+
+def _refuse_other(run: Path, name: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
+    old, new = _flat(recorded), _flat(given)
+    lines = [
+        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
+        for key in list(dict.fromkeys([*old, *new]))
+        if key not in old or key not in new or old[key] != new[key]
+    ]
+    if lines:
+        raise ConfigError(
+            f"{run}: stage {name!r} was begun with other inputs - set them back, choose another --out, or start over "
+            f"with --new-run (the old run is kept):\n" + "\n".join(lines)
+        )
+
+
+def _flat(value: dict[str, Any], above: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, item in value.items():
+        leaves |= _flat(item, f"{above}{key}.") if isinstance(item, dict) and item else {f"{above}{key}": item}
+    return leaves
+
+
+def _short(leaves: dict[str, Any], key: str) -> str:
+    if key not in leaves:
+        return "(absent)"
+    text = json.dumps(leaves[key], ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
