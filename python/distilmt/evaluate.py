@@ -1,0 +1,269 @@
+"""`distilmt evaluate`: sacreBLEU's BLEU and chrF, each with the signature that makes it comparable, and decoding speed.
+
+    score(["A dog runs."], ["A dog is running."])                   # files in memory
+    evaluate(model="run/student", test=("test.de", "test.en"))      # translate, then score
+    evaluate(model="run/student", test_set="wmt14/de-en")           # a named test set, downloaded by sacreBLEU
+    evaluate(hypotheses="out.en", references=("test.en",))          # score a file
+
+Source: Post 2018 (arXiv:1804.08771), BLEU; Popović 2015 (W15-3049), chrF.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tarfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sacrebleu import DATASETS
+from sacrebleu.metrics import BLEU, CHRF
+
+from distilmt.config import resolve
+from distilmt.corpus import load_corpus, read_lines, write_lines
+from distilmt.energy import Meter, Usage
+from distilmt.errors import ConfigError, DataError, ResourceError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Quality of one set of hypotheses.
+
+    Attributes:
+        bleu, chrf: corpus scores in points, 0 to 100.
+        exact: share of lines, 0 to 1, that equal one of their references, blanks at the ends aside.
+        bleu_signature, chrf_signature: sacreBLEU's; scores with different signatures are not comparable.
+        sentences: number of lines.
+    """
+
+    bleu: float
+    chrf: float
+    exact: float
+    bleu_signature: str
+    chrf_signature: str
+    sentences: int
+
+    def __str__(self) -> str:
+        return (
+            f"BLEU  {self.bleu:.1f}  {self.bleu_signature}\nchrF  {self.chrf:.1f}  {self.chrf_signature}\n"
+            f"exact {self.exact:.1%} of {self.sentences} lines"
+        )
+
+
+def score(
+    hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]], *, target_lang: str = ""
+) -> Scores:
+    """Scores hypotheses against one or several references each.
+
+    Args:
+        hypotheses: one translation per line.
+        references: one line per hypothesis; or a list of such lists, one per set of references.
+        target_lang: lets sacreBLEU split Chinese, Japanese or Korean into words its own way (see the signature).
+
+    Raises:
+        DataError: nothing to score, or counts differ (sacreBLEU itself would silently score the shorter part).
+        ConfigError: sacreBLEU lacks the package that splits this language.
+    """
+    if not hypotheses or not references:
+        raise DataError(f"score: nothing to score, got {len(hypotheses)} hypotheses and {len(references)} references")
+    streams: list[Sequence[str]]
+    streams = [references] if isinstance(references[0], str) else list(references)  # type: ignore[list-item]
+    for number, stream in enumerate(streams, 1):
+        if len(stream) != len(hypotheses):
+            raise DataError(
+                f"score: {len(hypotheses)} hypotheses, but {len(stream)} lines in reference {number} of {len(streams)}"
+                " - both must be translations of the same lines, in order"
+            )
+    try:
+        bleu, chrf = BLEU(trg_lang=target_lang), CHRF()
+    except (ImportError, RuntimeError) as error:
+        raise ConfigError(f"score: sacreBLEU cannot split {target_lang!r} into words: {error}") from None
+    # A signature knows the number of references only after the score.
+    bleu_score, chrf_score = bleu.corpus_score(hypotheses, streams), chrf.corpus_score(hypotheses, streams)
+    exact = sum(
+        any(line.strip() == stream[row].strip() for stream in streams) for row, line in enumerate(hypotheses)
+    ) / len(hypotheses)
+    return Scores(
+        bleu=bleu_score.score,
+        chrf=chrf_score.score,
+        exact=exact,
+        bleu_signature=str(bleu.get_signature()),
+        chrf_signature=str(chrf.get_signature()),
+        sentences=len(hypotheses),
+    )
+
+
+def test_set(name: str) -> tuple[list[str], list[list[str]]]:
+    """Reads one of sacreBLEU's named test sets, from its cache (~/.sacrebleu or $SACREBLEU) or from the network.
+
+    Args:
+        name: test set and language pair, as in "wmt14/de-en" or "wmt14/full/de-en".
+
+    Returns:
+        Source lines, and one list of lines per set of references.
+
+    Raises:
+        ConfigError: no such test set or language pair.
+        ResourceError: it is not in the cache and cannot be downloaded.
+    """
+    found, _, pair = name.rpartition("/")
+    if found not in DATASETS:
+        near = difflib.get_close_matches(found or name, DATASETS, 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "`sacrebleu --list` names them"
+        raise ConfigError(f"--test-set {name}: sacreBLEU has no test set {found!r} - write SET/PAIR; {hint}")
+    data = DATASETS[found]
+    if pair not in data.langpairs:
+        raise ConfigError(
+            f"--test-set {name}: {found} has no pair {pair!r} - it has {', '.join(sorted(data.langpairs))}"
+        )
+    try:
+        sources = list(data.source(pair))
+        references = [[line.strip() for line in lines] for lines in zip(*data.references(pair), strict=True)]
+    except (OSError, EOFError, tarfile.TarError, SystemExit) as error:  # it leaves by sys.exit on a wrong checksum
+        raise ResourceError(
+            f"--test-set {name}: sacreBLEU could not fetch it ({error}) - connect to a network, "
+            "or fill its cache (~/.sacrebleu or $SACREBLEU) on a machine that has one"
+        ) from None
+    return sources, references
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Options of `distilmt evaluate`."""
+
+    model: str | None = field(default=None, metadata={"help": "translate with this model folder"})
+    test: tuple[str, str] | None = field(default=None, metadata={"help": "source and reference text for --model"})
+    hypotheses: str | None = field(default=None, metadata={"help": "score this file instead"})
+    references: tuple[str, ...] = field(default=(), metadata={"help": "its reference files"})
+    test_set: str | None = field(default=None, metadata={"help": "sacreBLEU's named test set, as in wmt14/de-en"})
+    beam_size: int = field(default=5, metadata={"help": "beam size of --model"})
+    threads: int | None = field(default=None, metadata={"help": "threads of --model [default: all cores]"})
+    out: str | None = field(default=None, metadata={"help": "also write the translations of --model here"})
+
+    def __post_init__(self) -> None:
+        if (self.model is None) == (self.hypotheses is None):
+            raise ConfigError("evaluate: give either --model MODEL or --hypotheses FILE")
+        if self.model is not None and self.references:
+            raise ConfigError("evaluate: --references goes with --hypotheses; for --model give --test SOURCE TARGET")
+        if self.model is None and self.test is not None:
+            raise ConfigError("evaluate: --test goes with --model; for --hypotheses give --references FILE")
+        if bool(self.test or self.references) == (self.test_set is not None):
+            text = "--references" if self.model is None else "--test"
+            raise ConfigError(f"evaluate: give either {text} or --test-set")
+        if self.out is not None and self.model is None:
+            raise ConfigError("evaluate: --out writes translations and needs --model")
+        if self.beam_size < 1:
+            raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Scores and what they were computed from; decoding facts are None where a file was scored.
+
+    Attributes:
+        hypotheses: one translation per source line, empty for an empty source.
+        references: the first reference of each; the scores are of all.
+        statuses: how many translations had each status ("ok", "empty_source", "max_length", ...).
+        target_tokens: tokens decoded, end symbols included.
+        usage: time, memory and energy of decoding; loading the model is not in it.
+    """
+
+    scores: Scores
+    hypotheses: list[str]
+    references: list[str]
+    statuses: dict[str, int] | None = None
+    target_tokens: int | None = None
+    usage: Usage | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        return self.usage.seconds if self.usage else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Target tokens decoded per second of wall time."""
+        if self.usage is None or self.target_tokens is None:
+            return None
+        return self.target_tokens / self.usage.seconds
+
+    @property
+    def peak_rss_bytes(self) -> int | None:
+        return self.usage.peak_rss_bytes if self.usage else None
+
+    def __str__(self) -> str:
+        if self.usage is None:
+            return str(self.scores)
+        counts = ", ".join(f"{count} {status}" for status, count in sorted((self.statuses or {}).items()))
+        speed = f"speed {self.tokens_per_second:.0f} target tokens/s ({self.target_tokens} tokens; {counts})"
+        return f"{self.scores}\n{speed}\ncost  {self.usage}"
+
+
+def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateResult:
+    """Scores a model or a file of translations with BLEU and chrF.
+
+    Everything is read and counted before the model is loaded.
+
+    Args:
+        config: an EvaluateConfig, or its fields as keywords.
+
+    Raises:
+        ConfigError: options that contradict each other, or no such test set.
+        DataError: text that cannot be scored as it is: counts differ, bytes that are not UTF-8, control characters.
+        ResourceError: the test set cannot be downloaded.
+    """
+    config = resolve(EvaluateConfig, config, **options)
+    target_lang = config.test_set.rpartition("-")[2] if config.test_set else ""
+    if config.model is None:
+        assert config.hypotheses is not None  # __post_init__ saw to it
+        hypotheses = _whole(config.hypotheses)
+        references = test_set(config.test_set)[1] if config.test_set else [_whole(path) for path in config.references]
+        for path, reference in zip(config.references or [config.test_set] * len(references), references, strict=True):
+            if len(reference) != len(hypotheses):
+                raise DataError(
+                    f"{config.hypotheses}: {len(hypotheses)} lines, but {path} has {len(reference)} - "
+                    "both must be translations of the same lines, in order"
+                )
+        return EvaluateResult(score(hypotheses, references, target_lang=target_lang), hypotheses, references[0])
+    sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
+    # Here, since scoring a file needs no engine.
+    from distilmt.translate import Translator
+
+    translator = Translator(config.model, threads=config.threads)
+    with Meter() as meter:
+        translations = translator.translate(sources, beam_size=config.beam_size)
+    hypotheses = [translation.text for translation in translations]
+    if config.out is not None:
+        write_lines(config.out, hypotheses)
+    return EvaluateResult(
+        scores=score(hypotheses, references, target_lang=target_lang),
+        hypotheses=hypotheses,
+        references=references[0],
+        statuses=dict(Counter(translation.status for translation in translations)),
+        target_tokens=sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses),
+        usage=meter.usage,
+    )
+
+
+def _whole(path: str | Path) -> list[str]:
+    """All lines of a file; one that cannot be used is an error, since a score is of all lines."""
+    lines = []
+    for line in read_lines(path):
+        if line.status == "quarantined":
+            raise DataError(f"{path}:{line.number}: {line.reason} - a score is of all lines: mend this one")
+        lines.append(line.text)
+    return lines
+
+
+def _test_pairs(test: tuple[str, str]) -> tuple[list[str], list[list[str]]]:
+    corpus = load_corpus(test)
+    if "quarantined" in corpus.statuses:
+        for path in test:
+            _whole(path)  # raises, naming the line
+    if not corpus.sources:
+        raise DataError(f"{test[0]}: no lines to translate")
+    return corpus.sources, [corpus.targets]
