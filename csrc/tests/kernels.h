@@ -1,0 +1,32 @@
+// What the tests of kernels share: seeded data and comparison bit for bit.
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace distilmt::test {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+inline std::vector<float> normal(int64_t count, unsigned seed, float deviation = 1.0f) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> draw(0.0f, deviation);
+  std::vector<float> x(count);
+  for (float& value : x) value = draw(random);
+  return x;
+}
+
+inline bool same_bits(const float* a, const float* b, int64_t count) {
+  return count == 0 || std::memcmp(a, b, sizeof(float) * count) == 0;
+}
+
+// Dot product in double, rows of floats.
+inline double dot(const float* a, const float* b, int64_t k) {
+  double total = 0;
+  for (int64_t c = 0; c < k; ++c) total += double(a[c]) * b[c];
+  return total;
+}
+
+}  // namespace distilmt::test

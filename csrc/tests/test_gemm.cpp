@@ -1,0 +1,116 @@
+// Products against double loops, over every tile shape, and rows that must not see each other.
+#include "kernels/gemm.h"
+
+#include "tests/kernels.h"
+#include "tests/test.h"
+
+using namespace distilmt;
+using namespace distilmt::test;
+
+static double activated(double x, Activation activation) {
+  switch (activation) {
+    case Activation::relu: return x > 0 ? x : 0;
+    case Activation::gelu: return 0.5 * x * (1 + std::erf(x / std::sqrt(2.0)));
+    case Activation::silu: return x / (1 + std::exp(-x));
+    default: return x;
+  }
+}
+
+// Largest difference from double arithmetic, with gaps between all rows; the gaps must stay untouched.
+static double gemm_error(int64_t m, int64_t n, int64_t k, Activation activation, bool with_bias, bool with_residual) {
+  const int64_t lda = k + 3, ldr = n + 1, ldc = n + 5;
+  const auto a = normal(m * lda, 1), weight = normal(n * k, 2), bias = normal(n, 3), residual = normal(m * ldr, 4);
+  std::vector<float> c(m * ldc, 77.0f);
+  const PackedMatrix w = pack(weight.data(), with_bias ? bias.data() : nullptr, n, k);
+  CHECK(w.n == n && w.k == k);
+  gemm(a.data(), lda, m, w, activation, with_residual ? residual.data() : nullptr, ldr, c.data(), ldc);
+  double worst = 0;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double x = activated(dot(&a[i * lda], &weight[j * k], k) + (with_bias ? bias[j] : 0.0f), activation);
+      if (with_residual) x += residual[i * ldr + j];
+      worst = std::max(worst, std::abs(x - c[i * ldc + j]));
+    }
+    for (int64_t j = n; j < ldc; ++j) CHECK(c[i * ldc + j] == 77.0f);
+  }
+  return worst / (k + 8);  // a chain's rounding errors: sqrt(k) of them, each relative to a sum near sqrt(k)
+}
+
+TEST(gemm_every_shape) {
+  for (int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 29, 97})
+    for (int64_t n : {1, 7, 8, 31, 32, 33, 100})
+      for (int64_t k : {1, 15, 16, 17, 64, 101}) CHECK_NEAR(gemm_error(m, n, k, Activation::none, true, true), 0, 3e-7);
+  CHECK_NEAR(gemm_error(300, 40, 512, Activation::none, true, false), 0, 3e-7);  // more rows than one block
+  CHECK_NEAR(gemm_error(65, 33, 2048, Activation::none, false, true), 0, 3e-7);
+  CHECK_NEAR(gemm_error(3, 0, 5, Activation::none, true, true), 0, 0);
+  CHECK_NEAR(gemm_error(3, 5, 0, Activation::none, true, true), 0, 3e-7);
+}
+
+TEST(gemm_activations) {
+  for (Activation activation : {Activation::relu, Activation::gelu, Activation::silu}) {
+    CHECK_NEAR(gemm_error(9, 45, 33, activation, true, false), 0, 3e-7);
+    CHECK_NEAR(gemm_error(9, 45, 33, activation, false, true), 0, 3e-7);
+  }
+}
+
+// A weight of 1 makes the product the identity: the activation itself, over its whole range.
+TEST(gemm_activation_accuracy) {
+  std::vector<float> x;
+  for (int i = -60000; i <= 60000; ++i) x.push_back(i * 1e-3f);
+  for (float extreme : {-1e30f, -1e4f, -100.0f, -88.5f, 88.5f, 100.0f, 1e4f, 1e30f}) x.push_back(extreme);
+  const float one = 1.0f;
+  const PackedMatrix w = pack(&one, nullptr, 1, 1);
+  std::vector<float> y(x.size());
+  for (Activation activation : {Activation::gelu, Activation::silu}) {
+    gemm(x.data(), 1, x.size(), w, activation, nullptr, 0, y.data(), 1);
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i)
+      worst = std::max(worst, std::abs(y[i] - activated(x[i], activation)) / std::max(1.0, std::abs(double(x[i]))));
+    CHECK_NEAR(worst, 0, 2.5e-7);
+  }
+}
+
+TEST(gemm_rows_are_independent) {
+  for (int64_t k : {512, 67}) {
+    const int64_t m = 97, n = 75;
+    const auto a = normal(m * k, 5), weight = normal(n * k, 6), bias = normal(n, 7), residual = normal(m * n, 8);
+    const PackedMatrix w = pack(weight.data(), bias.data(), n, k);
+    for (Activation activation : {Activation::none, Activation::gelu, Activation::silu}) {
+      std::vector<float> whole(m * n), part(m * n);
+      gemm(a.data(), k, m, w, activation, residual.data(), n, whole.data(), n);
+      for (int64_t height = 1; height <= 17; ++height) {
+        for (int64_t i = 0; i < m; i += height)
+          gemm(&a[i * k], k, std::min(height, m - i), w, activation, &residual[i * n], n, &part[i * n], n);
+        CHECK(same_bits(whole.data(), part.data(), m * n));
+      }
+    }
+  }
+}
+
+TEST(gemm_residual_in_place_and_infinite_bias) {
+  const int64_t m = 5, n = 19, k = 24;
+  const auto a = normal(m * k, 9), weight = normal(n * k, 10), residual = normal(m * n, 11);
+  std::vector<float> bias(n, 0.5f);
+  bias[3] = bias[18] = -kInfinity;
+  const PackedMatrix w = pack(weight.data(), bias.data(), n, k);
+  std::vector<float> c(m * n), in_place = residual;
+  gemm(a.data(), k, m, w, Activation::none, residual.data(), n, c.data(), n);
+  gemm(a.data(), k, m, w, Activation::none, in_place.data(), n, in_place.data(), n);
+  CHECK(same_bits(c.data(), in_place.data(), m * n));
+  for (int64_t i = 0; i < m; ++i) CHECK(c[i * n + 3] == -kInfinity && c[i * n + 18] == -kInfinity && std::isfinite(c[i * n]));
+}
+
+// A NaN in one row must stay there.
+TEST(gemm_nan_stays_in_its_row) {
+  const int64_t m = 20, n = 40, k = 30;
+  auto a = normal(m * k, 12);
+  const auto weight = normal(n * k, 13);
+  const PackedMatrix w = pack(weight.data(), nullptr, n, k);
+  std::vector<float> clean(m * n), dirty(m * n);
+  gemm(a.data(), k, m, w, Activation::relu, nullptr, 0, clean.data(), n);
+  a[7 * k + 2] = std::numeric_limits<float>::quiet_NaN();
+  gemm(a.data(), k, m, w, Activation::relu, nullptr, 0, dirty.data(), n);
+  CHECK(same_bits(clean.data(), dirty.data(), 7 * n));
+  CHECK(same_bits(&clean[8 * n], &dirty[8 * n], (m - 8) * n));
+  for (int64_t j = 0; j < n; ++j) CHECK(std::isnan(dirty[7 * n + j]));
+}
