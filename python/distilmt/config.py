@@ -31,6 +31,7 @@ from distilmt.values import convert, describe
 T = TypeVar("T")
 Keys = tuple[str, ...]
 _FILE_LIMIT = 1 << 18
+_DEPTH_LIMIT = 10
 
 
 @dataclass(frozen=True)
@@ -234,17 +235,20 @@ def _yaml(data: bytes | str, where: str) -> Any:
     import yaml
 
     try:
-        # An alias can stand for a billion values, or for itself; options need none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{where}: aliases (*name) are not allowed - write the value out")
+        depth = 0
+        for event in yaml.parse(data, Loader=yaml.SafeLoader):
+            # An alias can stand for a billion values, or for itself; options need none.
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{where}: aliases (*name) are not allowed - write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEPTH_LIMIT:
+                raise ConfigError(f"{where}: nested too deeply to be a configuration")
         return yaml.compose(data, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
         raise ConfigError(f"{place}: not YAML: {reason}") from None
-    except RecursionError:
-        raise ConfigError(f"{where}: nested too deeply to be a configuration") from None
 
 
 def _plain(node: Any) -> Any:
