@@ -140,7 +140,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
         return models.folder_of(config.teacher), {}
     inputs = _text_inputs(text, dev) | {
         "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
-        "objective": ALONE.objective, "training": asdict(config.teacher_training),
+        "objective": ALONE.objective, "training": config.teacher_training.inputs(),
     }  # fmt: skip
     with run.stage("teacher", inputs) as stage:
         if not stage.done:
@@ -164,7 +164,7 @@ def _student(
 
     options = replace(config.training, seed=seed)
     inputs = _text_inputs(text, dev) | {
-        "size": config.student_size, "recipe": method.recipe, "objective": method.objective, "training": asdict(options),
+        "size": config.student_size, "recipe": method.recipe, "objective": method.objective, "training": options.inputs(),
         "vocab": Vocab.load(teacher).hash,
     }  # fmt: skip
     if objective.needs_teacher or method.recipe != "gold":
@@ -224,7 +224,7 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
                 )
-                scores[test_name(test[0])] = _score_facts(out, config.exact)
+                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 tokens, seconds = tokens + out.target_tokens, seconds + out.seconds
             model = models.load(folder)
             stage.finish(
@@ -238,15 +238,12 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
         return dict(stage.facts)
 
 
-def _score_facts(out: Any, exact: bool) -> dict[str, Any]:
-    scores = out.scores
-    facts = {key: getattr(scores, key) for key in ("bleu", "chrf", "bleu_signature", "chrf_signature")}
-    if exact:
-        facts["exact"] = sum(h == r for h, r in zip(out.hypotheses, out.references, strict=True)) / len(out.references)
-    return facts
+def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
+    keys = ["bleu", "chrf", "bleu_signature", "chrf_signature"] + ["exact"] * exact
+    return {key: getattr(scores, key) for key in keys}
 
 
-def test_name(path: str) -> str:
+def set_name(path: str) -> str:
     """Name of a test set: its file name without language and compression suffixes."""
     name = Path(path).name
     for suffix in (".gz", ".xz", ".zst"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -53,6 +53,10 @@ class TrainingOptions:
             raise ConfigError(f"dropout must lie in [0, 1), got {self.dropout}")
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate must be positive, got {self.learning_rate}")
+
+    def inputs(self) -> dict[str, Any]:
+        """What the result depends on; how many threads and which tracker may change between two starts of a run."""
+        return {k: v for k, v in asdict(self).items() if k not in ("threads", "report_to", "log_every")}
 
     def resolve_precision(self) -> str:
         """`float32` or `bfloat16`. Auto takes bfloat16 where the machine multiplies it faster: CUDA from Ampere on, or AMX."""
