@@ -104,7 +104,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
     return value
 
 
-def append_event(path: str | os.PathLike[str], event: str, *, durable: bool = False, **fields: Any) -> None:
+def append_event(path: str | os.PathLike[str], event: str, /, *, durable: bool = False, **fields: Any) -> None:
     """Appends `{"time": ..., "event": event, **fields}` to a JSONL log as one line, in one write.
 
     Numbers that are not finite become null, for JSON has none. A line torn by a crash is cut off first. `durable` waits
