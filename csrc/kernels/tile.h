@@ -42,6 +42,12 @@ void tile(const float* rows, const float* panel, int64_t k, float* out) {
     const float* a = rows;
     const float* end = rows + (k < kChunk ? k : kChunk);
     for (; a < end; ++a, panel += kPanel) {
+      // Tall tiles are slower than memory, yet stall where the hardware's prefetcher stops, at each page: 6% of a
+      // projection.
+      if constexpr (2 * Rows > kRows) {
+        __builtin_prefetch(panel + 48 * kPanel);
+        __builtin_prefetch(panel + 48 * kPanel + kWidth);
+      }
       const vec b0 = load(panel), b1 = load(panel + kWidth);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
