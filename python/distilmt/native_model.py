@@ -211,8 +211,10 @@ def weights_file(folder: Path) -> Path:
 def read_header(path: Path) -> tuple[int, list[tuple[str, str, list[int], int, int]]]:
     """Parses the header of a safetensors file: 8 bytes of length, then JSON.
 
-    Returns: where the data starts, and (name, dtype, shape, begin, end) of each tensor. Their types are checked
-        here, that they describe the file in C++. Nothing is allocated before the length has been compared with the file's.
+    Nothing is allocated before that length has been compared with the file's. Only the types of what the header says
+    are checked here; that it describes the file is checked in C++.
+
+    Returns: where the data starts, and (name, dtype, shape, begin, end) of each tensor.
     Raises: DataError.
     """
     size = path.stat().st_size
