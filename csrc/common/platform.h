@@ -3,10 +3,11 @@
 #include <stdexcept>
 #include <string>
 
+// A function that host and device share. Always inlined, also because an .isa.cpp must not leave a copy behind (ODR).
 #ifdef __CUDACC__
 #define DISTILMT_HD __host__ __device__ __forceinline__
 #else
-#define DISTILMT_HD inline
+#define DISTILMT_HD inline __attribute__((always_inline))
 #endif
 
 namespace distilmt {

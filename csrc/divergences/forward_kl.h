@@ -1,0 +1,22 @@
+// D(q || p) = sum q log(q / p): the student must cover whatever the teacher finds likely.
+// Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531); word-level KD in Kim & Rush 2016 (arXiv:1606.07947).
+#pragma once
+#include "divergences/scalar.h"
+
+namespace distilmt {
+
+struct ForwardKL {
+  // One summand, from lp = log p (student) and lq = log q (teacher).
+  template <class real>
+  static DISTILMT_HD real term(real lp, real lq) {
+    return weigh(exp(lq), lq - lp);
+  }
+
+  // p * d(term)/dp: all that the shared gradient needs to know of this divergence.
+  template <class real>
+  static DISTILMT_HD real slope(real, real lq) {
+    return -exp(lq);
+  }
+};
+
+}  // namespace distilmt
