@@ -70,13 +70,12 @@ ModelConfig config_of(const py::dict& fields) {
   return c;
 }
 
-std::unique_ptr<Weights> load(const std::string& path, int64_t data_start, const std::vector<Entry>& header,
-                              const py::dict& fields) {
+std::unique_ptr<Weights> load(const std::string& path, const std::vector<Entry>& header, const py::dict& fields) {
   const ModelConfig config = config_of(fields);
   std::vector<TensorEntry> entries;
   for (const auto& [tensor, dtype, shape, begin, end] : header) entries.push_back({tensor, dtype, shape, begin, end});
   const py::gil_scoped_release release;
-  const TensorFile file(path, data_start, std::move(entries));
+  const TensorFile file(path, entries);
   return std::make_unique<Weights>(
       load_weights(config, {[&](const std::string& name) { return file.contains(name); },
                             [&](const std::string& name, const Shape& shape) { return file.read(name, shape); }}));
@@ -148,7 +147,7 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
 
 void bind_translator(py::module_& m) {
   py::class_<Weights>(m, "Weights", "A Marian model, packed for this machine's instruction set.")
-      .def(py::init(&load), py::arg("path"), py::arg("data_start"), py::arg("entries"), py::arg("config"))
+      .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"))
       .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("threads"),
            py::arg("slots"), py::arg("progress"),
            "Translates, or scores targets where they are given. Returns (status, [(ids, score, log_probs)]) per "

@@ -4,7 +4,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <cmath>
@@ -17,19 +16,17 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors are little-endian");
 
-// Bits per value, of every type the format knows.
-int64_t bits_of(const TensorEntry& e) {
-  static const std::unordered_map<std::string, int64_t> kBits = {
-      {"BOOL", 8}, {"U8", 8},   {"I8", 8},   {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8},
-      {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16},   {"I32", 32},    {"U32", 32},
-      {"F32", 32}, {"I64", 64}, {"U64", 64}, {"F64", 64},    {"C64", 64}};
-  const auto found = kBits.find(e.dtype);
-  require(found != kBits.end(), "tensor " + e.name + ": dtype " + e.dtype + " is unknown");
+int64_t bytes_per_value(const TensorEntry& e) {
+  static const std::unordered_map<std::string, int64_t> kBytes = {
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"I16", 2}, {"U16", 2}, {"F16", 2}, {"BF16", 2},
+      {"I32", 4},  {"U32", 4}, {"F32", 4}, {"I64", 8}, {"U64", 8}, {"F64", 8}};
+  const auto found = kBytes.find(e.dtype);
+  require(found != kBytes.end(), "tensor " + e.name + ": dtype " + e.dtype + " is unknown");
   return found->second;
 }
 
-void check(const TensorEntry& e) {
-  int64_t bytes = bits_of(e) / 8;
+void check(const TensorEntry& e, int64_t file_bytes) {
+  int64_t bytes = bytes_per_value(e);
   for (int64_t size : e.shape) {
     require(size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes),
             "tensor " + e.name + ": shape " + text(e.shape) + " is impossible");
@@ -37,6 +34,8 @@ void check(const TensorEntry& e) {
   require(e.begin >= 0 && e.end >= e.begin && e.end - e.begin == bytes,
           "tensor " + e.name + ": shape " + text(e.shape) + " of " + e.dtype + " needs " + std::to_string(bytes) +
               " bytes, but the header gives it bytes " + std::to_string(e.begin) + " to " + std::to_string(e.end));
+  require(e.end <= file_bytes, "tensor " + e.name + ": ends at byte " + std::to_string(e.end) +
+                                   ", but the file has only " + std::to_string(file_bytes));
 }
 
 }  // namespace
@@ -61,30 +60,16 @@ float from_half(uint16_t bits) {
 
 float from_bfloat16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
-TensorFile::TensorFile(const std::string& path, int64_t data_start, std::vector<TensorEntry> entries)
-    : file_(open(path.c_str(), O_RDONLY | O_CLOEXEC)), data_start_(data_start) {
+TensorFile::TensorFile(const std::string& path, const std::vector<TensorEntry>& entries)
+    : file_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
   require(file_ >= 0, std::string("cannot be opened: ") + std::strerror(errno));
   try {
     struct stat facts;
     require(fstat(file_, &facts) == 0, std::string("cannot be examined: ") + std::strerror(errno));
-    require(data_start >= 8 && data_start <= facts.st_size, "its header is longer than the file");
-    std::sort(entries.begin(), entries.end(), [](const TensorEntry& a, const TensorEntry& b) {
-      return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
-    });
-    int64_t at = 0;
-    for (TensorEntry& e : entries) {
-      check(e);
-      require(e.begin == at, "tensor " + e.name + ": begins at byte " + std::to_string(e.begin) +
-                                 " of the data, but the tensor before it ends at " + std::to_string(at));
-      at = e.end;
-      require(at <= facts.st_size - data_start, "tensor " + e.name + ": ends at byte " + std::to_string(at) +
-                                                    " of the data, but the file has only " +
-                                                    std::to_string(facts.st_size - data_start) + ": it is truncated");
-      const std::string name = e.name;
-      require(entries_.emplace(name, std::move(e)).second, "tensor " + name + ": is there twice");
+    for (const TensorEntry& e : entries) {
+      check(e, facts.st_size);
+      require(entries_.emplace(e.name, e).second, "tensor " + e.name + ": is there twice");
     }
-    require(at == facts.st_size - data_start, std::to_string(facts.st_size - data_start - at) +
-                                                  " bytes after the last tensor belong to none: the file is damaged");
   } catch (...) {
     close(file_);
     throw;
@@ -107,7 +92,7 @@ std::vector<float> TensorFile::read(const std::string& name, const Shape& shape)
   // Half-precision values are read into the upper half of their own buffer and widened from the front.
   char* buffer = reinterpret_cast<char*>(values.data()) + (full ? 0 : bytes);
   for (int64_t done = 0; done < bytes;) {
-    const ssize_t got = pread(file_, buffer + done, bytes - done, data_start_ + e.begin + done);
+    const ssize_t got = pread(file_, buffer + done, bytes - done, e.begin + done);
     if (got < 0 && errno == EINTR) continue;
     require(got > 0, "tensor " + name + ": " + (got < 0 ? std::strerror(errno) : "the file became shorter"));
     done += got;

@@ -1,6 +1,6 @@
-// Tensors of a `model.safetensors` file as float32. Python parses the JSON header
-// (python/distilmt/native_model.py); everything that guards memory is checked here: types, checked products,
-// offsets inside the file, no holes, no overlap.
+// Tensors of a `model.safetensors` file as float32. Python reads the header and proves the file's layout
+// (python/distilmt/weights.py); what memory safety needs is checked here: types, checked products, bytes inside the
+// file.
 //
 // Tensors are read with pread, not mapped: a file that shrinks while it is read is then an error and not a SIGBUS, and
 // the weights are repacked anyway. Format: https://github.com/huggingface/safetensors#format
@@ -19,24 +19,23 @@ struct TensorEntry {
   std::string name;
   std::string dtype;  // F32, F16 and BF16 can be read; others may be in the file
   Shape shape;
-  int64_t begin = 0, end = 0;  // bytes from the start of the data, that is, from the end of the header
+  int64_t begin = 0, end = 0;  // bytes from the start of the file
 };
 
 class TensorFile {
  public:
-  // data_start: where the header ends. Throws std::runtime_error when the entries do not describe the file exactly.
-  TensorFile(const std::string& path, int64_t data_start, std::vector<TensorEntry> entries);
+  // Throws std::runtime_error when an entry contradicts itself or the file; so do the functions below.
+  TensorFile(const std::string& path, const std::vector<TensorEntry>& entries);
   ~TensorFile();
   TensorFile(const TensorFile&) = delete;
   TensorFile& operator=(const TensorFile&) = delete;
 
   bool contains(const std::string& name) const { return entries_.count(name) != 0; }
-  // Throws, naming the tensor, when it is missing, has another shape or a type that is not a floating one.
+  // Throws when the tensor is missing, has another shape, or a type that is none of F32, F16 and BF16.
   std::vector<float> read(const std::string& name, const Shape& shape) const;
 
  private:
   int file_;
-  int64_t data_start_;
   std::unordered_map<std::string, TensorEntry> entries_;
 };
 

@@ -7,7 +7,7 @@ def available_isas() -> list[str]: ...
 
 class Weights:
     def __init__(
-        self, path: str, data_start: int, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
+        self, path: str, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
     ) -> None: ...
     def decode(
         self,

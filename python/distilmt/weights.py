@@ -18,12 +18,13 @@ import mmap
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError
 from distilmt.storage import disk_errors, write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor  # not at run time: the translator reads headers without PyTorch
 
 WEIGHTS = "model.safetensors"
 # The format allows 100 MB; the largest Marian model needs 0.1 MB, and hostile JSON takes 30 times its size in memory.
