@@ -1,0 +1,297 @@
+"""The numbers of a report as tables of text, the same for Markdown and HTML, and the sentences above them.
+
+Tables show means over seeds, and where there are several the sample standard deviation and n. What is not known is a
+dash, except energy, which is "not measured".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from distilmt.energy import NOT_MEASURED
+from distilmt.report_numbers import (
+    MEASURES,
+    Data,
+    Spread,
+    gap_closed,
+    measures_of,
+    peer,
+    quality,
+    speed,
+    speed_up,
+    spread,
+    systems_of,
+    tests_of,
+)
+
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of finished text; the first `left` columns are words, the others numbers."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    left: int = 1
+
+    def markdown(self) -> str:
+        def line(cells: Iterable[str]) -> str:
+            return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+        rule = ["---" if column < self.left else "---:" for column in range(len(self.head))]
+        lines = [f"## {self.title}", "", line(self.head), line(rule), *map(line, self.rows)]
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+
+
+def results_tables(data: Data) -> list[Table]:
+    """Quality, size and speed of every system: one table, or two where several test sets would make it too wide."""
+    systems, tests = systems_of(data), tests_of(data)
+    columns = [(test, measure) for test in tests for measure in measures_of(data, test)]
+    many = any(len(system.entries) > 1 for system in systems)
+    quality_head = [*(["n"] if many else []), *(_measure_name(data, *column) for column in columns)]
+    size_head = ["Parameters", "Compression", "Model file", "Tokens/s", "Speed-up"]
+    quality_rows, size_rows = [], []
+    for system in systems:
+        scores = [spread(system.entries, quality(*column)) for column in columns]
+        row = [text(score, 1, MEASURES[measure][2]) for score, (_, measure) in zip(scores, columns, strict=True)]
+        quality_rows.append([*([str(max(each.n if each else 0 for each in scores))] if many else []), *row])
+        size_rows.append(
+            [
+                count(system.first("parameters")),
+                ratio_text(system.first("compression")),
+                size(system.first("file_bytes")),
+                text(spread(system.entries, speed), 0),
+                text(speed_up(systems, system), 1, "×"),
+            ]
+        )
+    notes = [_signature_note(data, tests, key) for key in ("bleu_signature", "chrf_signature")]
+    if many:
+        notes.insert(0, "± is the sample standard deviation over n runs with different seeds.")
+    ways = _decoding_note(data)
+    names = [[system.name] for system in systems]
+    if len(tests) > 1:
+        return [
+            Table("Results", ["System", *quality_head], _beside(names, quality_rows), notes),
+            Table("Size and speed", ["System", *size_head], _beside(names, size_rows), ways),
+        ]
+    rows = _beside(_beside(names, quality_rows), size_rows)
+    return [Table("Results", ["System", *quality_head, *size_head], rows, [*notes, *ways])]
+
+
+def _beside(left: list[list[str]], right: list[list[str]]) -> list[list[str]]:
+    return [[*first, *second] for first, second in zip(left, right, strict=True)]
+
+
+def gap_table(data: Data) -> Table | None:
+    """None without a student, a teacher and a baseline to compare."""
+    systems = systems_of(data)
+    students = [system for system in systems if system.role == "student"]
+    if not students or {"teacher", "baseline"} - {system.role for system in systems}:
+        return None
+    columns = [(test, measure) for test in tests_of(data) for measure in measures_of(data, test)]
+    head = ["System", *(_measure_name(data, *column) for column in columns)]
+    rows = []
+    for system in students:
+        shares = [gap_closed(systems, system, quality(*column)) for column in columns]
+        rows.append([system.name, *(DASH if share is None else f"{share:.0%}" for share in shares)])
+    notes = ["(method − alone) / (teacher − alone), of means: 0% is the student trained alone, 100% its teacher."]
+    if any(DASH in row for row in rows):
+        notes.append(f"{DASH}: not tested there, or no gap, since the teacher is not ahead of the student alone.")
+    return Table("Share of the gap between student alone and teacher that was closed", head, rows, notes)
+
+
+def making_table(data: Data) -> Table:
+    rows = []
+    for system in systems_of(data):
+        seeds = ", ".join(dict.fromkeys(str(e["seed"]) for e in system.entries if e.get("seed") is not None))
+        words = [system.first(key) or DASH for key in ("method", "recipe", "objective")]
+        rows.append([system.name, *words, seeds or DASH])
+    return Table("How each system was made", ["System", "Method", "Training data", "Objective", "Seeds"], rows, left=5)
+
+
+def training_table(data: Data) -> Table | None:
+    """None where nothing was trained."""
+    rows = []
+    for system in systems_of(data):
+        trained = [entry for entry in system.entries if entry.get("training")]
+        if not trained:
+            continue
+        keys = ("updates", "target_tokens", "seconds", "tokens_per_second")
+        updates, tokens, seconds, pace = (spread(trained, lambda e, key=key: e["training"].get(key)) for key in keys)  # type: ignore[misc]
+        row = [system.name, f"{updates.mean:,.0f}" if updates else DASH, count(tokens.mean if tokens else None)]
+        row += [duration(seconds.mean if seconds else None), text(pace, 0)]
+        rows.append([*row, text(spread(trained, lambda entry: entry.get("dev_bleu")), 1)])
+    head = ["System", "Updates", "Target tokens", "Time", "Tokens/s", "Dev BLEU"]
+    return Table("Training", head, rows, ["Means over seeds; dev BLEU chose the checkpoint."]) if rows else None
+
+
+def stages_table(data: Data) -> Table | None:
+    """None where no stage was recorded."""
+    stages = data["stages"]
+    if not stages:
+        return None
+    merged = any("run" in stage for stage in stages)
+    rows = []
+    for stage in stages:
+        bound = "≤ " if stage.get("peak_rss_method") == "ru_maxrss" else ""
+        row = [*([stage["run"]] if merged else []), stage["name"], duration(stage["seconds"])]
+        row += [duration(stage["cpu_seconds"]), bound + size(stage["peak_rss_bytes"]), energy(stage["joules"])]
+        rows.append(row)
+    known = [stage["joules"] for stage in stages if stage["joules"] is not None]
+    total = energy(sum(known)) if len(known) == len(stages) else NOT_MEASURED
+    if 0 < len(known) < len(stages):
+        total = f"{NOT_MEASURED} in {len(stages) - len(known)} of {len(stages)}"
+    peak = max((stage["peak_rss_bytes"] or 0 for stage in stages), default=0)
+    last = ["all", *([""] if merged else []), duration(sum(stage["seconds"] for stage in stages))]
+    rows.append([*last, duration(sum(stage["cpu_seconds"] or 0 for stage in stages)), size(peak or None), total])
+    head = [*(["Run"] if merged else []), "Stage", "Time", "CPU time", "Peak memory", "Energy"]
+    return Table("What it cost", head, rows, _energy_notes(stages), left=1 + merged)
+
+
+def summary(data: Data) -> str:
+    """What happened, in up to three sentences, on the first test set; empty where there is no student to speak of."""
+    systems, tests = systems_of(data), tests_of(data)
+    students = [system for system in systems if system.role == "student"]
+    if not students or not tests or any(system.runs != systems[0].runs for system in systems):
+        return ""  # runs of unlike systems have no one story
+    get = quality(tests[0], "bleu")
+    scored = [(found.mean, system) for system in students if (found := spread(system.entries, get))]
+    if not scored:
+        return ""
+    bleu, best = max(scored, key=lambda pair: pair[0])
+    teacher, alone = (spread(peer(systems, best, role), get) for role in ("teacher", "baseline"))
+    sentences = []
+    if teacher and alone:
+        sentences.append(
+            f"On {tests[0]} the teacher reaches {teacher.mean:.1f} BLEU, the student trained alone {alone.mean:.1f}."
+        )
+    share = gap_closed(systems, best, get)
+    closed = f", which closes {share:.0%} of that gap" if share is not None else ""
+    chosen = "The best of the distilled students" if len(students) > 1 else "The distilled student"
+    sentences.append(f"{chosen} ({best.name}) reaches {bleu:.1f}{closed}.")
+    smaller, faster = best.first("compression"), speed_up(systems, best)
+    if smaller and faster:
+        sentences.append(
+            f"It has {1 / smaller:.0%} of the teacher's parameters and decodes {faster.mean:.1f}× as fast."
+        )
+    return " ".join(sentences)
+
+
+def provenance(data: Data) -> list[list[tuple[str, str]]]:
+    """For each run: command, time, machine and versions, as names and values."""
+    runs = []
+    for run in data.get("runs") or [data]:
+        facts = [("run", run["label"])] if "label" in run else []
+        facts += [("command", f"`{run['command']}`"), ("created", run["created"])]
+        facts += [(str(name), str(value)) for name, value in run["machine"].items()]
+        runs.append([*facts, ("versions", ", ".join(f"{name} {value}" for name, value in run["versions"].items()))])
+    return runs
+
+
+def markdown(data: Data) -> str:
+    """The report as Markdown, without its plots."""
+    facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
+    parts = [f"# {data['title']}", " · ".join(fact for fact in facts if fact), summary(data)]
+    tables = [*results_tables(data), gap_table(data), making_table(data), training_table(data), stages_table(data)]
+    parts += [table.markdown() for table in tables if table is not None]
+    if data.get("notes"):
+        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in data["notes"]))
+    parts.append("## How this was made")
+    parts += ["\n".join(f"- {name}: {value}" for name, value in run) for run in provenance(data)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def text(value: Spread | None, digits: int, unit: str = "") -> str:
+    """A mean with its standard deviation, as in "33.1 ± 0.2" or "7.8× ± 0.1"."""
+    if value is None:
+        return DASH
+    deviation = "" if value.deviation is None else f" ± {value.deviation:,.{digits}f}"
+    return f"{value.mean:,.{digits}f}{unit}{deviation}"
+
+
+def ratio_text(value: float | None) -> str:
+    return DASH if value is None else f"{value:.1f}×"
+
+
+def count(value: float | None) -> str:
+    if value is None:
+        return DASH
+    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def size(bytes: float | None) -> str:
+    if bytes is None:
+        return DASH
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if bytes >= scale:
+            return f"{bytes / scale:.1f} {unit}"
+    return f"{bytes:.0f} B"
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return DASH
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def energy(joules: float | None) -> str:
+    if joules is None:
+        return NOT_MEASURED
+    for unit, scale in (("MJ", 1e6), ("kJ", 1e3)):
+        if joules >= scale:
+            return f"{joules / scale:.2f} {unit}"
+    return f"{joules:.1f} J"
+
+
+def _measure_name(data: Data, test: str, measure: str) -> str:
+    name = MEASURES[measure][0]
+    return f"{name} {test}" if len(tests_of(data)) > 1 else name
+
+
+def _signature_note(data: Data, tests: list[str], key: str) -> str:
+    """One signature for all, or each with the test sets it belongs to."""
+    found: dict[str, list[str]] = {}
+    for test in tests:
+        for entry in data["systems"]:
+            if test in entry["test"]:
+                found.setdefault(entry["test"][test][key], []).append(test)
+    label = MEASURES[key.split("_")[0]][0]
+    if len(found) == 1:
+        return f"{label} signature: `{next(iter(found))}`"
+    return "; ".join(f"{label} on {', '.join(dict.fromkeys(sets))}: `{name}`" for name, sets in found.items())
+
+
+def _decoding_note(data: Data) -> list[str]:
+    ways = dict.fromkeys(
+        f"beam {decode.get('beam_size', DASH)}, {decode.get('threads') or 'all'} threads"
+        for entry in data["systems"]
+        if (decode := entry.get("decode"))
+    )
+    return [f"Tokens/s are target tokens decoded per second of wall time ({'; '.join(ways)})."] if ways else []
+
+
+def _energy_notes(stages: list[Data]) -> list[str]:
+    methods = dict.fromkeys(stage["energy_method"] for stage in stages if stage["joules"] is not None)
+    covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
+    missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
+    notes = []
+    if methods:
+        over = f", over {', '.join(covered)}, all that ran on them included" if covered else ""
+        notes.append(f"Energy by {', '.join(methods)}{over}.")
+    if missing:
+        notes.append(f"{'Not in it' if methods else 'Energy ' + NOT_MEASURED}: {'; '.join(missing)}.")
+    if any(stage.get("peak_rss_method") == "ru_maxrss" for stage in stages):
+        notes.append(
+            "≤: this machine lets no process reset its peak memory, so it is the peak since the process began."
+        )
+    return notes

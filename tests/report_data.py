@@ -1,0 +1,56 @@
+"""A made-up report for the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SIGNATURES = {
+    "bleu_signature": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0",
+    "chrf_signature": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0",
+}
+
+
+def system(name: str, role: str, bleu: float, *, pace: float, seed: int | None = None, **more: Any) -> dict[str, Any]:
+    scores = {"bleu": bleu, "chrf": bleu + 20, **SIGNATURES}
+    parameters = 8_000_000 if role == "teacher" else 1_000_000
+    curve = [{"update": 10 * step, "train_loss": 5.0 / step, "dev_bleu": bleu - 5 / step} for step in (1, 2, 3)]
+    trained = {"updates": 30, "target_tokens": 9_000, "seconds": 75.0, "tokens_per_second": 120.0}
+    return {
+        "name": name, "role": role, "seed": seed, "parameters": parameters, "file_bytes": 4 * parameters,
+        "compression": 8_000_000 / parameters, "test": {"flickr": scores}, "tokens_per_second": pace,
+        "decode": {"beam_size": 5, "threads": 2, "seconds": 3.0}, "dev_bleu": bleu,
+        "curve": [] if role == "teacher" else curve, "training": None if role == "teacher" else trained,
+    } | more  # fmt: skip
+
+
+def stage(name: str, joules: float | None = None, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "seconds": 100.0, "cpu_seconds": 190.0, "peak_rss_bytes": 1_500_000_000, "joules": joules,
+        "energy_method": "RAPL" if joules else "not measured",
+        "energy_missing": [] if joules else ["RAPL: no zones under /sys/class/powercap"],
+    } | more  # fmt: skip
+
+
+def example() -> dict[str, Any]:
+    """A teacher at 40, a baseline at 30, word-kd at 34 and 36, seq-kd at 41 and slower."""
+    return {
+        "title": "A <b>title</b> & more",
+        "command": "distilmt distill --out run",
+        "created": "2026-11-21T03:00:00+00:00",
+        "versions": {"distilmt": "0.1.0", "sacrebleu": "2.6.0"},
+        "machine": {"processor": "Some CPU", "cpus": 2},
+        "direction": "de-en",
+        "systems": [
+            system("word-kd", "student", 34.0, pace=900, seed=1, objective="NLL() | <x>", method="word-kd"),
+            system("word-kd", "student", 36.0, pace=1100, seed=2, objective="NLL() | <x>", method="word-kd"),
+            system("teacher", "teacher", 40.0, pace=100),
+            system("alone", "baseline", 30.0, pace=1000, seed=1),
+            system("seq-kd", "student", 41.0, pace=500, seed=1),
+        ],
+        "stages": [stage("label"), stage("train")],
+        "notes": ["3 empty lines"],
+    }
+
+
+def rows(table: Any) -> dict[str, dict[str, str]]:
+    return {row[0]: dict(zip(table.head[1:], row[1:], strict=True)) for row in table.rows}
