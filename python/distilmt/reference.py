@@ -1,4 +1,4 @@
-"""THE SPECIFICATION of every operator, in plain, slow, obvious PyTorch. Tests and benchmarks use it; the package never does."""
+"""THE SPECIFICATION of every operator, in plain, slow, obvious PyTorch: for tests and benchmarks, never a fallback."""
 
 from __future__ import annotations
 

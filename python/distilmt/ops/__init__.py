@@ -12,4 +12,8 @@ import torch
 _LIBRARY = Path(__file__).parent.parent / "_ops.so"
 if not _LIBRARY.exists():
     raise ImportError(f"{_LIBRARY}: the native operators are not built; reinstall with `pip install .`")
-torch.ops.load_library(str(_LIBRARY))
+torch.ops.load_library(str(_LIBRARY))  # type: ignore[no-untyped-call]
+
+_CUDA_LIBRARY = Path(__file__).parent.parent / "_cuda.so"
+if torch.version.cuda is not None and torch.cuda.is_available() and _CUDA_LIBRARY.exists():
+    torch.ops.distilmt.load_cuda(str(_CUDA_LIBRARY))

@@ -45,12 +45,13 @@ def linear_kd(
 
         loss = sum_rows row_weight * (nll_weight * smoothed_nll + kd_weight * T^2 * kl) / denominator
 
-    Logits exist for one chunk of rows at a time, never as [rows, vocab]; rows whose target is -100 are dropped before any
-    product. Gradients go to whichever of `hidden`, `weight` and `bias` requires them. Half precision and autocast are
-    computed in float32, and each gradient is returned in its tensor's dtype. On a GPU the targets are copied to the host.
+    Logits exist for one chunk of rows at a time, never as [rows, vocab]; rows whose target is -100 are dropped before
+    any product. Gradients go to whichever of `hidden`, `weight` and `bias` requires them. Half precision is computed in
+    float32, also under autocast, and each gradient has its tensor's dtype. On a GPU the targets are copied to the host.
 
     Args:
-        hidden: student's states [rows, d], float64, float32, bfloat16 or float16; its logits [rows, vocab] without a weight.
+        hidden: student's states [rows, d], float64, float32, bfloat16 or float16; its logits [rows, vocab] without a
+            weight.
         weight: student's output embedding [vocab, d], or None where `hidden` holds logits.
         targets: int64 [rows], -100 where a row has none.
         bias: [vocab]. A column of -inf is banned: it has probability 0 and smoothing skips it.
@@ -60,8 +61,8 @@ def linear_kd(
         row_weights: [rows], 1 where absent.
         nll_weight: weight of the (smoothed) negative log-likelihood.
         kd_weight: weight of T^2 KL(q^T || p^T).
-        label_smoothing: share e of the target's weight: target 1 - e, every other column e / (vocab - 1). The uniform part is
-            computed in closed form from the sum of the weight's rows.
+        label_smoothing: e in target 1 - e, every other column e / (vocab - 1). The uniform part is computed in closed
+            form from the sum of the weight's rows.
         temperature: T, divides both logits inside the KL.
         denominator: what the sum is divided by; the number of targets (at least 1) where absent.
         workspace_bytes: limit for the chunk's logits; 64 MiB on a CPU, 512 MiB on a GPU.
@@ -74,8 +75,8 @@ def linear_kd(
         ValueError: a shape, device or number that does not fit, or kd_weight without a teacher.
         TypeError: targets not int64, or a tensor that is not floating point.
 
-    Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531); Kim & Rush 2016 (arXiv:1606.07947); smoothing as in fairseq's
-    label_smoothed_cross_entropy since 2020 (before, it took e / vocab for every column).
+    Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531); Kim & Rush 2016 (arXiv:1606.07947); smoothing as in
+    fairseq's label_smoothed_cross_entropy since 2020 (before, it took e / vocab for every column).
     """
     _check(hidden, weight, targets, bias, teacher_hidden, teacher_weight, teacher_bias, row_weights)
     _check_numbers(nll_weight, kd_weight, label_smoothing, temperature, teacher_hidden)
@@ -181,7 +182,7 @@ def _same(name: str, what: str, tensor: Tensor | None, axis: int, size: int) -> 
         raise ValueError(f"linear_kd: {name} must have {what} {size}, got {tensor.shape[axis]}")
 
 
-@torch.library.register_fake("distilmt::linear_kd")
+@torch.library.register_fake("distilmt::linear_kd")  # type: ignore[untyped-decorator]
 def _fake(
     hidden: Tensor,
     weight: Tensor | None,
