@@ -145,7 +145,7 @@ def test_wrong_keywords(keywords: dict[str, object], message: str) -> None:
 
 
 def test_missing_options_are_named_together() -> None:
-    with pytest.raises(ConfigError, match="train, out: must be given - as --train, --out"):
+    with pytest.raises(ConfigError, match="train, out: must be given - on the command line"):
         resolve(Job)
 
 

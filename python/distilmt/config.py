@@ -179,9 +179,8 @@ def _leaves(config: Any) -> dict[Keys, Any]:
 def _build(cls: type[T], values: Mapping[Keys, Any]) -> T:
     missing = [option.name for option in options(cls) if option.required and option.keys not in values]
     if missing:
-        flags = ", ".join("--" + name.replace("_", "-") for name in missing)
         raise ConfigError(
-            f"{', '.join(missing)}: must be given - as {flags}, or by name in Python or a configuration file"
+            f"{', '.join(missing)}: must be given - on the command line, in a --config file or as keywords"
         )
     hints = typing.get_type_hints(cls)
     arguments: dict[str, Any] = {}

@@ -18,11 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sacrebleu import DATASETS
-from sacrebleu.metrics import BLEU, CHRF
-
 from distilmt.config import resolve
-from distilmt.corpus import load_corpus, read_lines, write_lines
 from distilmt.energy import Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 
@@ -76,6 +72,8 @@ def score(
                 f"score: {len(hypotheses)} hypotheses, but {len(stream)} lines in reference {number} of {len(streams)}"
                 " - both must be translations of the same lines, in order"
             )
+    from sacrebleu.metrics import BLEU, CHRF  # here, since it imports numpy and `distilmt --help` should be quick
+
     try:
         bleu, chrf = BLEU(trg_lang=target_lang), CHRF()
     except (ImportError, RuntimeError) as error:
@@ -108,6 +106,8 @@ def test_set(name: str) -> tuple[list[str], list[list[str]]]:
         ConfigError: no such test set or language pair.
         ResourceError: it is not in the cache and cannot be downloaded.
     """
+    from sacrebleu import DATASETS
+
     found, _, pair = name.rpartition("/")
     if found not in DATASETS:
         near = difflib.get_close_matches(found or name, DATASETS, 3, 0.5)
@@ -238,6 +238,8 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         translations = translator.translate(sources, beam_size=config.beam_size)
     hypotheses = [translation.text for translation in translations]
     if config.out is not None:
+        from distilmt.files import write_lines
+
         write_lines(config.out, hypotheses)
     return EvaluateResult(
         scores=score(hypotheses, references, target_lang=target_lang),
@@ -251,6 +253,8 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
 
 def _whole(path: str | Path) -> list[str]:
     """All lines of a file; one that cannot be used is an error, since a score is of all lines."""
+    from distilmt.lines import read_lines
+
     lines = []
     for line in read_lines(path):
         if line.status == "quarantined":
@@ -260,6 +264,8 @@ def _whole(path: str | Path) -> list[str]:
 
 
 def _test_pairs(test: tuple[str, str]) -> tuple[list[str], list[list[str]]]:
+    from distilmt.corpus import load_corpus
+
     corpus = load_corpus(test)
     if "quarantined" in corpus.statuses:
         for path in test:

@@ -6,6 +6,7 @@ Every flag reaches `config.load` as the text that was typed; the schema alone de
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable
@@ -35,12 +36,15 @@ class ListCommand(TyperCommand):
         return super().parse_args(ctx, spread)
 
 
-def command(app: typer.Typer, name: str, cls: type, function: Callable[..., Any]) -> None:
+def command(
+    app: typer.Typer, name: str, cls: type, function: Callable[..., Any], positional: tuple[str, ...] = ()
+) -> None:
     """Adds `distilmt NAME`: all options of `cls` as flags, `--config FILE` and `--set KEY=VALUE`.
 
     Args:
         cls: the configuration dataclass, schema of the flags.
-        function: takes an instance of it; what it returns is printed. Its docstring's first paragraph is the help.
+        positional: options that are written without a flag, in this order.
+        function: takes an instance of it; what it returns is printed. Its docstring is the help.
     """
 
     kinds = {option.name: option.type for option in options(cls)}
@@ -54,16 +58,19 @@ def command(app: typer.Typer, name: str, cls: type, function: Callable[..., Any]
             print(result)
 
     # Typer reads a signature; this one is made from the schema.
-    parameters = [_parameter(option) for option in options(cls)]
-    parameters.append(_keyword("config", str | None, "--config", "FILE", "options from a YAML file; flags win over it"))
-    parameters.append(_keyword("set", list[str] | None, "--set", "KEY=VALUE", "one option by its name or path"))
+    table = sorted(options(cls), key=lambda option: positional.index(option.name) if option.name in positional else 99)
+    parameters = [_parameter(option, option.name in positional) for option in table]
+    file_form = typer.Option("--config", metavar="FILE", help="options from a YAML file; flags win over it")
+    set_form = typer.Option("--set", metavar="KEY=VALUE", help="one option by its name or path; may be repeated")
+    parameters += [_keyword("config", str | None, file_form), _keyword("set", list[str] | None, set_form)]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {}
-    paragraph = (inspect.getdoc(function) or "").partition("\n\n")[0]
-    app.command(name, cls=ListCommand, help=paragraph)(run)
+    # The docstring without its sections, which speak of Python.
+    text = re.split(r"^(?:Args|Returns|Raises|Source)\b.*", inspect.getdoc(function) or "", maxsplit=1, flags=re.M)[0]
+    app.command(name, cls=ListCommand, help=text.strip())(run)
 
 
-def _parameter(option: Option) -> inspect.Parameter:
+def _parameter(option: Option, positional: bool) -> inspect.Parameter:
     flag = "--" + option.name.replace("_", "-")
     help = option.help
     if option.required:
@@ -72,9 +79,11 @@ def _parameter(option: Option) -> inspect.Parameter:
         default = option.default if not isinstance(option.default, tuple) else " ".join(map(str, option.default))
         help += f" [default: {str(default).lower() if isinstance(default, bool) else default}]"
     if option.type is bool:
-        return _keyword(option.name, bool | None, f"{flag}/--no-{flag[2:]}", None, help)
+        return _keyword(option.name, bool | None, typer.Option(f"{flag}/--no-{flag[2:]}", help=help))
     kind = _shape(option.type)
-    return _keyword(option.name, kind | None, flag, option.metavar, help)
+    if positional:
+        return _keyword(option.name, kind | None, typer.Argument(metavar=option.metavar, help=help, show_default=False))
+    return _keyword(option.name, kind | None, typer.Option(flag, metavar=option.metavar, help=help))
 
 
 def _shape(kind: Any) -> Any:
@@ -96,6 +105,5 @@ def _group(words: Any, kind: Any) -> Any:
     return words
 
 
-def _keyword(name: str, kind: Any, flag: str, metavar: str | None, help: str) -> inspect.Parameter:
-    annotation = Annotated[kind, typer.Option(flag, metavar=metavar, help=help)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+def _keyword(name: str, kind: Any, form: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, form])

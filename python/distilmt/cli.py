@@ -1,0 +1,145 @@
+"""The command `distilmt`: names, flags and exit codes; the work is in the module of each command's name.
+
+Results go to standard output; progress, notes and errors to standard error. Exit codes: 0 ok, 1 internal, 2 usage or
+configuration, 3 bad input data, 4 resource (disk, memory, device), 130 interrupted and resumable; 141 where the reader
+of standard output has gone, as for every Unix filter.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from distilmt import commands, distill, evaluate, label, report, train
+from distilmt.commands import ScoreConfig, TranslateConfig
+from distilmt.distill import DistillConfig
+from distilmt.errors import DataError, UserError
+from distilmt.evaluate import EvaluateConfig
+from distilmt.flags import command
+from distilmt.label import LabelConfig
+from distilmt.report import ReportConfig
+from distilmt.storage import explain
+from distilmt.train import TrainConfig
+
+# typer's newer releases carry a click of their own, the older ones import it: this is the name that both know.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="distilmt",
+    help="Knowledge distillation for machine translation: every method, a fast native teacher, and the bill.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+command(app, "train", TrainConfig, train)
+command(app, "distill", DistillConfig, distill)
+command(app, "label", LabelConfig, label)
+command(app, "translate", TranslateConfig, commands.translate)
+command(app, "score", ScoreConfig, commands.score)
+command(app, "evaluate", EvaluateConfig, evaluate)
+command(app, "report", ReportConfig, report, positional=("runs",))
+
+
+@app.command("methods")
+def methods_command() -> None:
+    """Lists the names for --method: what data they train on, what they minimise, where they come from."""
+    print(commands.methods())
+
+
+@app.command("explain")
+def explain_command(expression: Annotated[str, typer.Argument(help="as in '0.5 * NLL() + 0.5 * WordKD()'")]) -> None:
+    """Shows what an objective is made of."""
+    print(commands.explain(expression))
+
+
+@app.command("check")
+def check_command(
+    model: Annotated[str, typer.Argument(help="a Marian folder or hub name")],
+    lines: Annotated[str | None, typer.Option(metavar="FILE", help="source text to probe with")] = None,
+) -> int:
+    """Proves that a model folder keeps the export contract: every engine decodes the same tokens from it."""
+    from distilmt.check import check
+    from distilmt.lines import read_lines
+
+    found = check(model, None if lines is None else [line.text for line in read_lines(lines) if line.status == "ok"])
+    print(found)
+    return 0 if found.ok else DataError.exit_code
+
+
+@app.command("doctor")
+def doctor_command() -> int:
+    """Shows what is built, what is loaded and why not, and what this machine offers."""
+    from distilmt.doctor import doctor
+
+    found = doctor()
+    print(found)
+    return found.exit_code
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code.
+
+    Args:
+        arguments: without the program's name; those of this process by default.
+    """
+    _speak_utf8()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes once more at exit: give it a place where that succeeds.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except BaseException as error:
+        return _fail(error)
+
+
+def _run(arguments: list[str]) -> int:
+    # Not app(): that would print and number errors in its own way, and turn Ctrl-C into "Aborted!".
+    program = typer.main.get_command(app)
+    try:
+        with program.make_context("distilmt", arguments) as context:
+            result = program.invoke(context)
+    except typer.Exit as error:  # --help
+        return int(error.exit_code)
+    except UsageError as error:
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: BaseException) -> int:
+    """Says what went wrong in one sentence, and returns the exit code."""
+    if os.environ.get("DISTILMT_DEBUG"):
+        traceback.print_exception(error)
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        return _say("interrupted; run the same command again to continue", 130)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 1
+    if isinstance(error, UserError):
+        return _say(str(error), error.exit_code)
+    # torch has no class of its own for memory of the CPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
+        return _say("out of memory - use smaller batches (--batch-tokens), fewer --threads or a smaller model", 4)
+    if isinstance(error, OSError):
+        return _say(explain(error), 4)
+    return _say(f"internal error: {type(error).__name__}: {error} (set DISTILMT_DEBUG=1 for the traceback)", 1)
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"distilmt: {sentence}", file=sys.stderr)
+    return code
+
+
+def _speak_utf8() -> None:
+    """Text is UTF-8 in any locale; names of files that are none pass through as they are."""
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)

@@ -1,0 +1,165 @@
+"""Commands that are a loop around another module: translate, score, methods, explain."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.config import resolve
+from distilmt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distilmt.translate import Translation
+
+BLOCK = 1000  # lines decoded at a time: enough to sort by length and feed every worker, few enough for a steady stream
+MODEL_HELP = "a Marian folder or hub name"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateConfig:
+    """Options of `distilmt translate`."""
+
+    model: str = field(metadata={"help": MODEL_HELP, "metavar": "MODEL"})
+    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time; 1 is greedy search"})
+    n_best: int = field(default=1, metadata={"help": "translations per line, best first, behind the line's number"})
+    scores: bool = field(
+        default=False, metadata={"help": "write the score, log-probability by length, before the text"}
+    )
+    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
+    threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    on_invalid_utf8: Literal["error", "replace", "quarantine"] = field(
+        default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """Options of `distilmt score`."""
+
+    model: str = field(metadata={"help": MODEL_HELP, "metavar": "MODEL"})
+    source: str = field(metadata={"help": "source text", "metavar": "FILE"})
+    target: str = field(metadata={"help": "its translations, line by line", "metavar": "FILE"})
+    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
+    threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+
+
+def translate(config: TranslateConfig | None = None, **options: Any) -> None:
+    """Translates standard input to standard output, line by line.
+
+    One line comes out for each line that goes in, or with --n-best N up to N, each behind the number of its source
+    line. Columns are separated by tabs: number (with --n-best above 1), score (with --scores), text. A line that has
+    no translation (empty, or not fit to be read) gives an empty text; standard error counts them.
+
+    Raises:
+        ConfigError, DataError, ResourceError.
+    """
+    config = resolve(TranslateConfig, config, **options)
+    from distilmt import models
+    from distilmt.translate import Translator
+
+    translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
+    lines = _standard_input(config.on_invalid_utf8)
+    counts: Counter[str] = Counter()
+    while block := list(islice(lines, BLOCK)):
+        translations = translator.translate(
+            [line.text if line.status == "ok" else "" for line in block],
+            beam_size=config.beam_size, n_best=config.n_best, length_penalty=config.length_penalty,
+            max_length=config.max_length,
+        )  # fmt: skip
+        for line, translation in zip(block, translations, strict=True):
+            counts[line.status if line.status == "quarantined" else translation.status] += 1
+            sys.stdout.writelines(_rows(line.number, translation, config))
+        sys.stdout.flush()
+    if set(counts) - {"ok"}:
+        said = ", ".join(f"{count:,} {status}" for status, count in counts.most_common())
+        print(f"distilmt: {counts.total():,} lines: {said}", file=sys.stderr)
+
+
+def _rows(number: int, translation: Translation, config: TranslateConfig) -> Iterator[str]:
+    found = [(f"{each.score:.6f}", each.text) for each in translation.hypotheses[: config.n_best]]
+    for score, text in found or [("", "")]:
+        columns = [str(number)] * (config.n_best > 1) + [score] * config.scores
+        # The text comes last, so that a tab in it adds no column; a line end in it would shift every line that follows.
+        yield "\t".join([*columns, text.replace("\n", " ").replace("\r", " ")]) + "\n"
+
+
+def _standard_input(on_invalid_utf8: Any) -> Iterator[Any]:
+    """Lines of standard input by the rule of every other text: only `\\n` ends one, and none is dropped."""
+    from distilmt.files import FileFacts
+    from distilmt.lines import read_lines
+
+    class Stream(FileFacts):
+        def verify_unchanged(self) -> None:
+            """A pipe has no size or time to compare."""
+
+    return read_lines("/dev/stdin", on_invalid_utf8=on_invalid_utf8, facts=Stream("/dev/stdin", 0, 0, 0))
+
+
+def score(config: ScoreConfig | None = None, **options: Any) -> None:
+    """Scores given translations: one line per pair, its columns separated by tabs.
+
+    Columns: score (log-probability divided by the length to the power of --length-penalty), log-probability in nats,
+    tokens with the end symbol, status. Where nothing was scored the first two are empty and tokens is 0. Standard
+    error has the mean per token.
+
+    Raises:
+        ConfigError, DataError, ResourceError.
+    """
+    config = resolve(ScoreConfig, config, **options)
+    from distilmt import corpus, models
+    from distilmt.translate import Translator
+
+    text = corpus.load_corpus((config.source, config.target))
+    translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
+    total, tokens = 0.0, 0
+    for first in range(0, len(text.sources), BLOCK):
+        part = slice(first, first + BLOCK)
+        statuses = text.statuses[part]
+        usable = [i for i, status in enumerate(statuses, first) if status == "ok"]
+        scored = iter(
+            translator.score(
+                [text.sources[i] for i in usable],
+                [text.targets[i] for i in usable],
+                length_penalty=config.length_penalty,
+            )
+        )
+        for status in statuses:
+            out = next(scored) if status == "ok" else None
+            if out is None or not out.log_probs:
+                print(f"\t\t0\t{out.status if out else status}")
+                continue
+            print(f"{out.score:.6f}\t{sum(out.log_probs):.6f}\t{len(out.log_probs)}\t{out.status}")
+            total, tokens = total + sum(out.log_probs), tokens + len(out.log_probs)
+    mean = f"{total / tokens:.6f} nats per token" if tokens else "nothing was scored"
+    print(f"distilmt: {len(text.sources):,} pairs, {tokens:,} tokens, {mean}", file=sys.stderr)
+
+
+def methods() -> str:
+    """Names for --method: what data they train on, what they minimise, where they come from."""
+    from distilmt.methods import ALONE, METHODS
+
+    lines = []
+    for method in (ALONE, *METHODS.values()):
+        lines += [
+            method.name,
+            f"    {method.summary}",
+            f"    recipe {method.recipe}",
+            f"    objective {method.objective}",
+        ]
+    return "\n".join([*lines, "", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."])
+
+
+def explain(expression: str) -> str:
+    """What an objective is made of."""
+    from distilmt.objectives import parse
+
+    if not expression.strip():
+        raise ConfigError("explain: expected an objective, as in '0.5 * NLL() + 0.5 * WordKD()'")
+    return str(parse(expression))
