@@ -98,9 +98,21 @@ DISTILMT_INLINE float sum(vec v) {
 }
 
 DISTILMT_INLINE float largest(vec v) {
-  float m = v[0];
-  for (int c = 1; c < kWidth; ++c) m = v[c] > m ? v[c] : m;
-  return m;
+#if defined(__AVX512F__)
+  const auto y0 = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto y1 = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto y = y0 > y1 ? y0 : y1;
+#else
+  const auto y = v;
+#endif
+#if defined(__AVX2__)
+  const auto x0 = __builtin_shufflevector(y, y, 0, 1, 2, 3), x1 = __builtin_shufflevector(y, y, 4, 5, 6, 7);
+  const auto x = x0 > x1 ? x0 : x1;
+#else
+  const auto x = y;
+#endif
+  const float even = x[0] > x[2] ? x[0] : x[2], odd = x[1] > x[3] ? x[1] : x[3];
+  return even > odd ? even : odd;
 }
 
 // e^x within 2 ulp. Below -87 it is 0 (the true value is under 2e-38), above 88.72 infinity; NaN stays NaN.

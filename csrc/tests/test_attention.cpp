@@ -1,6 +1,5 @@
 // Attention against double loops; beams and pointers must change nothing, bit for bit.
 #include "kernels/attention.h"
-
 #include "tests/kernels.h"
 #include "tests/test.h"
 

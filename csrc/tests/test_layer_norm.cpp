@@ -1,5 +1,4 @@
 #include "kernels/layer_norm.h"
-
 #include "tests/kernels.h"
 #include "tests/test.h"
 
@@ -22,7 +21,7 @@ TEST(layer_norm_every_width) {
           const double y = (x[i * d + c] - mean) / std::sqrt(variance + 1e-5) * gamma[c] + beta[c];
           CHECK_NEAR(out[i * d + c], y, d == 1 ? 1e-6 : 3e-5);  // half an ulp of a mean near 100 is 4e-6
         }
-        layer_norm(&x[i * d], gamma.data(), beta.data(), 1e-5f, 1, d, single.data());
+        layer_norm(x.data() + i * d, gamma.data(), beta.data(), 1e-5f, 1, d, single.data());
         CHECK(same_bits(single.data(), &out[i * d], d));
       }
       layer_norm(x.data(), gamma.data(), beta.data(), 1e-5f, rows, d, x.data());

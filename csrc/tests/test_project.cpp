@@ -1,8 +1,7 @@
 // Projection against a full row of logits in double: log-sum-exp, order of candidates, ties, bans.
-#include "kernels/project.h"
-
 #include <algorithm>
 
+#include "kernels/project.h"
 #include "tests/kernels.h"
 #include "tests/test.h"
 
