@@ -53,9 +53,7 @@ def load_spm(path: Path) -> Any:
     """
     size = file_facts(path).size
     if not 0 < size <= MAX_MODEL_BYTES:
-        raise DataError(
-            f"{path}: {size} bytes, expected 1 to {MAX_MODEL_BYTES} of a SentencePiece model - fetch it again"
-        )
+        raise DataError(f"{path}: {size} bytes, a SentencePiece model has 1 to {MAX_MODEL_BYTES} - fetch it again")
     data = path.read_bytes()
     if reason := _probe(hashlib.sha256(data).digest(), data):
         raise DataError(

@@ -1,7 +1,7 @@
 """The vocabulary's files of a Marian folder: read once, judged, never repaired.
 
-`vocab.json` maps pieces to the model's ids and rules; `source.spm` and `target.spm` cut text into pieces. In folders that
-this package writes, ids of the two agree; in those of OPUS-MT they do not, and only the names of pieces connect them.
+`vocab.json` maps pieces to the model's ids and rules; `source.spm` and `target.spm` cut text into pieces. In folders
+that this package writes, ids of the two agree; in those of OPUS-MT only the names of pieces connect them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class VocabFiles:
 
 
 def vocabulary_problems(folder: str | Path) -> list[str]:
-    """All that is wrong with a folder's vocabulary, a sentence each, with the ids concerned; empty where it is sound."""
+    """All that is wrong with a folder's vocabulary, a sentence each, with the ids concerned; empty if it is sound."""
     return read_vocab_files(Path(folder)).problems
 
 
@@ -64,7 +64,7 @@ def read_vocab_files(folder: Path) -> VocabFiles:
 
 
 def _read_json(path: Path, problems: list[str]) -> Any:
-    """The file's value, objects as lists of pairs at the top so that keys given twice show; None where it is unreadable."""
+    """The file's value; None, and a problem, where it cannot be read."""
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             problems.append(f"{path}: {path.stat().st_size} bytes, expected at most {MAX_JSON_BYTES} - fetch it again")
@@ -99,9 +99,8 @@ def _read_pieces(path: Path, problems: list[str]) -> list[str]:
         return []
     strange = [piece for piece, index in value.items() if type(index) is not int or index < 0]
     if strange:
-        problems.append(
-            f"{path}: ids that are no whole numbers from 0: {_some(f'{p!r} {value[p]!r}' for p in strange)}"
-        )
+        shown = _some(f"{piece!r} {value[piece]!r}" for piece in strange)
+        problems.append(f"{path}: ids that are no whole numbers from 0: {shown}")
         return []
     uses = Counter(value.values())
     twice = sorted(index for index, count in uses.items() if count > 1)
