@@ -136,7 +136,7 @@ test_set.__test__ = False  # type: ignore[attr-defined]  # its name looks like a
 class EvaluateConfig:
     """Options of `distilmt evaluate`."""
 
-    model: str | None = field(default=None, metadata={"help": "translate with this model folder"})
+    model: str | None = field(default=None, metadata={"help": "translate with this model, a folder or hub name"})
     test: tuple[str, str] | None = field(default=None, metadata={"help": "source and reference text for --model"})
     hypotheses: str | None = field(default=None, metadata={"help": "score this file instead"})
     references: tuple[str, ...] = field(default=(), metadata={"help": "its reference files"})
@@ -233,7 +233,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     # Here, since scoring a file needs no engine.
     from distilmt.translate import Translator
 
-    translator = Translator(config.model, threads=config.threads)
+    translator = Translator(_folder(config.model), threads=config.threads)
     with Meter() as meter:
         translations = translator.translate(sources, beam_size=config.beam_size)
     hypotheses = [translation.text for translation in translations]
@@ -249,6 +249,15 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         target_tokens=sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses),
         usage=meter.usage,
     )
+
+
+def _folder(model: str) -> Path:
+    """The model's folder; only a hub name needs Hugging Face's libraries, which take seconds to load."""
+    if Path(model).is_dir():
+        return Path(model)
+    from distilmt.models import folder_of
+
+    return folder_of(model)
 
 
 def _whole(path: str | Path) -> list[str]:
