@@ -132,18 +132,22 @@ def test_set(name: str) -> tuple[list[str], list[list[str]]]:
 test_set.__test__ = False  # type: ignore[attr-defined]  # its name looks like a test's to pytest
 
 
+def _option(default: Any, help: str, metavar: str = "") -> Any:
+    return field(default=default, metadata={"help": help, "metavar": metavar})
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     """Options of `distilmt evaluate`."""
 
-    model: str | None = field(default=None, metadata={"help": "translate with this model, a folder or hub name"})
-    test: tuple[str, str] | None = field(default=None, metadata={"help": "source and reference text for --model"})
-    hypotheses: str | None = field(default=None, metadata={"help": "score this file instead"})
-    references: tuple[str, ...] = field(default=(), metadata={"help": "its reference files"})
-    test_set: str | None = field(default=None, metadata={"help": "sacreBLEU's named test set, as in wmt14/de-en"})
-    beam_size: int = field(default=5, metadata={"help": "beam size of --model"})
-    threads: int | None = field(default=None, metadata={"help": "threads of --model [default: all cores]"})
-    out: str | None = field(default=None, metadata={"help": "also write the translations of --model here"})
+    model: str | None = _option(None, "translate with this model, a folder or hub name", "MODEL")
+    test: tuple[str, str] | None = _option(None, "source and reference text for --model", "SOURCE TARGET")
+    hypotheses: str | None = _option(None, "score this file instead", "FILE")
+    references: tuple[str, ...] = _option((), "its reference files", "FILE...")
+    test_set: str | None = _option(None, "sacreBLEU's named test set, as in wmt14/de-en", "SET/PAIR")
+    beam_size: int = _option(5, "beam size of --model")
+    threads: int | None = _option(None, "threads of --model [default: all cores]")
+    out: str | None = _option(None, "also write the translations of --model here", "FILE")
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.hypotheses is None):
