@@ -61,10 +61,12 @@ void load_embeddings(const TensorSource& tensors, Weights& w) {
   const ModelConfig& c = w.config;
   const std::string shared = "model.shared.weight", source = "model.encoder.embed_tokens.weight",
                     target = "model.decoder.embed_tokens.weight", head = "lm_head.weight";
-  if (c.share_embeddings) {
-    Names names = {shared, source, target};
-    if (c.tie_projection) names.push_back(head);
-    w.source_embedding = read_tied(tensors, names, {c.source_vocab, c.hidden});
+  if (c.share_embeddings && c.tie_projection) {
+    w.source_embedding = read_tied(tensors, {shared, source, target, head}, {c.source_vocab, c.hidden});
+  } else if (c.share_embeddings) {
+    // transformers 4 stored the shared table; transformers 5 ties nothing without tie_word_embeddings and stores each.
+    w.source_embedding = tensors.read(tensors.contains(source) ? source : shared, {c.source_vocab, c.hidden});
+    if (tensors.contains(target)) w.target_embedding = tensors.read(target, {c.target_vocab, c.hidden});
   } else {
     w.source_embedding = tensors.read(source, {c.source_vocab, c.hidden});
     w.target_embedding =

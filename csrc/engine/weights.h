@@ -42,8 +42,8 @@ struct DecoderLayer {
 
 struct Weights {
   ModelConfig config;
-  std::vector<float> source_embedding;  // [source_vocab, hidden]
-  std::vector<float> target_embedding;  // [target_vocab, hidden]; empty where the sides share one table
+  std::vector<float> source_embedding;                    // [source_vocab, hidden]
+  std::vector<float> target_embedding;                    // [target_vocab, hidden]; empty where the sides share one
   std::vector<float> source_positions, target_positions;  // [positions, hidden]
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
@@ -51,7 +51,7 @@ struct Weights {
   PackedMatrix projection;       // [target_vocab, hidden] and final_logits_bias
 
   float embedding_scale() const;
-  const float* target_table() const { return (config.share_embeddings ? source_embedding : target_embedding).data(); }
+  const float* target_table() const { return (target_embedding.empty() ? source_embedding : target_embedding).data(); }
 };
 
 // Where tensors come from: a file, or random numbers in tests.
