@@ -20,7 +20,6 @@ from statistics import median
 
 import torch
 from common import save, signature
-
 from distilmt import models
 from distilmt.batches import BatchPlan, collate, encode_pairs
 from distilmt.grammar import generate
@@ -33,7 +32,9 @@ from distilmt.vocab import Vocab
 def plain_loop(model, pairs, vocab, options) -> tuple[float, float]:
     """Target tokens per second and the mean loss of the last ten updates."""
     model = copy.deepcopy(model).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0
+    )
     plan = BatchPlan(pair_lengths(pairs), tokens=options.batch_tokens, steps=options.updates, seed=options.seed)
     tokens, losses, start = 0, [], time.perf_counter()
     for step, indices in enumerate(plan):
@@ -78,7 +79,9 @@ def main() -> None:
     else:
         text = generate(20_000, seed=1)
     vocab = Vocab.train([line for pair in text for line in pair], given.vocab_size)
-    pairs = encode_pairs([s for s, _ in text], [t for _, t in text], range(len(text)), vocab, max_tokens=256, what="text")
+    pairs = encode_pairs(
+        [s for s, _ in text], [t for _, t in text], range(len(text)), vocab, max_tokens=256, what="text"
+    )
     options = TrainingOptions(
         updates=given.updates, eval_every=given.updates, log_every=10, schedule="constant_with_warmup", warmup=given.updates // 4,
         dropout=0.0, precision="float32", threads=given.threads, learning_rate=5e-4,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from distilmt import models, trainer
 from distilmt.batches import Pairs, Ragged
+from distilmt.grammar import generate
 from distilmt.objectives import parse
 from distilmt.train import TrainingOptions
 from distilmt.vocab import Vocab
@@ -37,14 +37,17 @@ def capture(self, model):
 
 
 trainer._Trainer._clip_grad_norm = capture  # type: ignore[method-assign]
-vocabulary = Vocab.train([f"{a} {b}" for a in "eins zwei drei vier fünf".split() for b in "rote Hunde grosse Katzen".split()] * 4, 60)
+vocabulary = Vocab.train([line for pair in generate(40, seed=1) for line in pair], 120)
 size = models.parse_size("1x1:16:32:2")
 student, teacher = (models.create(size, vocabulary, dropout=0.0, seed=seed, max_positions=32) for seed in (1, 2))
-options = TrainingOptions(updates=1, accumulate=len(batches) // world, batch_tokens=10_000, precision="float32", threads=1)
+options = TrainingOptions(
+    updates=1, accumulate=len(batches) // world, batch_tokens=10_000, precision="float32", threads=1
+)
 try:
     with tempfile.TemporaryDirectory() as folder:
         trainer.fit(
-            student, vocabulary, pairs, (["eins"], ["zwei"]), objective=parse("0.5 * NLL(label_smoothing=0.1) + 0.5 * WordKD(temperature=2.0)"),
+            student, vocabulary, pairs, (["eins"], ["zwei"]),
+            objective=parse("0.5 * NLL(label_smoothing=0.1) + 0.5 * WordKD(temperature=2.0)"),
             teacher=teacher, options=options, folder=Path(folder),
         )  # fmt: skip
 except Enough:

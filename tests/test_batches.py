@@ -6,7 +6,6 @@ from itertools import islice
 
 import numpy as np
 import pytest
-
 from distilmt.batches import IGNORED, BatchPlan, Pairs, Ragged, collate
 from distilmt.errors import ConfigError
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from distilmt import models, trainer
 from distilmt.batches import Pairs, encode_pairs
+from distilmt.grammar import generate
 from distilmt.objectives import parse
 from distilmt.train import TrainingOptions
 from distilmt.vocab import Vocab
@@ -22,31 +22,38 @@ from distilmt.vocab import Vocab
 HERE = Path(__file__).parent
 OPTIONS = TrainingOptions(
     updates=12, batch_tokens=256, learning_rate=3e-3, warmup=2, dropout=0.2, eval_every=4, log_every=1, threads=1,
-    max_positions=32, precision="float32",
+    max_positions=64, precision="float32",
 )  # fmt: skip
-SENTENCES = [f"{a} {b} {c}" for a in ("eins", "zwei", "drei", "vier") for b in ("rote", "grosse") for c in ("Hunde", "Katzen", "Tage")]
+TEXT = generate(40, seed=1)
+SENTENCES, TARGETS = [source for source, _ in TEXT], [target for _, target in TEXT]
 
 
 @pytest.fixture(scope="module")
 def vocabulary() -> Vocab:
-    return Vocab.train(SENTENCES * 4, 60)
+    return Vocab.train(SENTENCES + TARGETS, 120)
 
 
 @pytest.fixture(scope="module")
 def pairs(vocabulary: Vocab) -> Pairs:
-    targets = [" ".join(reversed(s.split())) for s in SENTENCES]
-    return encode_pairs(SENTENCES, targets, range(1, len(SENTENCES) + 1), vocabulary, max_tokens=32, what="test")
+    return encode_pairs(SENTENCES, TARGETS, range(1, 41), vocabulary, max_tokens=64, what="test")
 
 
 def student(vocabulary: Vocab, seed: int = 1):
-    return models.create(models.parse_size("1x1:16:32:2"), vocabulary, dropout=0.2, seed=seed, max_positions=32)
+    return models.create(models.parse_size("1x1:16:32:2"), vocabulary, dropout=0.2, seed=seed, max_positions=64)
 
 
 def fit(vocabulary: Vocab, pairs: Pairs, folder: Path, objective: str = "NLL()", teacher=None, **options):
     model = student(vocabulary)
-    dev = (SENTENCES[:4], SENTENCES[:4])
+    dev = (SENTENCES[:4], TARGETS[:4])
     result = trainer.fit(
-        model, vocabulary, pairs, dev, objective=parse(objective), teacher=teacher, options=replace(OPTIONS, **options), folder=folder
+        model,
+        vocabulary,
+        pairs,
+        dev,
+        objective=parse(objective),
+        teacher=teacher,
+        options=replace(OPTIONS, **options),
+        folder=folder,
     )
     return model, result
 
@@ -79,7 +86,7 @@ def interrupt() -> None:
 def test_training_learns_and_reports(vocabulary, pairs, tmp_path):
     model, result = fit(vocabulary, pairs, tmp_path, updates=60, eval_every=20)
     losses = [e["loss"] for e in events(tmp_path) if "loss" in e]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < losses[0] - 0.8
     assert [p["update"] for p in result.curve] == [20, 40, 60]
     assert result.updates == 60 and result.target_tokens > 0 and result.seconds > 0
     assert models.load(result.model).config.architectures == ["MarianMTModel"]
@@ -171,6 +178,8 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(tmp_path):
             command[1:1] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300)
         gradients[way] = torch.load(out, weights_only=True)
+    want = torch.cat([g.double().flatten() for g in gradients["1x64"].values()])
     for way in ("8x8", "2x4x8"):
-        for name, want in gradients["1x64"].items():
-            torch.testing.assert_close(gradients[way][name], want, rtol=1e-5, atol=1e-6 * float(want.abs().max()) + 1e-12)
+        assert gradients[way].keys() == gradients["1x64"].keys()
+        got = torch.cat([g.double().flatten() for g in gradients[way].values()])
+        assert (got - want).norm() <= 1e-6 * want.norm(), way

@@ -37,14 +37,22 @@ class DistillConfig:
 
     train: tuple[str, str] = field(metadata={"help": "source and target text, line-aligned"})
     dev: tuple[str, str] = field(metadata={"help": "source and target text that chooses the checkpoint"})
-    test: tuple[tuple[str, str], ...] = field(metadata={"help": "source and target text of a test set; may be repeated"})
+    test: tuple[tuple[str, str], ...] = field(
+        metadata={"help": "source and target text of a test set; may be repeated"}
+    )
     out: str = field(metadata={"help": "the run folder"})
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
-    method: str = field(default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"})
-    recipe: str | None = field(default=None, metadata={"help": f"in place of --method, what data: {', '.join(RECIPES)}"})
-    objective: str | None = field(default=None, metadata={"help": "in place of --method, what loss; see `distilmt explain`"})
+    method: str = field(
+        default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"}
+    )
+    recipe: str | None = field(
+        default=None, metadata={"help": f"in place of --method, what data: {', '.join(RECIPES)}"}
+    )
+    objective: str | None = field(
+        default=None, metadata={"help": "in place of --method, what loss; see `distilmt explain`"}
+    )
     baseline: bool = field(default=True, metadata={"help": "also train the student alone"})
     seeds: tuple[int, ...] = field(default=(1,), metadata={"help": "one student of each method per seed"})
     new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
@@ -106,7 +114,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     tests = [corpus.load_corpus(test) for test in config.test]
     with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
-        systems = [_system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))]
+        systems = [
+            _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
+        ]
         trained = {}
         for seed in config.seeds:
             for method, objective in zip(methods, parsed, strict=True):
@@ -148,14 +158,23 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
             vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
             student = new_model(models.parse_size(config.teacher_size or ""), vocabulary, config.teacher_training)
             fit = fit_text(
-                student, vocabulary, text, dev, parse(ALONE.objective), None, config.teacher_training, stage.folder, "teacher"
+                student,
+                vocabulary,
+                text,
+                dev,
+                parse(ALONE.objective),
+                None,
+                config.teacher_training,
+                stage.folder,
+                "teacher",
             )
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
         return stage.folder / "best", stage.facts
 
 
 def _student(
-    run: Run, name: str, method: Method, objective: Any, seed: int, config: DistillConfig, teacher: Path, text: Corpus, dev: Corpus
+    run: Run, name: str, method: Method, objective: Any, seed: int, config: DistillConfig, teacher: Path, text: Corpus,
+    dev: Corpus,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """One student's folder and the facts of its training."""
     from distilmt import models
@@ -225,7 +244,7 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
                 )
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
-                tokens, seconds = tokens + out.target_tokens, seconds + out.seconds
+                tokens, seconds = tokens + (out.target_tokens or 0), seconds + (out.seconds or 0.0)
             model = models.load(folder)
             stage.finish(
                 outputs={},

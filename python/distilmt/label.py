@@ -113,7 +113,9 @@ def write_labels(labels: Labels, facts: dict[str, Any]) -> None:
     labels.pseudo_hash = corpus.write_lines(path, labels.pseudo)
     count = sum(1 for _ in corpus.read_lines(path))
     if (count, corpus.file_hash(path)) != (len(labels.pseudo), labels.pseudo_hash):
-        raise ResourceError(f"{path}: {count} lines were read back where {len(labels.pseudo)} were written - check the disk")
+        raise ResourceError(
+            f"{path}: {count} lines were read back where {len(labels.pseudo)} were written - check the disk"
+        )
     record = {
         "lines": len(labels.pseudo), "source_hash": labels.source_hash, "pseudo_hash": labels.pseudo_hash,
         "target_tokens": labels.target_tokens, "seconds": labels.seconds, "options": facts,
@@ -140,5 +142,11 @@ def read_labels(folder: str | Path) -> Labels:
         )
     statuses = [record["not_ok"].get(str(i + 1), "ok") for i in range(len(pseudo))]
     return Labels(
-        folder, pseudo, statuses, record["source_hash"], record["pseudo_hash"], record["target_tokens"], record["seconds"]
+        folder,
+        pseudo,
+        statuses,
+        record["source_hash"],
+        record["pseudo_hash"],
+        record["target_tokens"],
+        record["seconds"],
     )

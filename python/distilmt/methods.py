@@ -56,5 +56,7 @@ def named(name: str) -> Method:
     recipes = {m.recipe for m in parts} - {"gold"} or {"gold"}
     objectives = {m.objective for m in parts} - {PLAIN} or {PLAIN}
     if len(recipes) > 1 or len(objectives) > 1 or len(parts) != len(set(parts)):
-        raise ConfigError(f"--method: {name!r} joins methods of one kind - join one that makes data with one that is a loss")
+        raise ConfigError(
+            f"--method: {name!r} joins methods of one kind - join one that makes data with one that is a loss"
+        )
     return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts))

@@ -31,7 +31,9 @@ class TrainingOptions:
     accumulate: int = _option(1, "batches added up before an optimizer step")
     learning_rate: float = _option(1e-3, "peak learning rate")
     warmup: int = _option(500, "updates of linear warm-up (at most a quarter of all)")
-    schedule: Literal["linear", "inverse_sqrt", "cosine", "constant_with_warmup"] = _option("linear", "after the warm-up")
+    schedule: Literal["linear", "inverse_sqrt", "cosine", "constant_with_warmup"] = _option(
+        "linear", "after the warm-up"
+    )
     dropout: float = _option(0.1, "dropout of a model that is created here")
     weight_decay: float = _option(0.0, "decoupled weight decay")
     clip_norm: float = _option(1.0, "largest gradient norm; 0 for no limit")
@@ -43,10 +45,20 @@ class TrainingOptions:
     patience: int = _option(0, "stop after so many evaluations without a better dev BLEU; 0: never")
     threads: int | None = _option(None, "CPU threads; default: all this process may use")
     max_positions: int = _option(512, "longest sentence in tokens of a model that is created here")
-    report_to: str | None = _option(None, "a tracker of Hugging Face's trainer: tensorboard, wandb, mlflow, trackio, ...")
+    report_to: str | None = _option(
+        None, "a tracker of Hugging Face's trainer: tensorboard, wandb, mlflow, trackio, ..."
+    )
 
     def __post_init__(self) -> None:
-        for name in ("updates", "batch_tokens", "accumulate", "eval_every", "log_every", "max_positions", "eval_beam_size"):
+        for name in (
+            "updates",
+            "batch_tokens",
+            "accumulate",
+            "eval_every",
+            "log_every",
+            "max_positions",
+            "eval_beam_size",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.dropout < 1:
@@ -141,10 +153,14 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     if config.init_from:
         student = models.load(config.init_from)
         if models.size_of(student) != size:
-            raise ConfigError(f"--init-from {config.init_from} has size {models.size_of(student)}, --size asks for {size}")
+            raise ConfigError(
+                f"--init-from {config.init_from} has size {models.size_of(student)}, --size asks for {size}"
+            )
     else:
         student = new_model(size, vocabulary, config.training)
-    fit_result = fit_text(student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name)
+    fit_result = fit_text(
+        student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name
+    )
     if PartialState().is_main_process:
         shutil.rmtree(config.out, ignore_errors=True)
         shutil.move(str(fit_result.model), config.out)

@@ -11,7 +11,9 @@ What differs from the stock trainer, and why:
 
 from __future__ import annotations
 
+import ctypes
 import json
+import logging
 import os
 import shutil
 import signal
@@ -41,6 +43,9 @@ from distilmt.run import append_event
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
+
+# It warns at each checkpoint of file systems with coarse times, where it rightly orders checkpoints by number.
+logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 PROGRESS = "progress.json"  # tokens, seconds and patience so far
 WHOLE = "checkpoint.json"  # written last into a checkpoint: name and size of its files
@@ -81,9 +86,7 @@ def head(model: MarianMTModel, inputs: dict[str, Tensor]) -> Head:
     """
     hidden = model.model(**inputs, use_cache=False).last_hidden_state
     bias = model.final_logits_bias[0, :-1]
-    return Head(
-        hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], bias if bool(bias.any()) else None
-    )
+    return Head(hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], bias if bool(bias.any()) else None)
 
 
 @dataclass
@@ -111,7 +114,14 @@ class _Trainer(Seq2SeqTrainer):
     def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
                  folder: Path, pad_to: int, patience: int, **kwargs: Any) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.plan, self.pairs, self.dev, self.vocab, self.folder, self.patience = plan, pairs, dev, vocab, folder, patience
+        self.plan, self.pairs, self.dev, self.vocab, self.folder, self.patience = (
+            plan,
+            pairs,
+            dev,
+            vocab,
+            folder,
+            patience,
+        )
         self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to)
         self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
         self.sums: dict[str, Tensor] = {}
@@ -131,10 +141,11 @@ class _Trainer(Seq2SeqTrainer):
         # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
         loss, sums = model(**inputs, denominator=count)
-        self.sums["tokens"] = self.sums.get("tokens", 0) + (inputs["labels"] != IGNORED).sum()  # type: ignore[operator]
+        sums["tokens"] = (inputs["labels"] != IGNORED).sum()
         for name, value in sums.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()  # type: ignore[operator]
-        return loss * self.accelerator.num_processes
+            self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
+        scaled: Tensor = loss * self.accelerator.num_processes
+        return scaled
 
     def _clip_grad_norm(self, model: nn.Module) -> Tensor | None:
         """Fault case 29: an update whose gradient is not finite is skipped, its lines written to `skipped.jsonl`."""
@@ -177,7 +188,7 @@ class _Trainer(Seq2SeqTrainer):
             metrics = box[0]
         self.log(dict(metrics))
         self.mark = time.perf_counter()
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if self.patience and metrics["eval_worse"] >= self.patience:
             self.control.should_training_stop = True
         return metrics
@@ -201,7 +212,9 @@ class _Trainer(Seq2SeqTrainer):
         logs["seconds"] = self.progress["seconds"]
         super().log(logs, start_time)
         if self.is_world_process_zero():
-            append_event(self.folder / "events.jsonl", "log", update=self.state.global_step, **logs)
+            append_event(
+                self.folder / "events.jsonl", "log", durable=False, **{"update": self.state.global_step, **logs}
+            )
 
     # ---- checkpoints ----
 
@@ -316,6 +329,8 @@ def fit(
     cuda = torch.cuda.is_available()
     if options.threads:
         torch.set_num_threads(options.threads)
+    if not cuda:
+        keep_freed_memory()
     pad_to = 8 if precision == "bfloat16" else 1  # oneDNN builds and keeps a primitive for each new shape
     world = int(os.environ.get("WORLD_SIZE", "1"))
     plan = BatchPlan(
@@ -333,7 +348,7 @@ def fit(
         metric_for_best_model="bleu", greater_is_better=True, logging_steps=min(options.log_every, every),
         logging_nan_inf_filter=False, report_to=options.report_to or "none", disable_tqdm=True,
         remove_unused_columns=False, average_tokens_across_devices=True, dataloader_pin_memory=cuda,
-        label_names=["labels"],
+        label_names=["labels"], ddp_find_unused_parameters=False,
     )  # fmt: skip
     stop = _Stop(name)
     trainer = _Trainer(
@@ -366,6 +381,18 @@ def fit(
         seconds=trainer.progress["seconds"], curve=curve(trainer.state.log_history),
         skipped_updates=int(trainer.progress["skipped"]),
     )  # fmt: skip
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory instead of handing each large tensor back to the kernel, which zeroes it anew.
+
+    Measured on a student of 1.7M parameters: system time falls from a quarter of the CPU time to 3 %. Elsewhere than glibc: no-op.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
 
 
 def pair_lengths(pairs: Pairs) -> Any:

@@ -23,7 +23,9 @@ def seq_kd(text: Corpus, labels: Labels) -> Corpus:
     Raises: DataError: `labels` belong to a text of another length.
     """
     if len(labels.pseudo) != len(text.sources):
-        raise DataError(f"{labels.folder}: {len(labels.pseudo)} labels for {len(text.sources)} source lines - label this text again")
+        raise DataError(
+            f"{labels.folder}: {len(labels.pseudo)} labels for {len(text.sources)} source lines - label this text again"
+        )
     statuses = [
         status if status != "ok" else "ok" if label == "ok" else f"label_{label}"
         for status, label in zip(text.statuses, labels.statuses, strict=True)

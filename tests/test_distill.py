@@ -1,0 +1,145 @@
+"""The main job end to end, small: stages, resume, refusal, labels, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import distilmt
+from distilmt import corpus, label
+from distilmt.distill import DistillConfig, set_name
+from distilmt.errors import ConfigError, DataError
+from distilmt.methods import named
+from distilmt.quickstart import write_corpus
+from distilmt.recipes.seq_kd import seq_kd
+from distilmt.train import TrainingOptions
+
+TINY = TrainingOptions(updates=4, batch_tokens=512, eval_every=2, max_positions=48, threads=1, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    return write_corpus(tmp_path_factory.mktemp("text"), 1, train=200, dev=8, test=8)
+
+
+def config(text: dict[str, tuple[str, str]], out: Path, **changes: object) -> DistillConfig:
+    options = {
+        "train": text["train"], "dev": text["dev"], "test": (text["test"],), "out": str(out), "student_size": "1x1:16:32:2",
+        "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd", "label_beam_size": 2,
+        "test_beam_size": 2, "exact": True, "training": TINY, "teacher_training": TINY,
+    }  # fmt: skip
+    return DistillConfig(**(options | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def run(text, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    distilmt.distill(config(text, folder))
+    return folder
+
+
+def test_every_room_is_walked_through(run):
+    report = json.loads((run / "report.json").read_text())
+    names = [system["name"] for system in report["systems"]]
+    assert names == ["teacher", "student alone", "student word-kd", "student seq-kd", "student seq-kd+word-kd"]
+    for system in report["systems"]:
+        scores = system["test"]["test"]
+        assert {"bleu", "chrf", "exact", "bleu_signature", "chrf_signature"} <= set(scores)
+        assert system["tokens_per_second"] > 0 and system["file_bytes"] > 0
+    teacher, student = report["systems"][0], report["systems"][1]
+    assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
+    assert (run / "report.md").exists() and (run / "report.html").exists()
+    stages = {stage["name"] for stage in report["stages"]}
+    assert {"teacher", "label", "student-alone-1", "student-seq-kd+word-kd-1", "evaluate-teacher"} <= stages
+
+
+def test_the_same_command_again_does_nothing_twice(run, text):
+    before = {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()}
+    result = distilmt.distill(config(text, run))
+    assert {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()} == before
+    assert set(result.models) == {"alone-1", "word-kd-1", "seq-kd-1", "seq-kd+word-kd-1"}
+
+
+def test_threads_may_change_and_other_options_are_refused_with_a_diff(run, text):
+    distilmt.distill(config(text, run, training=replace(TINY, threads=2)))
+    with pytest.raises(ConfigError, match=r"(?s)--new-run.*learning_rate: 0\.001 -> 0\.01"):
+        distilmt.distill(config(text, run, training=replace(TINY, learning_rate=0.01)))
+
+
+def test_labels_are_line_aligned_and_proven(run, text):
+    labels = label.read_labels(run / "label")
+    source = corpus.load_corpus(text["train"])
+    assert len(labels.pseudo) == len(source) == 200 and labels.source_hash == source.source_hash
+    pseudo = run / "label" / "pseudo.txt"
+    lines = pseudo.read_text().split("\n")
+    pseudo_before = pseudo.read_bytes()
+    try:
+        pseudo.write_text("\n".join(lines[1:]))
+        with pytest.raises(DataError, match="199 lines"):
+            label.read_labels(run / "label")
+    finally:
+        pseudo.write_bytes(pseudo_before)
+
+
+def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
+    gold = corpus.load_corpus(text["dev"])
+    labels = label.Labels(
+        Path("x"), [f"p{i}" for i in range(8)], ["ok"] * 6 + ["max_length", "too_long"], "", "h", 1, 1.0
+    )
+    out = seq_kd(gold, labels)
+    assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
+    assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]
+    with pytest.raises(DataError, match="3 labels for 8 source lines"):
+        seq_kd(gold, replace(labels, pseudo=["a"] * 3))
+
+
+def test_method_names():
+    both = named("seq-kd+word-kd")
+    assert both.recipe == "seq-kd" and "WordKD" in both.objective
+    assert named("word-kd").recipe == "gold"
+    with pytest.raises(ConfigError, match="did you mean word-kd"):
+        named("wordkd")
+    with pytest.raises(ConfigError, match="of one kind"):
+        named("seq-kd+seq-kd")
+
+
+def test_a_teacher_is_named_once(text, tmp_path):
+    with pytest.raises(ConfigError, match="either --teacher MODEL or --teacher-size"):
+        config(text, tmp_path, teacher="x")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("a/multi30k.test_2016_flickr.de.gz", "multi30k.test_2016_flickr"), ("test.de", "test"), ("plain", "plain")],
+)
+def test_a_test_set_is_named_by_its_file(path, name):
+    assert set_name(path) == name
+
+
+def test_train_writes_a_model_folder(text, tmp_path):
+    result = distilmt.train(
+        train=text["train"],
+        dev=text["dev"],
+        out=str(tmp_path / "model"),
+        size="1x1:16:32:2",
+        vocab_size=300,
+        training=TINY,
+    )
+    assert result.fit.updates == 4
+    assert distilmt.Translator(tmp_path / "model").translate(["Maria hofft."])[0].status in ("ok", "max_length")
+    again = distilmt.train(
+        train=text["train"], dev=text["dev"], out=str(tmp_path / "more"), size="1x1:16:32:2", training=TINY,
+        init_from=str(tmp_path / "model"),
+    )  # fmt: skip
+    assert again.model == tmp_path / "more"
+    with pytest.raises(ConfigError, match="size"):
+        distilmt.train(
+            train=text["train"],
+            dev=text["dev"],
+            out=str(tmp_path / "x"),
+            size="2x2:16:32:2",
+            init_from=str(tmp_path / "model"),
+        )
