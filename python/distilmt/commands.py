@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.config import resolve
-from distilmt.errors import ConfigError
 
 if TYPE_CHECKING:
     from distilmt.translate import Translation
@@ -61,10 +62,9 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(TranslateConfig, config, **options)
-    from distilmt import models
     from distilmt.translate import Translator
 
-    translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
+    translator = Translator(_folder(config.model), compute_type=config.compute_type, threads=config.threads)
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):
@@ -113,11 +113,11 @@ def score(config: ScoreConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(ScoreConfig, config, **options)
-    from distilmt import corpus, models
+    from distilmt import corpus
     from distilmt.translate import Translator
 
     text = corpus.load_corpus((config.source, config.target))
-    translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
+    translator = Translator(_folder(config.model), compute_type=config.compute_type, threads=config.threads)
     total, tokens = 0.0, 0
     for first in range(0, len(text.sources), BLOCK):
         part = slice(first, first + BLOCK)
@@ -157,9 +157,23 @@ def methods() -> str:
 
 
 def explain(expression: str) -> str:
-    """What an objective is made of."""
+    """What an objective is made of: each term with its weight, its parameters, and its formula and source."""
     from distilmt.objectives import parse
 
-    if not expression.strip():
-        raise ConfigError("explain: expected an objective, as in '0.5 * NLL() + 0.5 * WordKD()'")
-    return str(parse(expression))
+    objective = parse(expression)
+    lines = [f"objective  {objective}", f"teacher    {'needed' if objective.needs_teacher else 'not needed'}"]
+    for weight, term in objective.terms:
+        lines += ["", f"{weight:g} * {term}"]
+        # A term's file opens with its formula and its source.
+        text = sys.modules[type(term).__module__].__doc__ or ""
+        lines += [f"    {line}".rstrip() for line in inspect.cleandoc(text).splitlines()]
+    return "\n".join(lines)
+
+
+def _folder(model: str) -> Path:
+    """The model's folder; only a hub name pays for the import of torch, which the native translator has no need of."""
+    if Path(model).is_dir():
+        return Path(model)
+    from distilmt.models import folder_of
+
+    return folder_of(model)
