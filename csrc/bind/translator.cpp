@@ -146,6 +146,7 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
 }  // namespace
 
 void bind_translator(py::module_& m) {
+  py::register_exception<ModelError>(m, "ModelError", PyExc_RuntimeError);
   py::class_<Weights>(m, "Weights", "A Marian model, packed for this machine's instruction set.")
       .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"))
       .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("threads"),

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "common/platform.h"
-
 namespace distilmt {
 namespace {
 
@@ -113,7 +111,7 @@ void Worker::project(const float* hidden) {
                 static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr, picked_logit_.data(),
                 top_.data(), log_sum_exp_.data());
   for (float value : log_sum_exp_)
-    require(std::isfinite(value), "the model's output is not a number: its weights are damaged or overflow float32");
+    if (!std::isfinite(value)) throw ModelError("the model's output is not a number");
 }
 
 void Worker::advance(Slot& slot, int64_t row) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <deque>
 #include <optional>
+#include <stdexcept>
 #include <vector>
 
 #include "engine/beam.h"
@@ -14,6 +15,11 @@
 #include "engine/forced.h"
 
 namespace distilmt {
+
+// Weights that yield no numbers: damaged, or beyond what float32 holds.
+struct ModelError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis };
 
@@ -38,7 +44,7 @@ class Worker {
  public:
   Worker(const Weights& weights, Job& job, const DecoderShape& shape);
 
-  // Until the queue is empty or the job is stopped. Throws std::runtime_error when the model yields no numbers.
+  // Until the queue is empty or the job is stopped. Throws ModelError.
   void run();
 
  private:

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt import native_model
-from distilmt.errors import ConfigError, DataError
+from distilmt import _native, native_model
+from distilmt.errors import ConfigError, DataError, ResourceError
 
 if TYPE_CHECKING:
     from transformers import MarianMTModel
@@ -274,7 +274,15 @@ class Translator:
         self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
     ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
         start = time.perf_counter()
-        outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
+        try:
+            outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
+        except _native.ModelError as error:
+            raise DataError(f"{self.folder}: {error} - its weights are damaged, take an earlier checkpoint") from None
+        except MemoryError:
+            raise ResourceError(
+                f"{self.threads} workers of {self.slots or 'the default'} slots: memory is exhausted - "
+                "use fewer threads or slots, or a smaller beam_size or max_length"
+            ) from None
         tokens = sum(len(hypotheses[0][2]) for _, hypotheses in outputs if hypotheses)
         self.stats = Stats(len(outputs), tokens, time.perf_counter() - start)
         return outputs

@@ -1,0 +1,123 @@
+// The whole translator on a random model: what threads, slots and company may not change. Also the thread sanitizer's
+// food.
+#include <random>
+
+#include "engine/scheduler.h"
+#include "tests/test.h"
+
+using namespace distilmt;
+
+namespace {
+
+ModelConfig small_config() {
+  ModelConfig c;
+  c.source_vocab = c.target_vocab = 53;
+  c.hidden = 24;
+  c.encoder_layers = c.decoder_layers = 2;
+  c.encoder_heads = 3;
+  c.decoder_heads = 2;
+  c.encoder_ffn = c.decoder_ffn = 40;
+  c.positions = 32;
+  return c;
+}
+
+Weights random_weights(const ModelConfig& config, float deviation = 0.5f) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> draw(0.0f, deviation);
+  return load_weights(config, {[](const std::string& name) { return name == "model.shared.weight"; },
+                               [&](const std::string&, const std::vector<int64_t>& shape) {
+                                 int64_t count = 1;
+                                 for (int64_t size : shape) count *= size;
+                                 std::vector<float> values(count);
+                                 for (float& value : values) value = draw(random);
+                                 return values;
+                               }});
+}
+
+Request request(int sentences) {
+  std::mt19937 random(3);
+  Request r;
+  for (int i = 0; i < sentences; ++i) {
+    std::vector<int> ids(1 + random() % 20);
+    for (int& id : ids) id = 1 + static_cast<int>(random() % 51);
+    r.sources.push_back(ids);
+  }
+  r.options.beam_size = r.options.n_best = 3;
+  r.options.max_length = 12;
+  r.options.start = 52;
+  r.options.banned = {52};
+  return r;
+}
+
+bool same(const std::vector<Output>& a, const std::vector<Output>& b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (a[i].status != b[i].status || a[i].hypotheses.size() != b[i].hypotheses.size()) return false;
+    for (size_t j = 0; j < a[i].hypotheses.size(); ++j) {
+      const Hypothesis &x = a[i].hypotheses[j], &y = b[i].hypotheses[j];
+      if (x.ids != y.ids || x.log_probs != y.log_probs || x.score != y.score || x.ended != y.ended) return false;
+    }
+  }
+  return true;
+}
+
+const auto kNothing = [](size_t) {};
+
+}  // namespace
+
+TEST(scheduler_threads_and_slots_do_not_matter) {
+  const Weights weights = random_weights(small_config());
+  Request r = request(25);
+  r.sources[3].clear();
+  r.sources[4].assign(40, 5);
+  const auto truth = run(weights, r, kNothing);
+  CHECK(truth[3].status == Status::empty_source && truth[3].hypotheses.empty());
+  CHECK(truth[4].status == Status::too_long && truth[4].hypotheses.empty());
+  CHECK(truth[0].hypotheses.size() == 3);
+  for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{2, 0}, {1, 1}, {2, 3}, {4, 2}, {40, 1}}) {
+    r.threads = threads;
+    r.slots = slots;
+    CHECK(same(run(weights, r, kNothing), truth));
+  }
+}
+
+TEST(scheduler_scores_what_it_translates) {
+  const Weights weights = random_weights(small_config());
+  Request r = request(12);
+  r.threads = 2;
+  const auto found = run(weights, r, kNothing);
+  Request s = r;
+  s.scoring = true;
+  for (const Output& output : found) s.targets.push_back(output.hypotheses[0].ids);
+  const auto scored = run(weights, s, kNothing);
+  for (size_t i = 0; i < found.size(); ++i) {
+    const auto &forced = scored[i].hypotheses[0].log_probs, &searched = found[i].hypotheses[0].log_probs;
+    CHECK(forced.size() == s.targets[i].size() + 1);
+    CHECK(std::equal(searched.begin(), searched.end(), forced.begin()));
+  }
+}
+
+TEST(scheduler_passes_errors_on) {
+  Request r = request(300);
+  r.threads = 2;
+  r.options.beam_size = r.options.n_best = 8;
+  r.options.max_length = r.options.min_length = 32;
+  const Weights weights = random_weights(small_config());
+  int calls = 0;
+  auto fail = [&](size_t) {
+    ++calls;
+    throw std::runtime_error("enough");
+  };
+  CHECK_THROWS(run(weights, r, fail), "enough");
+  CHECK(calls == 1);
+  CHECK_THROWS(run(random_weights(small_config(), INFINITY), request(3), kNothing), "not a number");
+}
+
+TEST(scheduler_nothing_to_do) {
+  const Weights weights = random_weights(small_config());
+  size_t seen = 99;
+  CHECK(run(weights, Request{}, [&](size_t done) { seen = done; }).empty() && seen == 0);
+  Request r = request(2);
+  r.sources = {{}, {}};
+  CHECK(run(weights, r, [&](size_t done) { seen = done; }).size() == 2 && seen == 2);
+}
