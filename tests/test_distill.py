@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 import distilmt
-from distilmt import corpus, label
+from distilmt import corpus
 from distilmt.distill import DistillConfig, set_name
 from distilmt.errors import ConfigError, DataError
+from distilmt.label import Labels, read_labels
 from distilmt.methods import named
 from distilmt.quickstart import write_corpus
 from distilmt.recipes.seq_kd import seq_kd
@@ -29,7 +30,8 @@ def config(text: dict[str, tuple[str, str]], out: Path, **changes: object) -> Di
     options = {
         "train": text["train"], "dev": text["dev"], "test": (text["test"],), "out": str(out), "student_size": "1x1:16:32:2",
         "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd", "label_beam_size": 2,
-        "test_beam_size": 2, "exact": True, "training": TINY, "teacher_training": TINY,
+        "test_beam_size": 2, "exact": True, "training": TINY,
+        "teacher_training": replace(TINY, updates=150, eval_every=75, learning_rate=5e-3, warmup=20, batch_tokens=1024),
     }  # fmt: skip
     return DistillConfig(**(options | changes))  # type: ignore[arg-type]
 
@@ -70,7 +72,7 @@ def test_threads_may_change_and_other_options_are_refused_with_a_diff(run, text)
 
 
 def test_labels_are_line_aligned_and_proven(run, text):
-    labels = label.read_labels(run / "label")
+    labels = read_labels(run / "label")
     source = corpus.load_corpus(text["train"])
     assert len(labels.pseudo) == len(source) == 200 and labels.source_hash == source.source_hash
     pseudo = run / "label" / "pseudo.txt"
@@ -79,14 +81,14 @@ def test_labels_are_line_aligned_and_proven(run, text):
     try:
         pseudo.write_text("\n".join(lines[1:]))
         with pytest.raises(DataError, match="199 lines"):
-            label.read_labels(run / "label")
+            read_labels(run / "label")
     finally:
         pseudo.write_bytes(pseudo_before)
 
 
 def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
-    labels = label.Labels(
+    labels = Labels(
         Path("x"), [f"p{i}" for i in range(8)], ["ok"] * 6 + ["max_length", "too_long"], "", "h", 1, 1.0
     )
     out = seq_kd(gold, labels)

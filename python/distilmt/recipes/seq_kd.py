@@ -7,6 +7,7 @@ out instead of being learnt from; they are counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from distilmt.corpus import Corpus
@@ -30,4 +31,8 @@ def seq_kd(text: Corpus, labels: Labels) -> Corpus:
         status if status != "ok" else "ok" if label == "ok" else f"label_{label}"
         for status, label in zip(text.statuses, labels.statuses, strict=True)
     ]
+    if "ok" not in statuses:
+        raise DataError(
+            f"{labels.folder}: none of {len(statuses)} labels is whole ({dict(Counter(statuses))}) - train the teacher longer"
+        )
     return replace(text, targets=labels.pseudo, statuses=statuses, target_hash=labels.pseudo_hash)
