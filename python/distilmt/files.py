@@ -224,7 +224,7 @@ def _compressor(stream: BinaryIO, suffix: str) -> Iterator[IO[bytes]]:
         with lzma.open(stream, "wb") as xz:
             yield xz
     elif suffix == ".zst":
-        with zstandard.ZstdCompressor(level=9).stream_writer(stream, closefd=False) as zst:
+        with zstandard.ZstdCompressor(level=9, write_checksum=True).stream_writer(stream, closefd=False) as zst:
             yield zst
     else:
         yield stream

@@ -42,7 +42,7 @@ class Side:
             return []
         try:
             rows: list[list[int]] = self.model.encode(lines, out_type=int, num_threads=threads)
-        except RuntimeError as error:  # what pybind says of text that UTF-8 cannot express
+        except (RuntimeError, TypeError) as error:  # what versions of SentencePiece say of what UTF-8 cannot express
             raise _surrogate(lines) or error from None
         if self.same_ids:
             return rows
@@ -71,7 +71,7 @@ class Side:
 
 
 def _surrogate(lines: list[str]) -> DataError | None:
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(map(str, lines), 1):
         try:
             line.encode()
         except UnicodeEncodeError as error:
