@@ -1,27 +1,16 @@
-"""cli.py, flags.py, commands.py: flags, streams and exit codes, as a user meets them."""
+"""cli.py, flags.py: flags, streams and exit codes, as a user meets them."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import typer
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.flags import command
-
-
-def distilmt(*words: str | bytes | Path, text: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "distilmt", *words],
-        input=text, capture_output=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -174,103 +163,3 @@ assert {"train", "Translator", "energy"} <= set(dir(distilmt))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-TEXT = "the dog sees the cat .\n\nHund\u2028Katze\r\n  \nthe tree\x00\nthe house".encode()
-
-
-def test_translate_is_a_filter(tiny_model_folder: Path):
-    done = distilmt("translate", "--model", tiny_model_folder, "--beam-size", "2", "--max-length", "12", text=TEXT)
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.decode().split("\n")
-    assert len(lines) == 7 and lines[-1] == ""
-    assert [bool(line) for line in lines[:6]] == [True, False, True, False, False, True]
-    assert (
-        b"distilmt: 6 lines: " in done.stderr and b"2 empty_source" in done.stderr and b"1 quarantined" in done.stderr
-    )
-
-
-def test_translate_scores_and_n_best(tiny_model_folder: Path):
-    from distilmt.translate import Translator
-
-    words = ["translate", "--model", tiny_model_folder, "--beam-size", "3", "--max-length", "12", "--threads", "1"]
-    done = distilmt(*words, "--n-best", "2", "--scores", text=b"the dog\n\nHund\n")
-    rows = [line.split("\t", 2) for line in done.stdout.decode().splitlines()]
-    assert [row[0] for row in rows] == ["1", "1", "2", "3", "3"]
-    translator = Translator(tiny_model_folder, threads=1)
-    expected = translator.translate(["the dog", "Hund"], beam_size=3, n_best=2, max_length=12)
-    assert [row[1:] for row in rows if row[0] != "2"] == [
-        [f"{each.score:.6f}", each.text] for translation in expected for each in translation.hypotheses
-    ]
-    one = distilmt(*words, "--scores", text=b"the dog\n").stdout.decode()
-    assert one == f"{expected[0].hypotheses[0].score:.6f}\t{expected[0].text}\n"
-
-
-def test_score(tiny_model_folder: Path, tmp_path: Path):
-    from distilmt.translate import Translator
-
-    words = ["score", "--model", tiny_model_folder, "--source", tmp_path / "source", "--target", tmp_path / "target"]
-    (tmp_path / "source").write_text("the dog\n\nHund\n")
-    (tmp_path / "target").write_text("Hund\nx\nthe dog sees\n")
-    done = distilmt(
-        "score", "--model", tiny_model_folder, "--source", tmp_path / "source", "--target", tmp_path / "target"
-    )
-    assert done.returncode == 0, done.stderr
-    rows = [line.split("\t") for line in done.stdout.decode().splitlines()]
-    scored = Translator(tiny_model_folder).score(["the dog", "Hund"], ["Hund", "the dog sees"])
-    assert rows[1] == ["", "", "0", "empty_source"]
-    assert rows[::2] == [[f"{s.score:.6f}", f"{sum(s.log_probs):.6f}", str(len(s.log_probs)), "ok"] for s in scored]
-    assert b"3 pairs" in done.stderr and b"nats per token" in done.stderr
-    (tmp_path / "target").write_text("Hund\n")
-    done = distilmt(
-        "score", "--model", tiny_model_folder, "--source", tmp_path / "source", "--target", tmp_path / "target"
-    )
-    assert done.returncode == 3 and b"Traceback" not in done.stderr
-
-
-def test_invalid_utf8_on_standard_input(tiny_model_folder: Path):
-    words = ["translate", "--model", tiny_model_folder, "--max-length", "8"]
-    done = distilmt(*words, text=b"the dog\nthe \xff cat\n")
-    assert done.returncode == 3 and b"/dev/stdin:2:5: invalid UTF-8 (bytes ff 20 63 61)" in done.stderr
-    done = distilmt(*words, "--on-invalid-utf8", "replace", text=b"the dog\nthe \xff cat\n")
-    assert done.returncode == 0 and done.stdout.count(b"\n") == 2
-
-
-def test_a_reader_that_goes_away_ends_the_command_quietly(tiny_model_folder: Path):
-    words = [sys.executable, "-m", "distilmt", "translate", "--model", tiny_model_folder, "--max-length", "4"]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdin and process.stdout and process.stderr
-        process.stdout.close()
-        process.stdin.write(b"the dog\n" * 20)
-        process.stdin.close()
-        assert process.stderr.read() == b""
-        assert process.wait(60) == 141
-
-
-def test_methods_and_explain(capsys):
-    assert cli.main(["methods"]) == 0
-    out = capsys.readouterr().out
-    assert "word-kd\n" in out and "Kim & Rush 2016" in out
-    assert cli.main(["explain", "0.5 * NLL() + 0.5 * WordKD(temperature=2)"]) == 0
-    out = capsys.readouterr().out
-    assert "teacher    needed" in out and "0.5 * WordKD(temperature=2)" in out and "arXiv:1606.07947" in out
-    assert cli.main(["explain", "NLR()"]) == 2
-    assert "did you mean NLL" in capsys.readouterr().err
-
-
-def test_check_fails_with_the_model(tmp_path: Path, capsys, monkeypatch):
-    def check(model: str, lines: list[str] | None) -> SimpleNamespace:
-        return SimpleNamespace(ok=lines != ["broken"], model=model, lines=lines)
-
-    monkeypatch.setitem(sys.modules, "distilmt.check", SimpleNamespace(check=check))
-    assert cli.main(["check", "m"]) == 0
-    assert "model='m', lines=None" in capsys.readouterr().out
-    (tmp_path / "probe").write_text("\nbroken\n\x00\n")
-    assert cli.main(["check", "m", "--lines", str(tmp_path / "probe")]) == 3
-
-
-def test_evaluate_scores_files(tmp_path: Path, capsys):
-    (tmp_path / "out").write_text("the dog sees the cat\n")
-    (tmp_path / "ref").write_text("the dog sees the cat\n")
-    assert cli.main(["evaluate", "--hypotheses", str(tmp_path / "out"), "--references", str(tmp_path / "ref")]) == 0
-    assert "BLEU  100.0  nrefs:1|" in capsys.readouterr().out
