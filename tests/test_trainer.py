@@ -14,6 +14,7 @@ import pytest
 import torch
 from distilmt import models, trainer
 from distilmt.batches import Pairs, encode_pairs
+from distilmt.checkpoints import remove_checkpoints
 from distilmt.grammar import generate
 from distilmt.objectives import parse
 from distilmt.train import TrainingOptions
@@ -90,7 +91,6 @@ def test_training_learns_and_reports(vocabulary, pairs, tmp_path):
     assert [p["update"] for p in result.curve] == [20, 40, 60]
     assert result.updates == 60 and result.target_tokens > 0 and result.seconds > 0
     assert models.load(result.model).config.architectures == ["MarianMTModel"]
-    assert not list(tmp_path.glob("checkpoint-*"))  # checkpoints go once the training is done
     pad = model.model.shared.weight[-1]
     assert not pad.any(), "the pad row must stay zero"
     assert model.lm_head.weight.data_ptr() == model.model.shared.weight.data_ptr()
@@ -183,3 +183,13 @@ def test_gradients_do_not_depend_on_how_a_batch_is_cut(tmp_path):
         assert gradients[way].keys() == gradients["1x64"].keys()
         got = torch.cat([g.double().flatten() for g in gradients[way].values()])
         assert (got - want).norm() <= 1e-6 * want.norm(), way
+
+
+def test_a_finished_training_is_not_done_again(vocabulary, pairs, tmp_path):
+    whole, result = fit(vocabulary, pairs, tmp_path, updates=6)
+    assert [p["update"] for p in result.curve] == [4, 6]  # the last update is evaluated whatever eval_every is
+    seen = [e for e in events(tmp_path) if "loss" in e]
+    again, same = fit(vocabulary, pairs, tmp_path, updates=6)
+    assert same_weights(whole, again) and same.curve == result.curve and [e for e in events(tmp_path) if "loss" in e] == seen
+    remove_checkpoints(tmp_path)
+    assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "best").exists()

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.methods import ALONE, RECIPES, Method, named
@@ -169,6 +170,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
                 "teacher",
             )
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+            remove_checkpoints(stage.folder)
         return stage.folder / "best", stage.facts
 
 
@@ -201,6 +203,7 @@ def _student(
                 options, stage.folder, name,
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+            remove_checkpoints(stage.folder)
         return stage.folder / "best", stage.facts
 
 

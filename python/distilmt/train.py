@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
 
@@ -165,6 +166,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
         shutil.rmtree(config.out, ignore_errors=True)
         shutil.move(str(fit_result.model), config.out)
         fit_result.model = Path(config.out)
+        remove_checkpoints(work)
     return TrainResult(Path(config.out), fit_result, text.notes + dev.notes)
 
 

@@ -15,7 +15,6 @@ import ctypes
 import json
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -35,11 +34,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from distilmt import models
 from distilmt.batches import IGNORED, BatchPlan, Pairs, collate
+from distilmt.checkpoints import last_checkpoint, seal
 from distilmt.corpus import write_lines
 from distilmt.errors import ResourceError
 from distilmt.evaluate import score
-from distilmt.objectives import Head, Objective
+from distilmt.objectives import Objective
 from distilmt.run import append_event
+from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
@@ -48,45 +49,6 @@ from distilmt.vocab import Vocab
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 PROGRESS = "progress.json"  # tokens, seconds and patience so far
-WHOLE = "checkpoint.json"  # written last into a checkpoint: name and size of its files
-
-
-class StudentLoss(nn.Module):
-    """Student and objective in one forward pass, so that a wrapper (DDP, autocast, compile) sees all of it.
-
-    The teacher is held outside the module tree: it is never trained, wrapped, moved into train mode or saved.
-    """
-
-    accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
-
-    def __init__(self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | None) -> None:
-        super().__init__()
-        self.student = student
-        self.objective = objective
-        self._teacher = (teacher.eval().requires_grad_(False),) if teacher is not None else ()
-
-    def forward(self, labels: Tensor, denominator: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum."""
-        targets = labels.reshape(-1)
-        teacher = None
-        for model in self._teacher:
-            with torch.no_grad():
-                teacher = head(model.to(labels.device), inputs)
-        out = self.objective.evaluate(
-            student=head(self.student, inputs), targets=targets, teacher=teacher, denominator=denominator
-        )
-        return out.loss, {name: value * out.tokens for name, value in out.terms.items()}
-
-
-def head(model: MarianMTModel, inputs: dict[str, Tensor]) -> Head:
-    """Last hidden states [rows, hidden] and output embedding [vocab - 1, hidden] of a Marian model.
-
-    The pad symbol has the last id and is no word: leaving its row out bans it from every loss, and the row, whose gradient is
-    then zero, keeps the zeros that CTranslate2 starts decoding from (Hugging Face starts from the row itself).
-    """
-    hidden = model.model(**inputs, use_cache=False).last_hidden_state
-    bias = model.final_logits_bias[0, :-1]
-    return Head(hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], bias if bool(bias.any()) else None)
 
 
 @dataclass
@@ -236,30 +198,6 @@ class _Trainer(Seq2SeqTrainer):
         self.mark = time.perf_counter()
 
 
-def seal(folder: Path) -> None:
-    """Makes a checkpoint durable and lists its files with their sizes."""
-    files = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != WHOLE:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            files[str(path.relative_to(folder))] = path.stat().st_size
-    write_lines(folder / WHOLE, [json.dumps(files)])
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint below `folder`, or None. A half-written one is passed over."""
-    found = [p for p in folder.glob("checkpoint-*") if p.name[11:].isdigit()]
-    for path in sorted(found, key=lambda p: -int(p.name[11:])):
-        try:
-            files = json.loads((path / WHOLE).read_text())
-            if all((path / name).stat().st_size == size for name, size in files.items()):
-                return path
-        except (OSError, ValueError):
-            continue
-    return None
-
-
 class _Stop(TrainerCallback):
     """SIGTERM (checkpoint, then stop) and the progress bar."""
 
@@ -282,6 +220,8 @@ class _Stop(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
             self.bar.update(1)
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_evaluate = True  # also where eval_every does not divide the updates
         if self.terminated:
             control.should_save = control.should_training_stop = True
 
@@ -319,7 +259,7 @@ def fit(
         pairs: training pairs.
         dev: source and reference sentences, line-aligned.
         objective: what to minimise; `teacher` is needed by terms that look at it.
-        folder: checkpoints, `best/`, `events.jsonl`, `skipped.jsonl`.
+        folder: `best/`, `events.jsonl`, `skipped.jsonl`, and checkpoints, which the caller removes once it has what it wants.
         name: label of the progress bar.
     Returns: curve, BLEU and cost.
     Raises: ConfigError, ResourceError; KeyboardInterrupt on Ctrl-C and after the checkpoint that SIGTERM asks for.
@@ -373,8 +313,6 @@ def fit(
     if stop.terminated:
         raise KeyboardInterrupt(f"stopped by SIGTERM after update {trainer.state.global_step}; checkpoint written")
     trainer._clock()
-    for stale in [*folder.glob("checkpoint-*"), folder / "candidate"]:
-        shutil.rmtree(stale, ignore_errors=True)
     return FitResult(
         model=folder / "best", dev_bleu=float(trainer.state.best_metric), best_update=int(trainer.state.best_global_step),
         updates=trainer.state.global_step, target_tokens=int(trainer.progress["target_tokens"]),
