@@ -25,7 +25,8 @@ def linear_kd(
     denominator: Tensor | float | None = None,
 ) -> LinearKD:
     """Arguments and result of `distilmt.ops.linear_kd.linear_kd`, in the dtype of its inputs."""
-    lp = torch.log_softmax(_logits(hidden, weight, bias), dim=-1)
+    student = _logits(hidden, weight, bias)
+    lp = torch.log_softmax(student, dim=-1)
     has_target = targets != -100
     gold = targets.clamp(min=0).unsqueeze(1)
     nll = -lp.gather(1, gold).squeeze(1)
@@ -38,8 +39,9 @@ def linear_kd(
             smoothed_nll = _weigh(smooth, -lp).sum(dim=1)
     kl = torch.zeros_like(nll)
     if teacher_hidden is not None:
-        lp = torch.log_softmax(_logits(hidden, weight, bias) / temperature, dim=-1)
-        lq = torch.log_softmax(_logits(teacher_hidden, teacher_weight, teacher_bias) / temperature, dim=-1).detach()
+        teacher = _logits(teacher_hidden, teacher_weight, teacher_bias).detach()
+        lp = torch.log_softmax(student / temperature, dim=-1)
+        lq = torch.log_softmax(teacher / temperature, dim=-1)
         kl = _weigh(lq.exp(), lq - lp).sum(dim=1)
     nll, smoothed_nll, kl = (term.masked_fill(~has_target, 0) for term in (nll, smoothed_nll, kl))
     loss = nll_weight * smoothed_nll + kd_weight * temperature**2 * kl
