@@ -19,6 +19,7 @@ from transformers.activations import ACT2FN
 
 from distilmt.errors import DataError
 from distilmt.storage import disk_errors
+from distilmt.vocab import Vocab
 from distilmt.weights import WEIGHTS, prove_checksums, read_header
 
 logger = logging.getLogger("distilmt")
@@ -33,18 +34,18 @@ LIMITS = {
 MAX_POSITION_CELLS = 1 << 28  # 1 GiB of float32
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, limit: int = 1 << 20) -> dict[str, Any]:
     """Reads a small JSON object.
 
-    Raises: DataError where it is missing, larger than 1 MiB or no JSON object; ResourceError where the disk refuses.
+    Raises: DataError where it is missing, longer than `limit` bytes or no JSON object; ResourceError for the disk.
     """
     if not path.is_file():
         raise DataError(f"{path}: missing - a Marian folder needs it, copy the whole folder")
     with disk_errors(path), path.open("rb") as file:
-        text = file.read((1 << 20) + 1)
+        text = file.read(limit + 1)
     try:
-        if len(text) > 1 << 20:
-            raise ValueError("longer than 1 MiB")
+        if len(text) > limit:
+            raise ValueError(f"longer than {limit} bytes")
         value = json.loads(text)
         if not isinstance(value, dict):
             raise ValueError("not an object")
@@ -100,6 +101,31 @@ def read_config(folder: Path) -> MarianConfig:
     return config
 
 
+def read_vocabulary(folder: Path, config: MarianConfig) -> Vocab:
+    """Loads the folder's vocabulary and proves that it is the one of its config and weights.
+
+    Raises: DataError naming the files that disagree, with ids or sizes.
+    """
+    vocab = Vocab.load(folder)
+    for name, size, wanted in (
+        ("vocab_size", vocab.size, config.vocab_size),
+        ("decoder_vocab_size", vocab.target_size, config.decoder_vocab_size),
+        ("eos_token_id", vocab.eos_id, config.eos_token_id),
+    ):
+        if size != wanted:
+            raise DataError(
+                f"{folder}: {name} is {wanted} in config.json and {size} in vocab.json - copy the whole folder"
+            )
+    path = folder / WEIGHTS
+    written = read_header(path).metadata.get("vocabulary", vocab.hash) if path.is_file() else vocab.hash
+    if written != vocab.hash:
+        raise DataError(
+            f"{folder}: the weights were saved with the vocabulary of hash {written[:12]}, the files here have "
+            f"{vocab.hash[:12]} - bring back the vocabulary that belongs to {WEIGHTS}"
+        )
+    return vocab
+
+
 def tied_names(config: MarianConfig) -> list[list[str]]:
     """Names of the embedding matrices in groups; each group is one tensor. The first name is the one a file stores."""
     shared, encoder, decoder = (
@@ -152,8 +178,8 @@ def read_tensors(
                 rows = int((found[name] != found[stored[0]]).any(dim=1).sum())
                 raise DataError(
                     f"{path}: tied weights were lost: {name} differs from {stored[0]} in {rows} of {len(found[name])} "
-                    "rows, but config.json calls them one - set tie_word_embeddings to false if they are two, else take "
-                    "the model from before they came apart"
+                    "rows, but config.json calls them one - set tie_word_embeddings to false if they are two, "
+                    "else take the model from before they came apart"
                 )
         tensors |= dict.fromkeys(names, _float32(path, stored[0], found[stored[0]]))
     for name, shape in shapes.items():

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.model_folder import read_config, read_tensors, sinusoids, tied_names
+from distilmt.model_folder import read_config, read_json, read_tensors, read_vocabulary, sinusoids, tied_names
 from distilmt.sizes import SIZES, Size, parse_size
-from distilmt.storage import disk_errors, sync_folder, write_bytes
+from distilmt.storage import disk_errors, sync_folder, write_bytes, write_json
 from distilmt.weights import WEIGHTS, weights_hash, write_weights
 
 if TYPE_CHECKING:
@@ -104,20 +104,13 @@ def load(name: str | Path, *, unsafe_pickle: bool = False) -> MarianMTModel:
     Raises: DataError for damaged, hostile or contradictory files; ConfigError and ResourceError as `folder_of`.
     """
     folder = folder_of(name, unsafe_pickle=unsafe_pickle)
-    from distilmt.vocab import vocabulary_problems
-
     config = read_config(folder)
-    if problems := vocabulary_problems(folder):
-        raise DataError(f"{folder}: {problems[0]}{_and_more(len(problems) - 1)} - see `distilmt check {folder}`")
+    read_vocabulary(folder, config)
     model = _skeleton(config)
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     _fill(model, read_tensors(folder, config, shapes, unsafe_pickle))
-    model.generation_config = _stored_generation_config(folder, model)
+    model.generation_config = _stored_generation_config(folder)
     return model.eval()
-
-
-def _and_more(count: int) -> str:
-    return f" (and {count} more)" if count else ""
 
 
 def _skeleton(config: MarianConfig) -> MarianMTModel:
@@ -184,6 +177,10 @@ def save(model: MarianMTModel, vocab: Vocab, folder: str | Path) -> None:
         stage.mkdir(parents=True)
         try:
             vocab.save(stage)
+            tokenizer = read_json(stage / "tokenizer_config.json") | {
+                "model_max_length": config.max_position_embeddings
+            }
+            write_json(stage / "tokenizer_config.json", tokenizer)
             write_bytes(stage / "config.json", config.to_json_string().encode())
             write_bytes(stage / "generation_config.json", _generation_config(model).to_json_string().encode())
             write_weights(stage / WEIGHTS, _stored_tensors(model), {"vocabulary": vocab.hash})
@@ -231,15 +228,15 @@ def _generation_config(model: MarianMTModel) -> GenerationConfig:
     return generation
 
 
-def _stored_generation_config(folder: Path, model: MarianMTModel) -> GenerationConfig:
-    if not (folder / "generation_config.json").is_file():  # transformers before 4.26 kept these settings in config.json
-        return _generation_config(model)
+def _stored_generation_config(folder: Path) -> GenerationConfig:
+    """From generation_config.json, or from config.json, where transformers before 4.26 kept these settings."""
+    name = "generation_config.json" if (folder / "generation_config.json").exists() else "config.json"
     try:
-        return GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{folder / 'generation_config.json'}: {str(error).splitlines()[0]} - mend or delete the file"
-        ) from None
+        return GenerationConfig.from_pretrained(
+            folder, config_file_name=name, local_files_only=True, _from_model_config=name == "config.json"
+        )
+    except Exception as error:  # OSError, ValueError and TypeError have been seen, by what is wrong with the file
+        raise DataError(f"{folder / name}: {' '.join(str(error).split())[:200]} - mend or delete the file") from None
 
 
 def folder_of(name: str | Path, *, unsafe_pickle: bool = False) -> Path:

@@ -25,7 +25,7 @@ class Size:
         return f"{self.encoder_layers}x{self.decoder_layers}:{self.hidden}:{self.ffn}:{self.heads}"
 
 
-# slim, wide and their 24x6 teacher: a study of distillation with NeMo (whose embeddings were not tied, as they are here).
+# slim, wide and their 24x6 teacher: a study of distillation with NeMo; its embeddings were not tied, as they are here.
 # base and big: Vaswani et al. 2017; base-6x1 and base-12x1: deep encoder, shallow decoder (Kasai et al. 2021).
 SIZES = {
     "slim-1x1": Size(1, 1, 256, 1024, 4),

@@ -172,11 +172,21 @@ def prove_checksums(path: Path, header: Header) -> None:
 
 
 def write_weights(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes contiguous CPU tensors with their checksums and the metadata; the same input gives the same bytes."""
-    from safetensors.torch import save
+    """Writes contiguous float32 CPU tensors with their checksums; the same input gives the same bytes.
 
-    crc32 = {name: zlib.crc32(tensor.numpy().data) for name, tensor in sorted(tensors.items())}
-    write_bytes(path, save(tensors, metadata={"format": "pt", "crc32": json.dumps(crc32), **metadata}))
+    Not `safetensors.save`: it puts the metadata in another order every time.
+    """
+    parts = {name: tensor.numpy().data.cast("B") for name, tensor in sorted(tensors.items())}
+    crc32 = {name: zlib.crc32(part) for name, part in parts.items()}
+    table: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata, "crc32": json.dumps(crc32)}}
+    begin = 0
+    for name, part in parts.items():
+        end = begin + len(part)
+        table[name] = {"dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [begin, end]}
+        begin = end
+    header = json.dumps(table, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # tensors start on a multiple of 8 bytes
+    write_bytes(path, b"".join([len(header).to_bytes(8, "little"), header, *parts.values()]))
 
 
 def weights_hash(folder: str | Path) -> str:
