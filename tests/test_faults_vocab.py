@@ -122,15 +122,15 @@ def test_case_23_files_that_disagree(
     assert any(re.search(message, problem) for problem in vocabulary_problems(tmp_path))
 
 
-def test_case_23_missing_files_and_strange_models(tmp_path: Path, vocab: Vocab) -> None:
+def test_case_23_missing_files_and_strange_models(tmp_path: Path, vocab: Vocab, tiny_vocab: Vocab) -> None:
     vocab.save(tmp_path / "a")
     (tmp_path / "a" / "vocab.json").unlink()
     (tmp_path / "a" / "target.spm").unlink()
     problems = vocabulary_problems(tmp_path / "a")
     assert len(problems) == 2 and "vocab.json: cannot be read" in problems[0] and "target.spm: cannot" in problems[1]
     folder = opus_folder(tmp_path / "opus", separate=False)
-    vocab.save(tmp_path / "b")
-    shutil.copy(folder / "source.spm", tmp_path / "b" / "source.spm")  # of another model, ids in its own order
+    tiny_vocab.save(tmp_path / "b")
+    shutil.copy(folder / "source.spm", tmp_path / "b" / "source.spm")  # made from other text
     assert "lacks" in vocabulary_problems(tmp_path / "b")[0]
 
 
