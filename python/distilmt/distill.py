@@ -108,6 +108,11 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     from distilmt.objectives import parse
     from distilmt.run import Run
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "distilmt distill runs in one process - under torchrun train the student with "
+            "`distilmt train --teacher MODEL --objective EXPRESSION` on the output of `distilmt label`"
+        )
     methods = config.methods()
     parsed = [parse(method.objective) for method in methods]  # a wrong formula is said before any work
     models.parse_size(config.student_size)
