@@ -1,0 +1,115 @@
+"""The arrows of the architecture: who may use whom. CMake keeps Torch and Python away from lower layers; this does the rest."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CSRC = ROOT / "csrc"
+PACKAGE = ROOT / "python" / "distilmt"
+
+# C++: the folders that a folder may include, besides itself.
+BASE = {"common", "divergences"}
+MAY_INCLUDE = {
+    "common": set(),
+    "divergences": {"common"},
+    "kernels": BASE,
+    "engine": BASE | {"kernels"},
+    "text": BASE,
+    "ops": BASE | {"kernels"},
+    "bind": BASE | {"kernels", "engine", "text"},
+    "tests": BASE | {"kernels", "engine", "text"},
+}
+
+# Python: what a module must not reach, directly or through others. Below `corpus`, whatever reads and writes text and models.
+TRAINING = {"ops", "objectives", "trainer", "train"}
+JOBS = {"label", "evaluate", "distill", "report", "cli"}
+MUST_NOT_REACH = {
+    **{name: {"translate"} | TRAINING | JOBS for name in ("errors", "corpus", "vocab", "models")},
+    "ops": {"objectives", "translate", "corpus", "vocab", "models"} | JOBS,
+    "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
+    "translate": TRAINING | JOBS,
+    "label": TRAINING | {"distill", "report", "cli"},
+    "evaluate": TRAINING | {"label", "distill", "report", "cli"},
+    "train": {"distill", "report", "cli"},
+    "report": TRAINING | {"translate", "distill", "cli"},
+    "distill": {"cli"},
+}
+
+
+def cpp_files() -> list[Path]:
+    return sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cpp", ".cu"})
+
+
+@pytest.mark.parametrize("layer", MAY_INCLUDE)
+def test_cpp_layers_include_only_what_lies_below(layer: str) -> None:
+    for path in (p for p in cpp_files() if p.relative_to(CSRC).parts[0] == layer):
+        for name in re.findall(r'^\s*#\s*include\s+["<]([^">]+)[">]', path.read_text(), re.MULTILINE):
+            folder = name.split("/")[0]
+            if folder in MAY_INCLUDE:
+                assert folder in MAY_INCLUDE[layer] | {layer}, f"{path.name} includes {name}"
+            assert folder != "torch" or layer == "ops", f"{path.name} includes {name}: only ops/ knows Torch"
+            assert not name.startswith(("pybind11", "Python.h")) or layer == "bind", (
+                f"{path.name}: only bind/ knows Python"
+            )
+            assert not folder.startswith("cuda") or path.suffix == ".cu", f"{path.name}: only .cu files know CUDA"
+
+
+def test_every_cpp_folder_has_its_arrows() -> None:
+    assert {p.relative_to(CSRC).parts[0] for p in cpp_files()} <= set(MAY_INCLUDE)
+
+
+def module_of(path: Path) -> str:
+    """`corpus` for corpus.py, `objectives` for every file of that folder."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, anywhere but under `if TYPE_CHECKING`."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "distilmt":
+            names |= {f"distilmt.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return {name.split(".")[1] for name in names if name.startswith("distilmt.")}
+
+
+def graph() -> dict[str, set[str]]:
+    arrows: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        module = module_of(path)
+        if module != "__init__":  # the package itself only offers names, on demand
+            arrows.setdefault(module, set()).update(imports(path) - {module})
+    return arrows
+
+
+@pytest.mark.parametrize("module", MUST_NOT_REACH)
+def test_python_modules_reach_only_what_lies_below(module: str) -> None:
+    arrows = graph()
+    assert module in arrows
+    came_from: dict[str, str] = {module: ""}
+    queue = [module]
+    for current in queue:
+        for following in sorted(arrows.get(current, set()) - came_from.keys()):
+            came_from[following] = current
+            queue.append(following)
+    for wrong in MUST_NOT_REACH[module] & came_from.keys():
+        chain = [wrong]
+        while came_from[chain[0]]:
+            chain.insert(0, came_from[chain[0]])
+        pytest.fail(" -> ".join(chain))
+
+
+def test_the_specification_is_never_a_fallback() -> None:
+    assert not [module for module, used in graph().items() if "reference" in used]

@@ -1,0 +1,161 @@
+"""Objectives: composition, text, one native call, reports, and Hugging Face outputs."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from distilmt import reference
+from distilmt.errors import ConfigError
+from distilmt.objectives import NLL, Head, Objective, WordKD, parse
+from distilmt.objectives import objective as objective_module
+from torch import Tensor
+
+
+@pytest.fixture
+def student() -> Head:
+    g = torch.Generator().manual_seed(1)
+    return Head(torch.randn(6, 8, generator=g).requires_grad_(), torch.randn(13, 8, generator=g).requires_grad_())
+
+
+@pytest.fixture
+def teacher() -> Head:
+    g = torch.Generator().manual_seed(2)
+    return Head(torch.randn(6, 5, generator=g), torch.randn(13, 5, generator=g), torch.randn(13, generator=g))
+
+
+@pytest.fixture
+def targets() -> Tensor:
+    return torch.tensor([1, 2, -100, 12, 0, 2])
+
+
+def test_an_objective_reads_as_its_formula() -> None:
+    objective = 0.5 * NLL(label_smoothing=0.1) + WordKD(temperature=2.0) * 0.25
+    assert repr(objective) == "0.5 * NLL(label_smoothing=0.1) + 0.25 * WordKD(temperature=2.0)"
+    assert repr(NLL() + WordKD()) == "NLL(label_smoothing=0.0) + WordKD(temperature=1.0)"
+    assert objective == 0.25 * (2 * NLL(0.1) + WordKD(2.0))
+    assert objective.needs_teacher and not (0.5 * NLL()).needs_teacher
+
+
+def test_loss_is_the_weighted_sum_of_the_reported_terms(student: Head, teacher: Head, targets: Tensor) -> None:
+    objective = 0.3 * NLL(label_smoothing=0.1) + 1.7 * WordKD(temperature=2.0)
+    out = objective.evaluate(student=student, targets=targets, teacher=teacher)
+    assert out.tokens == 5 and list(out.terms) == ["NLL", "WordKD"]
+    torch.testing.assert_close(out.loss.detach(), 0.3 * out.terms["NLL"] + 1.7 * out.terms["WordKD"])
+    plain = reference.linear_kd(student.hidden, student.weight, targets)
+    torch.testing.assert_close(out.nll, plain.loss.detach())  # without smoothing, whatever the objective
+    assert out.loss.requires_grad and not any(value.requires_grad for value in (*out.terms.values(), out.nll))
+
+
+def test_all_terms_are_one_native_call(
+    student: Head, teacher: Head, targets: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    native = objective_module.linear_kd
+    monkeypatch.setattr(objective_module, "linear_kd", lambda *a, **k: calls.append(k) or native(*a, **k))
+    (NLL() + WordKD()).evaluate(student=student, targets=targets, teacher=teacher)
+    assert len(calls) == 1
+
+
+def test_row_weights_and_denominator(student: Head, teacher: Head, targets: Tensor) -> None:
+    objective, weights = NLL() + WordKD(), torch.tensor([1.0, 0.0, 3.0, 2.0, 0.5, 1.0])
+    out = objective.evaluate(student=student, targets=targets, teacher=teacher, weights=weights, denominator=7.0)
+    arguments = (student.hidden, student.weight, targets, None, teacher.hidden, teacher.weight, teacher.bias, weights)
+    want = reference.linear_kd(*arguments, kd_weight=1.0, denominator=7.0).loss
+    torch.testing.assert_close(out.loss, want)
+    unweighted = objective.evaluate(student=student, targets=targets, teacher=teacher)
+    assert out.terms == unweighted.terms  # reports are per target, whatever the weights
+
+
+def test_a_term_alone_is_an_objective(student: Head, targets: Tensor) -> None:
+    alone, sum_of_one = NLL().evaluate(student=student, targets=targets), Objective(((1.0, NLL()),))
+    assert alone.loss == sum_of_one.evaluate(student=student, targets=targets).loss
+
+
+def test_a_teacher_that_nobody_asks_costs_nothing(student: Head, targets: Tensor) -> None:
+    wrong = Head(torch.zeros(1, 1), torch.zeros(1, 1))
+    assert NLL().evaluate(student=student, targets=targets, teacher=wrong).terms.keys() == {"NLL"}
+
+
+def test_all_masked_batch_has_loss_zero_and_zero_gradients_c3_30(student: Head, teacher: Head, targets: Tensor) -> None:
+    masked = torch.full_like(targets, -100)
+    out = (NLL(0.1) + WordKD()).evaluate(student=student, targets=masked, teacher=teacher)
+    out.loss.backward()
+    assert out.loss == 0 and out.tokens == 0 and out.nll == 0 and not any(out.terms.values())
+    assert not student.hidden.grad.any() and not student.weight.grad.any()
+
+
+def test_hugging_face_outputs_in_a_plain_loop(student: Head, teacher: Head, targets: Tensor) -> None:
+    def outputs(head: Head) -> SimpleNamespace:
+        logits = head.hidden @ head.weight.T + (0 if head.bias is None else head.bias)
+        return SimpleNamespace(logits=logits.view(2, 3, 13))
+
+    objective = 0.5 * NLL(0.1) + 0.5 * WordKD(2.0)
+    whole = objective.evaluate(student=student, targets=targets, teacher=teacher)
+    want = torch.autograd.grad(whole.loss, (student.hidden, student.weight))
+    out = objective(outputs(student), outputs(teacher), targets.view(2, 3))
+    torch.testing.assert_close(out.loss, whole.loss)
+    torch.testing.assert_close(torch.autograd.grad(out.loss, (student.hidden, student.weight)), want)
+    torch.testing.assert_close(NLL()(outputs(student), None, targets.view(2, 3)).nll, whole.nll)
+
+
+def test_a_missing_teacher_is_named(student: Head, targets: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"WordKD\(temperature=1.0\) needs a teacher, got None"):
+        WordKD().evaluate(student=student, targets=targets)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NLL()",
+        "0.5*NLL(label_smoothing=0.1)+0.5*WordKD(temperature=2)",
+        "NLL(0.1) / 3 + WordKD() * 0.1",
+        "2 * (0.25 * NLL() + WordKD(temperature=0.5))",
+    ],
+)
+def test_text_is_read_and_written_back(text: str) -> None:
+    assert parse(repr(parse(text))) == parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("NL()", "unknown term 'NL' - did you mean NLL?"),
+        ("wordkd()", "unknown term 'wordkd' - did you mean WordKD?"),
+        ("NLL(label_smothing=0.1)", "NLL has no parameter 'label_smothing' - did you mean label_smoothing?"),
+        ("NLL(label_smoothing='a')", "parameters: label_smoothing"),
+        ("NLL(0.1, 0.2)", "parameters: label_smoothing"),
+        ("NLL(label_smoothing=x)", "'x' is not a plain value"),
+        ("NLL", r"write NLL()"),
+        ("NLL(", "not an expression"),
+        ("", "not an expression"),
+        ("0.5", "a number alone"),
+        ("True * NLL()", "neither a number nor a term"),
+        ("NLL() * NLL()", "cannot compute 'NLL() * NLL()'"),
+        ("NLL() - WordKD()", "cannot compute"),
+        ("NLL() / 0", "cannot compute"),
+        ("__import__('os').system('ls')", "unknown term"),
+        ("[NLL() for _ in range(3)][0]", "is not a plain value"),
+        ("NLL() + NLL(0.1)", "NLL stands twice"),
+        ("-1 * NLL()", "must be finite and at least 0, got -1.0"),
+        ("1e999 * NLL()", "must be finite and at least 0, got inf"),
+        ("WordKD(temperature=0)", "temperature must be finite and above 0, got 0"),
+        ("NLL(label_smoothing=1)", "label_smoothing must be in [0, 1), got 1"),
+        ("(" * 500 + "NLL()" + ")" * 500, "not an expression"),
+    ],
+)
+def test_a_wrong_expression_is_explained_c3_31(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(text)
+    assert message in str(caught.value) and str(caught.value).startswith("objective ")
+
+
+def test_compiles_without_a_graph_break(student: Head, teacher: Head, targets: Tensor) -> None:
+    objective = 0.5 * NLL(0.1) + 0.5 * WordKD(2.0)
+
+    def loss(hidden: Tensor, weight: Tensor) -> Tensor:
+        return objective.evaluate(student=Head(hidden, weight), targets=targets, teacher=teacher).loss
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
+    assert compiled(student.hidden, student.weight) == loss(student.hidden, student.weight)
