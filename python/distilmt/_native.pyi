@@ -9,7 +9,7 @@ class ModelError(RuntimeError): ...
 
 class Weights:
     def __init__(
-        self, path: str, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
+        self, path: bytes, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
     ) -> None: ...
     def decode(
         self,

@@ -7,6 +7,7 @@ tensors are read in C++ (csrc/engine/safetensors.cpp), which checks once more wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,7 +119,8 @@ def load(folder: Path) -> NativeModel:
     prove_checksums(path, header)
     entries = [(name, e.dtype, list(e.shape), e.begin, e.end) for name, e in header.entries.items()]
     try:
-        weights = _native.Weights(str(path), entries, fields)
+        # Bytes: a name that is no UTF-8, or any but ASCII in locale C, is no text that C++ could be given.
+        weights = _native.Weights(os.fsencode(path), entries, fields)
     except RuntimeError as error:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
     return NativeModel(weights, generation, source_vocab, target_vocab, positions)

@@ -98,7 +98,7 @@ class Run:
             DataError: an output of a finished stage is missing or has another size.
         """
         self._lock.check()
-        stage = Stage(self.folder, name, inputs)
+        stage = Stage(self.folder, name, inputs, self._lock.check)
         if stage.done:
             yield stage
             return

@@ -10,7 +10,7 @@ import re
 import resource
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ class Stage:
         facts: plain data, once done.
     """
 
-    def __init__(self, run: Path, name: str, inputs: Mapping[str, Any]):
+    def __init__(self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None]):
         self.run, self.name, self.folder = run, name, run / _file_name(name)
+        self.may_write = may_write  # raises if the run folder has become another process's
         self.path = run / "stages" / f"{_file_name(name)}.json"
         self.record: dict[str, Any] = {"stage": name, "status": "running", "inputs": plain(inputs), "attempts": []}
         self.outputs: dict[str, Path] = {}
@@ -88,7 +89,11 @@ class Stage:
         Args:
             outputs: files or folders by name.
             facts: what later stages and the report want to know, as plain data.
+
+        Raises:
+            ResourceError: the disk refuses, or another process has taken the run over.
         """
+        self.may_write()
         self.end("finished")
         entries = {name: self._entry(Path(path)) for name, path in outputs.items()}
         with self._writing:
