@@ -1,4 +1,4 @@
-"""Reading, writing and splitting line-aligned text."""
+"""Reading and writing line-aligned text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from distilmt import files
 from distilmt.corpus import escaped, file_hash, load_corpus, load_dataset_corpus, open_text, read_lines, read_pairs
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import write_lines
-from distilmt.split import normalised, split
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -167,51 +166,6 @@ def test_corpus_knows_its_files(write: Write) -> None:
         load_corpus((write(b"", "a"), write(b"", "b")))
     with pytest.raises(ConfigError, match="got 3 files"):
         load_corpus([source, source, source])
-
-
-def test_split_is_disjoint_complete_and_reproducible(write: Write, tmp_path: Path) -> None:
-    source = [f"Satz {i % 700}." for i in range(1000)] + ["", "!!!", "SATZ 5", "ﬁn"]
-    target = [f"Sentence {i % 900}" for i in range(1000)] + ["x", "???", "other", "FIN!"]
-    paths = write("\n".join(source).encode(), "c.de"), write("\n".join(target).encode(), "c.en")
-    result = split(*paths, dev=40, test=60, seed=3, out=tmp_path / "a")
-    assert (result.train, result.dev, result.test, result.left_out) == (903, 40, 60, {"empty_source": 1})
-    assert "train: 903 pairs" in str(result)
-    parts = {}
-    for part in ("train", "dev", "test"):
-        left, right = ((tmp_path / "a" / f"{part}.{side}").read_text().splitlines() for side in ("de", "en"))
-        parts[part] = list(zip(left, right, strict=True))
-    everything = sorted(pair for part in parts.values() for pair in part)
-    assert everything == sorted(pair for pair in zip(source, target, strict=True) if pair[0])
-    for side in (0, 1):
-        seen = {part: {normalised(pair[side]) for pair in pairs} for part, pairs in parts.items()}
-        assert not seen["train"] & (seen["dev"] | seen["test"]) and not seen["dev"] & seen["test"]
-    again, other = (split(*paths, dev=40, test=60, seed=seed, out=tmp_path / f"b{seed}") for seed in (3, 4))
-    same, different = (
-        [Path(run.files[part][0]).read_bytes() == (tmp_path / "a" / f"{part}.de").read_bytes() for part in parts]
-        for run in (again, other)
-    )
-    assert all(same) and not any(different)
-
-
-def test_split_refuses_what_it_cannot_do(write: Write, tmp_path: Path) -> None:
-    paths = write(b"a\nA!\nb\n", "train.de"), write(b"x\ny\nz\n", "train.en")
-    with pytest.raises(DataError, match="3 pairs in 2 groups that share no sentence"):
-        split(*paths, dev=1, test=1, out=tmp_path / "out")
-    with pytest.raises(ConfigError, match="would overwrite its own input"):
-        split(*paths, dev=1, test=0, out=tmp_path)
-    with pytest.raises(ConfigError, match="0 pairs or more"):
-        split(*paths, dev=-1, test=0, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    same = write(b"a\nb\n", "x.txt"), write(b"a\nb\n", "y.txt")
-    assert split(*same, dev=1, test=0, out=tmp_path).files["dev"] == tuple(
-        str(tmp_path / f"dev.{side}") for side in ("source", "target")
-    )
-
-
-def test_normalised_sentences() -> None:
-    assert normalised("  Ｈello,  WORLD\u00a0— Straße!") == normalised("hello world strasse") == "hello world strasse"
-    assert normalised("हिन्दी") != normalised("हन्द")  # marks are parts of words
-    assert normalised("...") == "..." != normalised("?!")
 
 
 def test_dataset_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

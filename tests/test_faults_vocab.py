@@ -47,6 +47,16 @@ def protobuf(*pieces: str) -> bytes:
     )
 
 
+def test_case_22_no_model_lets_text_spell_symbols(tmp_path: Path, vocab: Vocab) -> None:
+    pieces = ["</s>", "<unk>", "\u2581", "a", "<pad>"]  # here <pad> is an ordinary piece
+    vocab.save(tmp_path)
+    for side in ("source", "target"):
+        (tmp_path / f"{side}.spm").write_bytes(protobuf(*pieces))
+    (tmp_path / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+    assert vocabulary_problems(tmp_path) == []
+    assert Vocab.load(tmp_path).encode_source(["a<pad>"]) == [[2, 3, 1]]
+
+
 def broken_models() -> dict[str, bytes]:
     good = spm_of("de")
     rng = random.Random(1)

@@ -15,13 +15,14 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, report, train
+from distilmt import commands, distill, evaluate, label, quickstart, report, train
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
 from distilmt.label import LabelConfig
+from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
 from distilmt.train import TrainConfig
@@ -37,6 +38,27 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+command(app, "quickstart", QuickstartConfig, quickstart)
+
+
+@app.command("split")
+def split_command(
+    source: Annotated[str, typer.Argument(help="one sentence a line; plain, .gz, .xz or .zst")],
+    target: Annotated[str, typer.Argument(help="its translations, line by line")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="folder for train.*, dev.* and test.*")],
+    dev: Annotated[int, typer.Option(help="pairs in dev")],
+    test: Annotated[int, typer.Option(help="pairs in test")],
+    seed: Annotated[int, typer.Option(help="the same seed and files give the same parts")] = 1,
+) -> None:
+    """Cuts a corpus into random train, dev and test parts that share no sentence up to case and punctuation."""
+    from distilmt.split import split
+
+    found = split(source, target, dev=dev, test=test, seed=seed, out=out)
+    for note in found.notes:
+        print(f"distilmt: {note}", file=sys.stderr)
+    print(found)
+
+
 command(app, "train", TrainConfig, train)
 command(app, "distill", DistillConfig, distill)
 command(app, "label", LabelConfig, label)
@@ -62,12 +84,16 @@ def explain_command(expression: Annotated[str, typer.Argument(help="as in '0.5 *
 def check_command(
     model: Annotated[str, typer.Argument(help="a Marian folder or hub name")],
     lines: Annotated[str | None, typer.Option(metavar="FILE", help="source text to probe with")] = None,
+    unsafe_pickle: Annotated[
+        bool, typer.Option("--unsafe-pickle", help="first convert a pytorch_model.bin whose sender you trust")
+    ] = False,
 ) -> int:
     """Proves that a model folder keeps the export contract: every engine decodes the same tokens from it."""
     from distilmt.check import check
     from distilmt.lines import read_lines
 
-    found = check(model, None if lines is None else [line.text for line in read_lines(lines) if line.status == "ok"])
+    texts = None if lines is None else [line.text for line in read_lines(lines) if line.status == "ok"]
+    found = check(model, texts, unsafe_pickle=unsafe_pickle)
     print(found)
     return 0 if found.ok else DataError.exit_code
 

@@ -32,6 +32,7 @@ class Side:
         # A model without <pad> (one piece fewer) counts the same way. Filler ids before <pad> need the table.
         self.same_ids = names == pieces[: len(names)] and len(names) >= len(pieces) - 1
         self.same_ids &= model.eos_id() == 0 and model.unk_id() == 1
+        self.same_ids &= len(names) < len(pieces) or model.is_control(self.pad_id)  # else text could spell <pad>
         self._ids = {piece: i for i, piece in enumerate(pieces) if piece not in (EOS, UNK, PAD, *self.tags)}
         self._table = [self._ids.get(name, self.unk_id) for name in names]  # SentencePiece's id -> ours
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import sentencepiece
 
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.files import file_facts
+from distilmt.files import file_facts, read_blocks
 
 MAX_MODEL_BYTES = 64 << 20  # 256,000 pieces take about 5 MB
 MAX_PIECE_CHARACTERS = 1024
@@ -54,7 +55,7 @@ def load_spm(path: Path) -> Any:
     size = file_facts(path).size
     if not 0 < size <= MAX_MODEL_BYTES:
         raise DataError(f"{path}: {size} bytes, a SentencePiece model has 1 to {MAX_MODEL_BYTES} - fetch it again")
-    data = path.read_bytes()
+    data = b"".join(read_blocks(str(path)))
     if reason := _probe(hashlib.sha256(data).digest(), data):
         raise DataError(
             f"{path}: SentencePiece {sentencepiece.__version__} cannot use this model ({reason}) - "
@@ -71,8 +72,12 @@ def _probe(digest: bytes, data: bytes) -> str:
         return _probed[digest]
     packages = str(Path(sentencepiece.__file__).parents[1])
     command = [sys.executable, "-I", "-S", "-c", PROBE, packages, str(MAX_PIECE_CHARACTERS)]
+    # What is preloaded here (a sanitizer) would not start within the child's limits.
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     try:
-        child = subprocess.run(command, input=data, capture_output=True, timeout=PROBE_SECONDS, check=False)
+        child = subprocess.run(
+            command, input=data, capture_output=True, timeout=PROBE_SECONDS, check=False, env=environment
+        )
     except subprocess.TimeoutExpired:
         reason = f"not loaded after {PROBE_SECONDS} s"
     except OSError as error:
