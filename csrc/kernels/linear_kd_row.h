@@ -88,9 +88,14 @@ DISTILMT_HD void linear_kd_row(const Group& group, const LinearKDRows<scalar>& r
   // Softmax Jacobian, the same for every divergence: d/dz_v = T^2 / T * (slope_v - p_v * sum of slopes).
   const scalar to_nll = weight * rows.nll_weight, to_kd = v ? weight * rows.kd_weight * t : 0;
   group.each(vocab, [&](auto at) {
+    const bool shared = v && !tempered;  // p^T is p: one exponential serves both terms
     real grad(0);
-    if (to_nll != 0) grad = exp(group.load(z, at, lowest) - z_max - log_z) * to_nll;
-    if (to_kd != 0) grad = grad + (Divergence::slope(lp(at), lq(at)) - exp(lp(at)) * slopes) * to_kd;
+    if (v) {
+      const real p_t = exp(lp(at));
+      grad = (Divergence::slope(lp(at), lq(at)) - p_t * slopes) * to_kd;
+      if (shared) grad = grad + p_t * to_nll;
+    }
+    if (!shared) grad = grad + exp(group.load(z, at, lowest) - z_max - log_z) * to_nll;
     group.store(z, at, grad);
   });
   group.sync();
