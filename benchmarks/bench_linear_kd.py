@@ -15,9 +15,10 @@ from statistics import median
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from common import interleaved, peak_bytes, save, signature, summary
 from distilmt.ops.linear_kd import linear_kd
-from torch import Tensor
 
 
 def fused(hidden: Tensor, weight: Tensor, targets: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+
 from common import save, signature
 from distilmt import models
 from distilmt.batches import BatchPlan, collate, encode_pairs

@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 def signature(op: str, shape: str, **facts: Any) -> str:
     """`op:linear_kd|shape:1024x512x32000|...|cpu:...|threads:2|torch:...|commit:...`, as sacreBLEU signs its scores."""
     import torch
+
     from distilmt import _native
 
     given = {"op": op, "shape": shape, **facts, "threads": torch.get_num_threads(), "cpu": _cpu()}

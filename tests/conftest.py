@@ -13,8 +13,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 if TYPE_CHECKING:
-    from distilmt.vocab import Vocab
     from transformers import MarianMTModel
+
+    from distilmt.vocab import Vocab
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -78,6 +79,7 @@ def lively_model(vocab: Vocab, size: str = "2x2:32:64:4", seed: int = 1, **optio
     Sharp attention to the source and random signs in the decoder's last normalisation undo that.
     """
     import torch
+
     from distilmt import models
 
     model = models.create(models.parse_size(size), vocab, seed=seed, max_positions=128, **options)

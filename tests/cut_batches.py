@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from distilmt import models, trainer
 from distilmt.batches import Pairs, Ragged
 from distilmt.grammar import generate

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from distilmt.translate import Translator
 from transformers import MarianConfig, MarianMTModel
+
+from distilmt.translate import Translator
 
 TIE = 1e-5  # nats, and score: two candidates closer than this may come in either order
 

@@ -6,6 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+
 from distilmt.batches import IGNORED, BatchPlan, Pairs, Ragged, collate
 from distilmt.errors import ConfigError
 

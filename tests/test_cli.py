@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import typer
+
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.flags import command
@@ -126,7 +127,7 @@ def test_exit_codes(error, code, sentence, capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
-COMMANDS = "train distill label translate score evaluate report methods explain check doctor"
+COMMANDS = "quickstart split train distill label translate score evaluate report methods explain check doctor"
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
@@ -146,8 +147,8 @@ import distilmt.train
 import distilmt
 import distilmt.train as t
 from distilmt.train import TrainConfig
-import distilmt.evaluate, distilmt.label, distilmt.distill, distilmt.report, sys
-for name in ("train", "distill", "label", "evaluate", "report"):
+import distilmt.evaluate, distilmt.label, distilmt.quickstart, distilmt.distill, distilmt.report, sys
+for name in ("train", "distill", "label", "evaluate", "quickstart", "report"):
     assert type(getattr(distilmt, name)).__name__ == "function", name
     assert getattr(distilmt, name) is getattr(sys.modules[f"distilmt.{name}"], name)
 assert t is distilmt.train

@@ -89,7 +89,7 @@ def test_methods_and_explain(capsys):
 
 
 def test_check_fails_with_the_model(tmp_path: Path, capsys, monkeypatch):
-    def check(model: str, lines: list[str] | None) -> SimpleNamespace:
+    def check(model: str, lines: list[str] | None, unsafe_pickle: bool) -> SimpleNamespace:
         return SimpleNamespace(ok=lines != ["broken"], model=model, lines=lines)
 
     monkeypatch.setitem(sys.modules, "distilmt.check", SimpleNamespace(check=check))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+
 from distilmt.config import load, options, resolve, to_dict
 from distilmt.errors import ConfigError
 from distilmt.values import convert, describe

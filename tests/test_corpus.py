@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
 from distilmt import files
 from distilmt.corpus import escaped, file_hash, load_corpus, load_dataset_corpus, open_text, read_lines, read_pairs
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import write_lines
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 Write = Callable[..., Path]
 

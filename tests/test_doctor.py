@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from distilmt import doctor as module
 from distilmt.doctor import Diagnosis, doctor
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from distilmt.energy import Meter, meters_found
 
 RANGE = 262_143_328_850  # microjoules: what most Intel servers state

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sacrebleu import DATASETS
+
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.evaluate import EvaluateConfig, evaluate, score
 from distilmt.evaluate import test_set as named_test_set
-from sacrebleu import DATASETS
 
 HYPOTHESES = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]
 FIRST = ["The dog bit the man.", "It was not unexpected.", "The man bit him first."]

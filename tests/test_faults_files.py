@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
+
 from distilmt.corpus import load_corpus, read_lines
 from distilmt.errors import DataError
 from distilmt.lines import Line

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from distilmt import models
 from distilmt.errors import DataError, UserError
 from distilmt.vocab import Vocab, require_same
 from distilmt.weights import WEIGHTS, read_header
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_case_21_pickle_needs_the_unsafe_flag(folder: Path, tmp_path: Path) -> N
     torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
     (folder / WEIGHTS).unlink()
     text = refused(folder)
-    assert "--unsafe-pickle" in text and "save_pretrained" in text and "convert" in text
+    assert f"convert it: `distilmt check {folder} --unsafe-pickle`" in text
     found = models.load(folder, unsafe_pickle=True).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
@@ -154,6 +155,14 @@ def test_case_21_pickle_needs_the_unsafe_flag(folder: Path, tmp_path: Path) -> N
     assert not (tmp_path / "owned").exists()
     (folder / "pytorch_model.bin").unlink()
     assert "model.safetensors: missing" in refused(folder)
+
+
+def test_case_21_converted_pickle_is_an_ordinary_folder(folder: Path, tiny_model_folder: Path) -> None:
+    torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")
+    (folder / WEIGHTS).unlink()
+    assert models.convert_pickle(folder) == folder
+    assert models.weights_hash(folder) == models.weights_hash(tiny_model_folder)
+    assert models.convert_pickle(folder) == folder  # nothing left to do
 
 
 def test_case_22_damaged_sentencepiece_model_is_refused_before_the_weights(folder: Path) -> None:

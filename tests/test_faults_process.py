@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from distilmt.cli import main
 from distilmt.errors import ConfigError, ResourceError
 from distilmt.run import Run

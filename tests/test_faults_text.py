@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from distilmt.corpus import Corpus, Line, load_corpus, read_lines, read_pairs, read_tsv, write_lines, write_quarantine
 from distilmt.errors import DataError
 from distilmt.vocab import Vocab, apply_too_long

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+
 from distilmt import spm
 from distilmt.errors import DataError
 from distilmt.vocab import Vocab, require_same, vocabulary_problems

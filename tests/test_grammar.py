@@ -10,6 +10,7 @@ from random import Random
 from statistics import mean
 
 import pytest
+
 from distilmt import lexicon
 from distilmt.grammar import (
     Phrase,

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from distilmt import _native, reference
 from distilmt.ops.linear_kd import linear_kd
-from torch import Tensor
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
 

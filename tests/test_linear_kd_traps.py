@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from distilmt.ops.linear_kd import linear_kd
 from torch import Tensor
+
+from distilmt.ops.linear_kd import linear_kd
 
 
 def call(**changes: Any) -> Tensor:

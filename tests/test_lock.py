@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from distilmt import lock as module
 from distilmt.errors import ResourceError
 from distilmt.lock import Lock

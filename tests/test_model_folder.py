@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from distilmt import models
 from distilmt.errors import DataError
 from distilmt.weights import WEIGHTS
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import MarianMTModel
+
 from conftest import lively_model
 from distilmt import models, storage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.model_folder import sinusoids
 from distilmt.models import Size
 from distilmt.vocab import Vocab
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers import MarianMTModel
 
 
 def copied(folder: Path, to: Path, **config: Any) -> Path:
@@ -79,9 +80,9 @@ def test_create_is_seeded_and_leaves_the_global_random_state_alone(tiny_vocab: V
 
 
 def test_parameters_are_counted_once(tiny_vocab: Vocab) -> None:
-    d, f, v = 64, 96, tiny_vocab.size
+    d, f = 64, 96
     attention, ffn, norm = 4 * (d * d + d), 2 * d * f + d + f, 2 * d
-    expected = v * d + 2 * (attention + ffn + 2 * norm) + 1 * (2 * attention + ffn + 3 * norm)
+    expected = tiny_vocab.size * d + 2 * (attention + ffn + 2 * norm) + 1 * (2 * attention + ffn + 3 * norm)
     model = models.create(Size(2, 1, d, f, 4), tiny_vocab)
     assert models.parameters(model) == expected
     assert models.size_of(model) == Size(2, 1, d, f, 4)
@@ -121,6 +122,8 @@ def test_saved_folder_keeps_the_contract(tiny_vocab: Vocab, tmp_path: Path) -> N
     assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
     theirs, info = MarianMTModel.from_pretrained(folder, output_loading_info=True)
     assert not any(info.values()) and same_tensors(model, theirs) and same_tensors(model, models.load(folder))
+    tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
+    assert tokenizer["model_max_length"] == 100  # else transformers would not cut what has no position
 
 
 def test_saving_again_gives_the_same_bytes_and_keeps_other_files(
@@ -241,8 +244,7 @@ def test_hub_names_fetch_only_the_files_of_a_model(tiny_model_folder: Path, monk
     )
     assert models.folder_of("someone/model") == tiny_model_folder
     models.folder_of("someone/model", unsafe_pickle=True)
-    (name,), options = asked[0]
-    assert name == "someone/model" and "model.safetensors" in options["allow_patterns"]
+    assert asked[0][0] == ("someone/model",) and "model.safetensors" in asked[0][1]["allow_patterns"]
     assert ["pytorch_model.bin" in options["allow_patterns"] for _, options in asked] == [False, True]
 
 

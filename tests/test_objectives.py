@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
+
 from distilmt import reference
 from distilmt.errors import ConfigError
 from distilmt.objectives import NLL, Head, Objective, WordKD, parse
 from distilmt.objectives import objective as objective_module
-from torch import Tensor
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import Report, merge, report
 from distilmt.report_figures import quality_speed

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+
 from distilmt.report import Report
 from distilmt.report_figures import quality_speed, training_curves
 from report_data import SIGNATURES, example

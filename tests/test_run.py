@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy
 import pytest
+
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.run import Run, append_event, hash_of, read_events, versions
 from distilmt.storage import read_json, write_bytes, write_json

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError
 from distilmt.split import normalised, split

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from distilmt import models, trainer
 from distilmt.batches import Pairs, encode_pairs
 from distilmt.checkpoints import remove_checkpoints

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from distilmt.errors import ConfigError, DataError
 from distilmt.translate import Translator, usable_cpus
 from marian import random_model, random_sources, save

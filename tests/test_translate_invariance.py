@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from distilmt import _native
 from marian import random_model, save
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from distilmt.errors import ConfigError, DataError
 from distilmt.translate import Translator
 from marian import forced_logits, random_model, random_sources, save
-from safetensors.torch import load_file, save_file
 
 Tensors = dict[str, torch.Tensor]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from distilmt.translate import Translator
 from marian import compare, forced_logits, random_model, random_sources
 

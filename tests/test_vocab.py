@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+
 from distilmt.corpus import read_lines
 from distilmt.errors import ConfigError, DataError
 from distilmt.vocab import Vocab, vocabulary_problems

@@ -5,6 +5,7 @@ Axes: a pair has `source` [S] and `target` [T] token ids without end symbols; a 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -85,6 +86,12 @@ def encode_pairs(
             skipped["too_long"] += 1
         else:
             kept.append(i)
+    if skipped["too_long"]:
+        print(
+            f"distilmt: {what}: {skipped['too_long']} of {len(lines)} pairs are longer than the model's {max_tokens} positions "
+            "and are left out",
+            file=sys.stderr,
+        )
     if not kept:
         raise DataError(
             f"{what}: no pair is left of {len(lines)} ({skipped['too_long']} longer than the model's {max_tokens} "

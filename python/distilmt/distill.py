@@ -24,7 +24,7 @@ from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.methods import ALONE, RECIPES, Method, named
-from distilmt.train import TrainingOptions, fit_text, new_model
+from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -118,6 +118,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     models.parse_size(config.student_size)
     text, dev = corpus.load_corpus(config.train), corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
+    say_notes(text, dev, *tests)
     with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [

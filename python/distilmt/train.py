@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from distilmt.config import resolve
 from distilmt.errors import ConfigError
 
 if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
     from distilmt.trainer import FitResult
 
 
@@ -107,7 +109,6 @@ class TrainResult:
 
     model: Path
     fit: FitResult
-    notes: list[str]
 
     def __str__(self) -> str:
         return (
@@ -136,6 +137,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
         raise ConfigError(f"objective {config.objective!r} looks at a teacher - name one with --teacher")
     text = corpus.load_corpus(config.train)
     dev = corpus.load_corpus(config.dev)
+    say_notes(text, dev)
     work = Path(config.out + ".training")
     words = config.vocab or config.init_from or config.teacher
     with PartialState().main_process_first():  # the first process makes the vocabulary, the others read it
@@ -167,7 +169,14 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
         shutil.move(str(fit_result.model), config.out)
         fit_result.model = Path(config.out)
         remove_checkpoints(work)
-    return TrainResult(Path(config.out), fit_result, text.notes + dev.notes)
+    return TrainResult(Path(config.out), fit_result)
+
+
+def say_notes(*texts: Corpus) -> None:
+    """Tells on standard error what a user should know of the text that was read: lines left out, line ends, marks."""
+    for text in texts:
+        for note in text.notes:
+            print(f"distilmt: {note}", file=sys.stderr)
 
 
 def new_model(size: Any, vocabulary: Any, options: TrainingOptions) -> Any:

@@ -1,0 +1,165 @@
+"""Decoding speed: the translator against Hugging Face `generate` and CTranslate2, float32, on the same CPUs.
+
+A random Marian model (base 6+6: d 512, ffn 2048, 8 heads, 32,001 words), 128 sentences of 14 to 42 source tokens, forced
+to 28 target tokens. `generate` uses all threads on one batch; CTranslate2 and ours use one worker per thread. The two
+competitors run at their best batch size of 16, 32 and 64, found in a first round.
+
+    python benchmarks/bench_translate.py --threads 2 --rounds 3 --beams 1 4
+
+Prints target tokens/s (median, lowest, highest) and the ratio of our median to each; writes
+benchmarks/results/translate.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import MarianConfig, MarianMTModel
+
+from common import interleaved, save, signature
+from distilmt.translate import Translator
+
+LENGTH = 28
+VOCAB = 32_001
+
+
+def base_model(decoder_layers: int) -> MarianMTModel:
+    """Random weights: speed does not depend on them when the length is forced."""
+    torch.manual_seed(1)
+    config = MarianConfig(
+        vocab_size=VOCAB, d_model=512, encoder_layers=6, decoder_layers=decoder_layers, encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048, encoder_attention_heads=8, decoder_attention_heads=8, max_position_embeddings=256,
+        activation_function="relu", scale_embedding=True, pad_token_id=VOCAB - 1, decoder_start_token_id=VOCAB - 1,
+        eos_token_id=0, forced_eos_token_id=None,
+    )  # fmt: skip
+    model = MarianMTModel(config).eval()
+    with torch.no_grad():
+        model.model.shared.weight[VOCAB - 1] = 0  # CTranslate2 starts from a zero vector
+    model.generation_config.bad_words_ids = [[VOCAB - 1]]
+    model.generation_config.max_length = None
+    return model
+
+
+def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, batch: int) -> None:
+    """Sorted by length, so that padding is as small as it can be."""
+    pad, ordered = VOCAB - 1, sorted(sources, key=len)
+    for first in range(0, len(ordered), batch):
+        part = [[*ids, 0] for ids in ordered[first : first + batch]]
+        longest = max(map(len, part))
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in part])
+        with torch.inference_mode():
+            out = model.generate(
+                ids, attention_mask=(ids != pad).long(), num_beams=beam_size, do_sample=False,
+                max_new_tokens=LENGTH, min_new_tokens=LENGTH,
+            )  # fmt: skip
+        assert out.shape == (len(part), LENGTH + 1)
+
+
+def ctranslate2_of(folder: Path, sources: list[list[int]], threads: int) -> Callable[[int, int], None]:
+    """A function of beam size and batch size, or ImportError where the package is missing."""
+    import ctranslate2
+
+    (folder / "converted").mkdir()
+    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(folder / "converted"), force=True)
+    translator = ctranslate2.Translator(
+        str(folder / "converted"), compute_type="float32", inter_threads=threads, intra_threads=1
+    )
+    words = [[f"w{i}" for i in ids] + ["</s>"] for ids in sources]
+
+    def run(beam_size: int, batch: int) -> None:
+        out = translator.translate_batch(
+            words, beam_size=beam_size, max_batch_size=batch, max_decoding_length=LENGTH, min_decoding_length=LENGTH
+        )
+        assert all(len(result.hypotheses[0]) == LENGTH for result in out)
+
+    return run
+
+
+def write_vocabulary(folder: Path) -> None:
+    """A vocabulary of made-up words: CTranslate2's converter wants a tokenizer, though only ids are translated."""
+    import json
+
+    from distilmt.vocab import Vocab
+
+    texts = (" ".join(random.Random(i).choices("abcdefghijklmnopqrstuvwxyz", k=30)) for i in range(200))
+    Vocab.train(texts, 40, seed=1).save(folder)
+    pieces = ["</s>", "<unk>", *(f"w{i}" for i in range(2, VOCAB - 1)), "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: i for i, piece in enumerate(pieces)}))
+
+
+def best_batch(run: Callable[[int], None]) -> int:
+    """The fastest of 16, 32 and 64, each tried once."""
+    seconds = {}
+    for batch in (16, 32, 64):
+        start = time.perf_counter()
+        run(batch)
+        seconds[batch] = time.perf_counter() - start
+    return min(seconds, key=seconds.__getitem__)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--decoder-layers", type=int, default=6)
+    parser.add_argument("--sentences", type=int, default=128)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rng = random.Random(1)
+    sources = [[rng.randrange(2, VOCAB - 1) for _ in range(rng.randint(13, 41))] for _ in range(options.sentences)]
+
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = base_model(options.decoder_layers)
+        model.save_pretrained(folder)
+        write_vocabulary(folder)
+        ours = Translator(folder, threads=options.threads)
+        try:
+            other = ctranslate2_of(folder, sources, options.threads)
+        except ImportError:
+            other = None
+            print("ctranslate2 is not installed: not measured")
+        for beam_size in options.beams:
+            competitors: dict[str, Callable[[], Any]] = {
+                "distilmt": lambda b=beam_size: ours.translate_ids(
+                    sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
+                )
+            }
+            batches = {"generate": best_batch(lambda batch, b=beam_size: generate(model, sources, b, batch))}
+            competitors["generate"] = lambda b=beam_size, n=batches["generate"]: generate(model, sources, b, n)
+            if other:
+                batches["ctranslate2"] = best_batch(lambda batch, b=beam_size: other(b, batch))
+                competitors["ctranslate2"] = lambda b=beam_size, n=batches["ctranslate2"]: other(b, n)
+            seconds = interleaved(competitors, options.rounds)
+            results[f"beam {beam_size}"] = entry = {}
+            for peer, taken in seconds.items():
+                speeds = sorted(len(sources) * LENGTH / s for s in taken)
+                entry[peer] = {
+                    "tokens_per_second": median(speeds), "lowest": speeds[0], "highest": speeds[-1],
+                    "batch": batches.get(peer), "ours_is_faster_by": median(taken) / median(seconds["distilmt"]),
+                }  # fmt: skip
+                print(
+                    f"beam {beam_size:2d}  {peer:12s}",
+                    {k: v and round(v, 2) for k, v in entry[peer].items()},
+                    flush=True,
+                )
+    facts = {"dtype": "f32", "length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
+    if other:
+        facts["ctranslate2"] = version("ctranslate2")
+    shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
+    print(save("translate", {"signature": signature("translate", shape, **facts), "results": results}))
+
+
+if __name__ == "__main__":
+    main()
