@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from distilmt.distill import distill as distill
 from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label
+from distilmt.quickstart import quickstart as quickstart
 from distilmt.report import report as report
 from distilmt.train import train as train
 
