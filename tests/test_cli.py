@@ -108,7 +108,7 @@ def test_wrong_usage_is_one_sentence_and_exit_code_2(words, message, capsys, mon
         (OSError(28, "No space left on device", "/x/y"), 4, "distilmt: /x/y: No space left on device - free space"),
         (MemoryError(), 4, "distilmt: out of memory - use smaller batches"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 4, "distilmt: out of memory"),
-        (KeyboardInterrupt(), 130, "distilmt: interrupted; run the same command again to continue\n"),
+        (KeyboardInterrupt(), 130, "\ndistilmt: interrupted; run the same command again to continue\n"),
         (ZeroDivisionError("by zero"), 1, "distilmt: internal error: ZeroDivisionError: by zero (set DISTILMT_DEBUG=1"),
         (SystemExit(5), 5, ""),
     ],

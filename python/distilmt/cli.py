@@ -146,6 +146,7 @@ def _fail(error: BaseException) -> int:
     if os.environ.get("DISTILMT_DEBUG"):
         traceback.print_exception(error)
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        print(file=sys.stderr)  # a progress bar may have left its line open
         return _say("interrupted; run the same command again to continue", 130)
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
