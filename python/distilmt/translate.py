@@ -140,17 +140,27 @@ class Translator:
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
             model.save_pretrained(folder)
             translator = cls(folder, **options)
-        translator._vocab = vocab
+        if vocab is not None:
+            translator._vocab = translator._matching(vocab)
         return translator
 
     @property
     def vocab(self) -> Vocab:
-        """The folder's vocabulary, loaded when first asked for."""
+        """The folder's vocabulary, loaded when first asked for. Raises: DataError: it is not the model's."""
         if self._vocab is None:
             from distilmt.vocab import Vocab
 
-            self._vocab = Vocab.load(self.folder)
+            self._vocab = self._matching(Vocab.load(self.folder))
         return self._vocab
+
+    def _matching(self, vocab: Vocab) -> Vocab:
+        found, expected = (vocab.size, vocab.target_size), (self._model.source_vocab, self._model.target_vocab)
+        if found != expected:
+            raise DataError(
+                f"{self.folder}: the model has {expected[0]} source and {expected[1]} target ids, its vocabulary "
+                f"{found[0]} and {found[1]} - copy model and vocabulary together"
+            )
+        return vocab
 
     def translate(
         self,
