@@ -219,9 +219,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     hidden, weight, _, bias, *_ = inputs
     ctx.dtypes = [None if tensor is None else tensor.dtype for tensor in (hidden, weight, bias)]
     ctx.save_for_backward(*output[2:])
+    ctx.set_materialize_grads(False)  # no [vocab, d] of zeros for the outputs that nobody differentiates
 
 
-def _backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, grad_loss: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad_loss is None:
+        return (None,) * 16
     # The forward pass has computed the gradients of the sum; they are scaled in their own precision and cast last.
     hidden, weight, bias = (
         (grad * grad_loss).to(dtype) if needed else None
