@@ -32,6 +32,9 @@ class TranslateConfig:
     )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    too_long: Literal["skip", "truncate", "split"] = field(
+        default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
+    )
     compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
     on_invalid_utf8: Literal["error", "replace", "quarantine"] = field(
@@ -71,7 +74,7 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         translations = translator.translate(
             [line.text if line.status == "ok" else "" for line in block],
             beam_size=config.beam_size, n_best=config.n_best, length_penalty=config.length_penalty,
-            max_length=config.max_length,
+            max_length=config.max_length, too_long=config.too_long,
         )  # fmt: skip
         for line, translation in zip(block, translations, strict=True):
             counts[line.status if line.status == "quarantined" else translation.status] += 1

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 class DistillConfig:
     """Options of `distilmt distill`."""
 
-    train: tuple[str, str] = field(metadata={"help": "source and target text, line-aligned"})
-    dev: tuple[str, str] = field(metadata={"help": "source and target text that chooses the checkpoint"})
+    train: tuple[str, str] = field(metadata={"help": "training text, line-aligned", "metavar": "SOURCE TARGET"})
+    dev: tuple[str, str] = field(metadata={"help": "text that chooses the checkpoint", "metavar": "SOURCE TARGET"})
     test: tuple[tuple[str, str], ...] = field(
-        metadata={"help": "source and target text of a test set; may be repeated"}
+        metadata={"help": "a test set; may be repeated", "metavar": "SOURCE TARGET"}
     )
     out: str = field(metadata={"help": "the run folder"})
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
@@ -62,6 +63,9 @@ class DistillConfig:
     label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
     exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
+    on_invalid_utf8: OnInvalidUtf8 = field(
+        default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
+    )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
@@ -116,7 +120,8 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     methods = config.methods()
     parsed = [parse(method.objective) for method in methods]  # a wrong formula is said before any work
     models.parse_size(config.student_size)
-    text, dev = corpus.load_corpus(config.train), corpus.load_corpus(config.dev)
+    text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
+    dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
     with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
@@ -273,10 +278,21 @@ def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
 
 def set_name(path: str) -> str:
     """Name of a test set: its file name without language and compression suffixes."""
+    name = _bare_name(path)
+    return name.rsplit(".", 1)[0] if "." in name else name
+
+
+def _bare_name(path: str) -> str:
     name = Path(path).name
     for suffix in (".gz", ".xz", ".zst"):
         name = name.removesuffix(suffix)
-    return name.rsplit(".", 1)[0] if "." in name else name
+    return name
+
+
+def _direction(text: tuple[str, str]) -> dict[str, str]:
+    """`{"direction": "de-en"}` where the names of the training files end in their languages, else nothing."""
+    suffixes = [_bare_name(path).rpartition(".")[2] for path in text]
+    return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
 
 
 def _training_facts(fit: Any) -> dict[str, Any]:
@@ -316,6 +332,7 @@ def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], note
         "systems": systems,
         "stages": run.stages(),
         "notes": notes,
+        **_direction(config.train),
     })  # fmt: skip
     report.save(run.folder)
     return report

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from distilmt.config import resolve
 from distilmt.errors import DataError, ResourceError
+from distilmt.lines import OnInvalidUtf8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,14 @@ class LabelConfig:
     beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time (Kim & Rush 2016: 5)"})
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    too_long: Literal["skip", "truncate", "split"] = field(
+        default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
+    )
     compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    on_invalid_utf8: OnInvalidUtf8 = field(
+        default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
+    )
 
 
 @dataclass
@@ -68,7 +75,7 @@ def label(config: LabelConfig | None = None, **options: Any) -> Labels:
     config = resolve(LabelConfig, config, **options)
     from distilmt import corpus, models
 
-    lines = list(corpus.read_lines(config.source))
+    lines = list(corpus.read_lines(config.source, on_invalid_utf8=config.on_invalid_utf8))
     labels = label_texts([line.text if line.status == "ok" else "" for line in lines], config)
     labels.statuses = [
         line.status if line.status == "quarantined" else status
@@ -95,8 +102,9 @@ def label_texts(texts: Sequence[str], config: LabelConfig) -> Labels:
         for first in range(0, len(texts), block):
             part = list(texts[first : first + block])
             for translation in translator.translate(
-                part, beam_size=config.beam_size, length_penalty=config.length_penalty, max_length=config.max_length
-            ):
+                part, beam_size=config.beam_size, length_penalty=config.length_penalty, max_length=config.max_length,
+                too_long=config.too_long,
+            ):  # fmt: skip
                 pseudo.append(" ".join(translation.text.split("\n")))
                 statuses.append(translation.status)
                 tokens += len(translation.hypotheses[0].log_probs) if translation.hypotheses else 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.lines import OnInvalidUtf8
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -90,8 +91,8 @@ class TrainingOptions:
 class TrainConfig:
     """Options of `distilmt train`."""
 
-    train: tuple[str, str] = field(metadata={"help": "source and target text, line-aligned"})
-    dev: tuple[str, str] = field(metadata={"help": "source and target text that chooses the checkpoint"})
+    train: tuple[str, str] = field(metadata={"help": "training text, line-aligned", "metavar": "SOURCE TARGET"})
+    dev: tuple[str, str] = field(metadata={"help": "text that chooses the checkpoint", "metavar": "SOURCE TARGET"})
     out: str = field(metadata={"help": "folder of the model; its checkpoints lie in OUT.training until it is done"})
     size: str = _option("tiny", "a preset, or ENCxDEC:HIDDEN:FFN:HEADS")
     vocab: str | None = _option(None, "model folder whose vocabulary to use; default: train a joint one")
@@ -100,6 +101,9 @@ class TrainConfig:
     init_from: str | None = _option(None, "model to start from: same size, same vocabulary")
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
     teacher: str | None = _option(None, "model that an objective with a teacher looks at")
+    on_invalid_utf8: OnInvalidUtf8 = field(
+        default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
+    )
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
 
@@ -135,7 +139,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     teacher = models.load(config.teacher) if config.teacher else None
     if objective.needs_teacher and teacher is None:
         raise ConfigError(f"objective {config.objective!r} looks at a teacher - name one with --teacher")
-    text = corpus.load_corpus(config.train)
+    text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     say_notes(text, dev)
     work = Path(config.out + ".training")

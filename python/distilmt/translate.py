@@ -12,7 +12,8 @@ Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size
 
 Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
 hypothesis is the end symbol alone; and without the model having been asked, with one empty hypothesis: `empty_source`:
-nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off).
+nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off). With
+`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ from distilmt.errors import ConfigError, DataError, ResourceError
 if TYPE_CHECKING:
     from transformers import MarianMTModel
 
-    from distilmt.vocab import Vocab
+    from distilmt.vocab import TooLong, Vocab
 
 MAX_BEAM_SIZE = 256
-Status = Literal["ok", "max_length", "empty_source", "too_long", "empty_hypothesis"]
+Status = Literal["ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,7 @@ class Translator:
         early_stopping: bool | Literal["never"] = False,
         max_length: int = 256,
         min_length: int = 0,
+        too_long: TooLong = "skip",
         progress: Callable[[int], None] | None = None,
     ) -> list[Translation]:
         """Translates texts, one translation per text, in order.
@@ -185,15 +187,23 @@ class Translator:
                 is worse at its present length, "never" when it can not become better at any length.
             max_length, min_length: generated tokens with the end symbol, Hugging Face's max_new_tokens and
                 min_new_tokens. max_length is capped by the model's positions, and min_length by max_length.
+            too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
+                translates it in pieces and joins their best hypotheses.
             progress: called with the number of sentences done, about every 50 ms.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
         """
         if isinstance(texts, str):
             raise ConfigError("texts: expected a list of texts, got one text - put it in a list")
         options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
-        outputs = self._decode(self._encode(texts), None, options, progress)
+        if too_long == "split" and n_best > 1:
+            raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
+        from distilmt import long_lines
+
+        sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
+        outputs = self._decode(sources, None, options, progress)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
-        return [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
+        parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
+        return long_lines.join(parts, counts, statuses, length_penalty)
 
     def translate_ids(
         self,

@@ -234,7 +234,7 @@ def require_same(student: Vocab, teacher: Vocab) -> None:
 
 def apply_too_long(
     ids: Sequence[int], limit: int, policy: TooLong, starts: Container[int] = ()
-) -> tuple[list[list[int]], str]:
+) -> tuple[list[list[int]], Literal["ok", "split", "truncated", "too_long"]]:
     """What becomes of a line of more ids than a model has positions.
 
     Args:

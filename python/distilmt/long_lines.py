@@ -1,0 +1,55 @@
+"""What becomes of a line of more tokens than the model has positions: skipped, cut short, or translated in pieces (fault case 12).
+
+Nothing is ever cut in silence: the policy is the user's and the line's status says what happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+
+from distilmt.translate import Hypothesis, Status, Translation
+from distilmt.vocab import TooLong, Vocab, apply_too_long
+
+
+def cut(
+    lines: Sequence[Sequence[int]], limit: int, policy: TooLong, vocab: Vocab
+) -> tuple[list[list[int]], list[int], list[Status]]:
+    """Cuts lines into pieces of at most `limit` ids.
+
+    Returns: the pieces of all lines in order, the number of pieces of each line, and each line's status: ok, split or truncated.
+        A line that is skipped stays one piece, which the translator refuses as too_long.
+    """
+    pieces: list[list[int]] = []
+    counts: list[int] = []
+    statuses: list[Status] = []
+    for ids in lines:
+        found, status = apply_too_long(ids, limit, policy, vocab.word_starts)
+        found = found or [list(ids)]
+        pieces += found
+        counts.append(len(found))
+        statuses.append("ok" if status == "too_long" else status)
+    return pieces, counts, statuses
+
+
+def join(
+    parts: Sequence[Translation], counts: Sequence[int], statuses: Sequence[Status], length_penalty: float
+) -> list[Translation]:
+    """Puts the translations of the pieces together again, one per line; a joined score is that of the joined tokens."""
+    whole, first = [], 0
+    for count, status in zip(counts, statuses, strict=True):
+        pieces = parts[first : first + count]
+        first += count
+        if count == 1:
+            kept = pieces[0].status if pieces[0].status != "ok" or status == "ok" else status
+            whole.append(replace(pieces[0], status=kept))
+            continue
+        best = [piece.hypotheses[0] for piece in pieces]
+        log_probs = list(chain.from_iterable(each.log_probs for each in best))
+        score = sum(log_probs) / max(1, len(log_probs)) ** length_penalty
+        ids = list(chain.from_iterable(each.ids for each in best))
+        text = " ".join(each.text for each in best if each.text)
+        worst = next((piece.status for piece in pieces if piece.status != "ok"), status)
+        whole.append(Translation([Hypothesis(ids, text, score, log_probs)], worst))
+    return whole
