@@ -87,7 +87,7 @@ def lively_model(vocab: Vocab, size: str = "2x2:32:64:4", seed: int = 1, **optio
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(("q_proj.weight", "k_proj.weight")) or ("encoder_attn" in name and "proj.weight" in name):
-                parameter *= 6
+                parameter *= 3
             elif "decoder" in name and "self_attn" in name and "proj.weight" in name:
                 parameter *= 0.3
             elif "decoder" in name and "final_layer_norm.weight" in name:

@@ -17,7 +17,8 @@ from torch.nn import functional
 from conftest import lively_model
 from distilmt import models
 from distilmt.check import check
-from distilmt.probe import ctranslate2_greedy
+from distilmt.errors import DataError
+from distilmt.probe import Probe, _greedy, _probe_ids, ctranslate2_greedy
 from distilmt.vocab import Vocab
 from distilmt.weights import WEIGHTS
 
@@ -59,8 +60,31 @@ def test_the_probe_tells_models_apart(tiny_model_folder: Path, tiny_vocab: Vocab
     sources = tiny_vocab.encode_source(["the dog sees the cat .", "Garten 12 Uhr", "the river finds house ."])
     first = ctranslate2_greedy(tiny_model_folder, sources, 20)
     models.save(lively_model(tiny_vocab, seed=2), tiny_vocab, tmp_path / "other")
-    assert len({token for ids in first for token in ids}) > 10
+    assert len({token for ids in first for token in ids}) > 8
     assert all(a != b for a, b in zip(first, ctranslate2_greedy(tmp_path / "other", sources, 20), strict=True))
+
+
+def test_one_other_token_fails_but_a_tie_does_not(tiny_vocab: Vocab, tmp_path: Path) -> None:
+    model = lively_model(tiny_vocab)
+    word = _greedy(model, [[5, 6, 7]], 10)[0][4]
+    twin = 3 if word != 3 else 4
+    model.model.shared.weight.data[twin] = model.model.shared.weight[word]  # equal logits: the lower id wins
+    models.save(model, tiny_vocab, tmp_path / "m")
+    probe = Probe(tmp_path / "m", model, None, 5)
+
+    def engine(replaced: int, by: int) -> Any:
+        return lambda folder, sources, longest: [
+            [by if token == replaced else token for token in ids] for ids in _greedy(model, sources, longest)
+        ]
+
+    chosen = next(token for ids in _greedy(model, _probe_ids(tmp_path / "m", None, 5, 60), 60) for token in ids)
+    with pytest.raises(DataError, match=f"transformers chose id {chosen}, engine {chosen + 1}, whose"):
+        probe.compare("engine", engine(chosen, chosen + 1))
+    with pytest.raises(DataError, match=r"token 8: .* engine 0, whose"):  # one engine stops early
+        probe.compare("engine", lambda *a: [ids[:7] for ids in engine(0, 0)(*a)])
+    low, high = sorted((word, twin))
+    tied = probe.compare("engine", engine(low, high))
+    assert "at a tie" in tied
 
 
 def test_given_lines(tiny_model_folder: Path) -> None:
@@ -114,7 +138,7 @@ def test_broken_weights_are_named(folder: Path) -> None:
 def test_random_valid_configs_export_to_ctranslate2(seed: int, tiny_vocab: Vocab, tmp_path: Path) -> None:
     pytest.importorskip("ctranslate2")
     chance = random.Random(seed)
-    heads, width = chance.choice([1, 2, 3, 4]), chance.choice([4, 8, 10, 16])
+    heads, width = chance.choice([2, 3, 4]), chance.choice([8, 10, 16])
     size = f"{chance.randint(1, 4)}x{chance.randint(1, 4)}:{heads * width}:{chance.choice([16, 50, 128])}:{heads}"
     activation = ["relu", "gelu", "swish"][seed % 3]
     model = lively_model(tiny_vocab, size, seed, activation=activation)

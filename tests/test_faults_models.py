@@ -138,6 +138,7 @@ class Evil:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_case_21_pickle_needs_the_unsafe_flag(folder: Path, tmp_path: Path) -> None:
     expected = models.load(folder).state_dict()
     torch.save(load_file(folder / WEIGHTS), folder / "pytorch_model.bin")

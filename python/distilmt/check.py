@@ -17,7 +17,7 @@ from transformers import MarianConfig, MarianMTModel
 from distilmt import models
 from distilmt.errors import DataError, UserError
 from distilmt.model_folder import read_config, read_json, read_vocabulary, tied_names
-from distilmt.probe import NotCheckedError, Probe, ctranslate2_greedy, native_greedy
+from distilmt.probe import NotCheckedError, Probe, ctranslate2_greedy, native_greedy, quiet_transformers
 from distilmt.vocab import vocabulary_problems
 from distilmt.weights import WEIGHTS, Header, prove_checksums, read_header
 
@@ -64,16 +64,19 @@ class CheckReport:
         return "\n".join([f"{self.folder}", *lines, ", ".join(counts)])
 
 
-def check(folder: str | Path, lines: Iterable[str] | None = None, *, sentences: int = 50) -> CheckReport:
+def check(
+    folder: str | Path, lines: Iterable[str] | None = None, *, sentences: int = 50, unsafe_pickle: bool = False
+) -> CheckReport:
     """Looks at every rule of the export contract, and compares greedy output of all engines token by token.
 
     Args:
         folder: a Marian folder, or a hub name.
         lines: source text to probe with; default: `sentences` texts made of random pieces of the vocabulary.
+        unsafe_pickle: first write model.safetensors from a pytorch_model.bin that is all the folder has.
     Returns: a report; what is wrong with the model is in it, nothing is raised for that.
-    Raises: ConfigError, ResourceError where there is no such folder.
+    Raises: ConfigError, ResourceError where there is no such folder; DataError for a pickle that does not load.
     """
-    path = models.folder_of(folder)
+    path = models.convert_pickle(folder) if unsafe_pickle else models.folder_of(folder)
     report = CheckReport(path)
 
     def look(name: str, question: Callable[[], str]) -> None:
@@ -231,9 +234,10 @@ def _pad_row(folder: Path, config: MarianConfig) -> str:
 
 def _transformers(folder: Path, loaded: list[MarianMTModel]) -> str:
     try:
-        model, info = MarianMTModel.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
-        )
+        with quiet_transformers():
+            model, info = MarianMTModel.from_pretrained(
+                folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            )
     except Exception as error:  # whatever transformers raises is the answer to the question
         raise DataError(f"does not load: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):

@@ -205,13 +205,13 @@ def _open(folder: Path, unsafe_pickle: bool) -> tuple[Path, dict[str, Tensor]]:
     path = folder / PICKLE
     if not path.is_file():
         raise DataError(
-            f"{folder / WEIGHTS}: missing - copy the whole folder; where the hub has only {PICKLE}, see --unsafe-pickle"
+            f"{folder / WEIGHTS}: missing - copy the whole folder; if all there is of this model is {PICKLE}, and you trust "
+            "it, `distilmt check MODEL --unsafe-pickle` converts it"
         )
     if not unsafe_pickle:
-        code = f"from transformers import MarianMTModel as M; M.from_pretrained('{folder}').save_pretrained('{folder}')"
         raise DataError(
-            f'{path}: a pickle can run code when it is opened - convert it where you trust it (python -c "{code}"), '
-            "or accept it with --unsafe-pickle"
+            f"{path}: a pickle can run code when it is opened - if you trust its sender, convert it: "
+            f"`distilmt check {folder} --unsafe-pickle` writes {WEIGHTS} beside it"
         )
     try:
         with disk_errors(path):

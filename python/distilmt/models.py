@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distilmt.vocab import Vocab
 
 __all__ = [
-    "SIZES", "Size", "copy_weights", "create", "folder_of", "load", "parameters", "parse_size", "save",
+    "SIZES", "Size", "convert_pickle", "copy_weights", "create", "folder_of", "load", "parameters", "parse_size", "save",
     "size_bytes", "size_of", "weights_hash",
 ]  # fmt: skip
 
@@ -111,6 +111,19 @@ def load(name: str | Path, *, unsafe_pickle: bool = False) -> MarianMTModel:
     _fill(model, read_tensors(folder, config, shapes, unsafe_pickle))
     model.generation_config = _stored_generation_config(folder)
     return model.eval()
+
+
+def convert_pickle(name: str | Path) -> Path:
+    """Writes `model.safetensors` beside a folder's `pytorch_model.bin`, whose sender is trusted; returns the folder.
+
+    Raises: as `load`; a folder that has `model.safetensors` already stays as it is.
+    """
+    folder = folder_of(name, unsafe_pickle=True)
+    if not (folder / WEIGHTS).exists():
+        model = load(folder, unsafe_pickle=True)
+        vocab = read_vocabulary(folder, model.config)
+        write_weights(folder / WEIGHTS, _stored_tensors(model), {"vocabulary": vocab.hash})
+    return folder
 
 
 def _skeleton(config: MarianConfig) -> MarianMTModel:
