@@ -277,7 +277,7 @@ def folder_of(name: str | Path, *, unsafe_pickle: bool = False) -> Path:
             f"{name}: no such folder, and no public model of that name on the hub - check the name"
         ) from None
     except Exception as error:  # httpx, the hub and the disk each have their own families of errors
-        reason = (str(error).splitlines() or [""])[0][:200]
+        reason = " ".join(str(error).split()).split(". ")[0][:200]
         raise ResourceError(
             f"{name}: no such folder, and the hub could not be asked ({type(error).__name__}: {reason}) - "
             "check the path or the network"
