@@ -21,7 +21,7 @@ def lines(shared: Path) -> list[str]:
         return file.read().splitlines()
 
 
-@pytest.mark.parametrize(("beam_size", "count"), [(1, 60), (4, 60), (12, 25)])
+@pytest.mark.parametrize(("beam_size", "count"), [(1, 40), (4, 40), (12, 15)])
 def test_real_sentences_as_generate(shared: Path, lines: list[str], beam_size: int, count: int) -> None:
     folder = shared / "models" / "multi30k-de-en"
     model = models.load(folder)

@@ -30,8 +30,9 @@ int64_t Decoder::bytes(const ModelConfig& config, const DecoderShape& shape) {
   return 4 * (own_size(config, shape) + source_size(config, shape));
 }
 
-Decoder::Decoder(const Weights& weights, const DecoderShape& shape)
+Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::atomic<bool>& stop)
     : weights_(weights),
+      stop_(stop),
       shape_(shape),
       own_(aligned<float>(own_size(weights.config, shape))),
       source_(aligned<float>(source_size(weights.config, shape))),
@@ -99,7 +100,7 @@ const float* Decoder::step(const std::vector<DecoderInput>& inputs) {
   float *x = x_.get(), *context = context_.get(), *inner = inner_.get();
   embed(weights_.target_table(), weights_.embedding_scale(), weights_.target_positions.data(), ids_.data(), at_.data(),
         rows, d, x);
-  for (int64_t i = 0; i < c.decoder_layers; ++i) {
+  for (int64_t i = 0; i < c.decoder_layers && !stop_; ++i) {
     const DecoderLayer& layer = weights_.decoder[i];
     gemm(x, d, rows, layer.query_key_value, Activation::none, nullptr, 0, query_key_value_.get(), 3 * d);
     attend_self(inputs, i);

@@ -4,6 +4,7 @@
 // Both are written once and never move; AncestorTable says which beam's entries a beam reads. Memory is fixed at
 // construction and touched only as far as sentences reach, so a generous max_length costs addresses, not pages.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -32,7 +33,8 @@ struct DecoderInput {
 
 class Decoder {
  public:
-  Decoder(const Weights& weights, const DecoderShape& shape);
+  // stop: once true, layers are left out, and what `step` returns is worthless.
+  Decoder(const Weights& weights, const DecoderShape& shape, const std::atomic<bool>& stop);
   static int64_t bytes(const ModelConfig& config, const DecoderShape& shape);
 
   // Keys and values of a source from its encoder states [length, hidden], for all layers.
@@ -47,6 +49,7 @@ class Decoder {
   void attend_source(const std::vector<DecoderInput>& inputs, int64_t layer);
 
   const Weights& weights_;
+  const std::atomic<bool>& stop_;
   const DecoderShape shape_;
   Aligned<float> own_;     // [slot, position, layer, beam, key | value, hidden]
   Aligned<float> source_;  // [place, source position, layer, key | value, hidden]

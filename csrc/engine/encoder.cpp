@@ -9,8 +9,9 @@ namespace distilmt {
 
 constexpr float kEps = 1e-5f;  // torch.nn.LayerNorm's default, which Marian keeps
 
-Encoder::Encoder(const Weights& weights, int64_t max_tokens)
+Encoder::Encoder(const Weights& weights, int64_t max_tokens, const std::atomic<bool>& stop)
     : weights_(weights),
+      stop_(stop),
       x_(aligned<float>(max_tokens * weights.config.hidden)),
       query_key_value_(aligned<float>(max_tokens * 3 * weights.config.hidden)),
       context_(aligned<float>(max_tokens * weights.config.hidden)),
@@ -27,6 +28,7 @@ const float* Encoder::encode(const std::vector<int32_t>& ids, const std::vector<
   embed(weights_.source_embedding.data(), weights_.embedding_scale(), weights_.source_positions.data(), ids.data(),
         at_.data(), rows, d, x);
   for (const EncoderLayer& layer : weights_.encoder) {
+    if (stop_) break;
     gemm(x, d, rows, layer.query_key_value, Activation::none, nullptr, 0, query_key_value_.get(), 3 * d);
     int64_t first = 0;
     for (int length : lengths) {

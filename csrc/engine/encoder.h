@@ -1,5 +1,6 @@
 // The encoder: several sentences at once, their tokens packed behind each other without padding.
 #pragma once
+#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -9,8 +10,9 @@ namespace distilmt {
 
 class Encoder {
  public:
-  // max_tokens: bound on the tokens of one call, which fixes the memory.
-  Encoder(const Weights& weights, int64_t max_tokens);
+  // max_tokens: bound on the tokens of one call, which fixes the memory. stop: once true, layers are left out, and what
+  // is returned is worthless.
+  Encoder(const Weights& weights, int64_t max_tokens, const std::atomic<bool>& stop);
 
   // ids: the sentences' tokens behind each other, end symbols included; lengths of the sentences, each at least 1 and
   // at most the model's positions. Returns the hidden states [tokens, hidden], valid until the next call. A sentence's
@@ -19,6 +21,7 @@ class Encoder {
 
  private:
   const Weights& weights_;
+  const std::atomic<bool>& stop_;
   Aligned<float> x_, query_key_value_, context_, inner_;
   std::vector<int32_t> at_;
 };

@@ -23,7 +23,7 @@ struct Request {
 // Statuses without decoding: empty_source for a source without ids, too_long where source or target with its end symbol
 // exceeds the model's positions. max_length is capped by the positions.
 // `tick` runs on the calling thread about every 50 ms with the number of sentences done; when it throws, or a worker
-// does, all workers stop within a step and the exception is passed on.
+// does, all workers stop within a layer and the exception is passed on.
 std::vector<Output> run(const Weights& weights, const Request& request, const std::function<void(size_t)>& tick);
 
 }  // namespace distilmt

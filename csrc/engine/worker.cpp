@@ -16,8 +16,8 @@ Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
       job_(job),
       shape_(shape),
       chunk_(std::max<int64_t>(kChunkTokens, shape.source_positions)),
-      encoder_(weights, chunk_),
-      decoder_(weights, shape),
+      encoder_(weights, chunk_, job.stop),
+      decoder_(weights, shape, job.stop),
       slots_(shape.slots, Slot(shape)) {
   for (int place = shape.places - 1; place >= 0; --place) free_places_.push_back(place);
 }
@@ -91,7 +91,9 @@ void Worker::step() {
     picked_.insert(picked_.end(), slot.rows(), slot.forced ? slot.forced->wanted() : job_.options.eos);
     if (slot.beam) k_ = std::max(k_, slot.beam->wanted());
   }
-  project(decoder_.step(inputs_));
+  const float* hidden = decoder_.step(inputs_);
+  if (job_.stop) return;
+  project(hidden);
   int64_t row = 0;
   for (const DecoderInput& input : inputs_) {
     advance(slots_[input.slot], row);

@@ -37,7 +37,7 @@ struct Job {
   std::vector<Output>* outputs;
   std::atomic<size_t> next{0};  // index into order
   std::atomic<size_t> done{0};
-  std::atomic<bool> stop{false};
+  std::atomic<bool> stop{false};  // looked at between layers: a step of a large model takes long
 };
 
 class Worker {
