@@ -7,7 +7,7 @@ stays clearly behind its teacher (docs/quickstart.md).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,9 @@ class QuickstartConfig:
 
 
 SIZES = {"train": 20_000, "dev": 300, "test": 1000}
-TEACHER = TrainingOptions(
-    updates=1000, batch_tokens=2048, learning_rate=3e-3, warmup=100, eval_every=500, max_positions=64
-)
-STUDENT = TrainingOptions(
-    updates=300, batch_tokens=2048, learning_rate=3e-3, warmup=60, eval_every=150, max_positions=64
-)
+_COMMON = TrainingOptions(updates=600, batch_tokens=2304, dropout=0.0, max_positions=64, log_every=25)
+TEACHER = replace(_COMMON, learning_rate=3e-3, warmup=120, eval_every=300)
+STUDENT = replace(_COMMON, updates=300, learning_rate=8e-3, warmup=60, eval_every=100)
 
 
 def quickstart(config: QuickstartConfig | None = None, **options: Any) -> DistillResult:
@@ -62,11 +59,10 @@ def write_corpus(folder: Path, seed: int, *, train: int, dev: int, test: int) ->
 
 def quickstart_config(config: QuickstartConfig, text: dict[str, tuple[str, str]]) -> DistillConfig:
     """The distillation that the quickstart runs on its corpus."""
-    from dataclasses import replace
-
     return DistillConfig(
         train=text["train"], dev=text["dev"], test=(text["test"],), out=config.out, new_run=config.new_run,
-        teacher_size="2x2:128:512:4", student_size="1x1:64:256:4", method=config.method, vocab_size=1000, exact=True,
+        teacher_size="2x2:128:512:4", student_size="1x1:64:256:4", method=config.method, vocab_size=1000, vocab_model="bpe",
+        exact=True,
         label_beam_size=4, test_beam_size=4, title="Quickstart: a generated German-English corpus", seeds=(config.seed,),
         training=replace(STUDENT, seed=config.seed), teacher_training=replace(TEACHER, seed=config.seed),
     )  # fmt: skip
