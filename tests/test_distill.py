@@ -88,9 +88,7 @@ def test_labels_are_line_aligned_and_proven(run, text):
 
 def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
-    labels = Labels(
-        Path("x"), [f"p{i}" for i in range(8)], ["ok"] * 6 + ["max_length", "too_long"], "", "h", 1, 1.0
-    )
+    labels = Labels(Path("x"), [f"p{i}" for i in range(8)], ["ok"] * 6 + ["max_length", "too_long"], "", "h", 1, 1.0)
     out = seq_kd(gold, labels)
     assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
     assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]

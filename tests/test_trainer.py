@@ -191,6 +191,10 @@ def test_a_finished_training_is_not_done_again(vocabulary, pairs, tmp_path):
     assert [p["update"] for p in result.curve] == [4, 6]  # the last update is evaluated whatever eval_every is
     seen = [e for e in events(tmp_path) if "loss" in e]
     again, same = fit(vocabulary, pairs, tmp_path, updates=6)
-    assert same_weights(whole, again) and same.curve == result.curve and [e for e in events(tmp_path) if "loss" in e] == seen
+    assert (
+        same_weights(whole, again)
+        and same.curve == result.curve
+        and [e for e in events(tmp_path) if "loss" in e] == seen
+    )
     remove_checkpoints(tmp_path)
     assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "best").exists()
