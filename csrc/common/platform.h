@@ -12,7 +12,8 @@
 
 namespace distilmt {
 
-// A promise of this library that does not hold: our bug, or damage in a file. What a user can get wrong is checked in Python.
+// A promise of this library that does not hold: our bug, or damage in a file. What a user can get wrong is checked in
+// Python.
 inline void require(bool holds, const std::string& message) {
   if (!holds) throw std::runtime_error(message);
 }

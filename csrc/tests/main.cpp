@@ -1,4 +1,5 @@
-// Runs every test, or those whose name contains argv[1]. Exit 77 (ctest: skipped) where DISTILMT_ISA names a set this machine lacks.
+// Runs every test, or those whose name contains argv[1]. Exit 77 (ctest: skipped) where DISTILMT_ISA names a set this
+// machine lacks.
 #include <cstring>
 
 #include "common/isa.h"
