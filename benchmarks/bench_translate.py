@@ -7,7 +7,7 @@ competitors run at their best batch size of 16, 32 and 64, found in a first roun
     python benchmarks/bench_translate.py --threads 2 --rounds 3 --beams 1 4
 
 Prints target tokens/s (median, lowest, highest), per second of CPU time too, and by how much ours is faster; writes
-benchmarks/results/translate.json.
+benchmarks/results/translate_threadsN.json.
 """
 
 from __future__ import annotations
@@ -174,7 +174,12 @@ def main() -> None:
     if other:
         facts["ctranslate2"] = version("ctranslate2")
     shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
-    print(save("translate", {"signature": signature("translate", shape, **facts), "results": results}))
+    print(
+        save(
+            f"translate_threads{options.threads}",
+            {"signature": signature("translate", shape, **facts), "results": results},
+        )
+    )
 
 
 if __name__ == "__main__":
