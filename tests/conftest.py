@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import signal
+
 import pytest
 
 if TYPE_CHECKING:
     from transformers import MarianMTModel
 
     from distilmt.vocab import Vocab
+
+# A suite that was started in the background ignores Ctrl-C, and the programs that it tests would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from collections.abc import Callable
@@ -190,13 +191,18 @@ def test_a_card_whose_driver_was_reloaded_is_unknown(tmp_path):
     assert meter.joules is None
 
 
+def touch(size: int) -> None:
+    """Uses memory that comes from the kernel and goes back to it, whatever the C library's heap keeps."""
+    with mmap.mmap(-1, size) as block:
+        for page in range(0, size, mmap.PAGESIZE):
+            block[page] = 1
+
+
 def test_peak_memory_is_that_of_the_block_and_nested_meters_do_not_disturb(tmp_path):
     with Meter(powercap_root=tmp_path, nvml=NO_NVML) as outer:
-        block = bytearray(200 << 20)
-        del block
+        touch(200 << 20)
         with Meter(powercap_root=tmp_path, nvml=NO_NVML) as inner:
-            block = bytearray(20 << 20)
-            del block
+            touch(20 << 20)
     if outer.usage.peak_rss_method == "ru_maxrss":
         pytest.skip("this kernel does not let a process reset its peak memory")
     assert outer.usage.peak_rss_bytes - inner.usage.peak_rss_bytes > 150 << 20
