@@ -49,8 +49,9 @@ def base_model(decoder_layers: int) -> MarianMTModel:
     return model
 
 
-def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, batch: int) -> None:
+def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, batch: int, threads: int) -> None:
     """Sorted by length, so that padding is as small as it can be."""
+    torch.set_num_threads(threads)  # CTranslate2 shares the OpenMP runtime and has set it to its own number
     pad, ordered = VOCAB - 1, sorted(sources, key=len)
     for first in range(0, len(ordered), batch):
         part = [[*ids, 0] for ids in ordered[first : first + batch]]
@@ -147,8 +148,12 @@ def main() -> None:
                     sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
                 )
             }
-            batches = {"generate": best_batch(lambda batch, b=beam_size: generate(model, sources, b, batch))}
-            competitors["generate"] = lambda b=beam_size, n=batches["generate"]: generate(model, sources, b, n)
+            batches = {
+                "generate": best_batch(lambda batch, b=beam_size: generate(model, sources, b, batch, options.threads))
+            }
+            competitors["generate"] = lambda b=beam_size, n=batches["generate"]: generate(
+                model, sources, b, n, options.threads
+            )
             if other:
                 batches["ctranslate2"] = best_batch(lambda batch, b=beam_size: other(b, batch))
                 competitors["ctranslate2"] = lambda b=beam_size, n=batches["ctranslate2"]: other(b, n)
@@ -173,6 +178,7 @@ def main() -> None:
     facts = {"dtype": "f32", "length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
     if other:
         facts["ctranslate2"] = version("ctranslate2")
+    torch.set_num_threads(options.threads)  # for the signature
     shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
     print(
         save(
