@@ -111,6 +111,11 @@ def test_a_teacher_is_named_once(text, tmp_path):
         config(text, tmp_path, teacher="x")
 
 
+def test_two_test_sets_of_one_name_are_refused(text, tmp_path):
+    with pytest.raises(ConfigError, match="one name"):
+        config(text, tmp_path, test=(text["test"], text["test"]))
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [("a/multi30k.test_2016_flickr.de.gz", "multi30k.test_2016_flickr"), ("test.de", "test"), ("plain", "plain")],

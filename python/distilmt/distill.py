@@ -75,6 +75,9 @@ class DistillConfig:
             raise ConfigError("a teacher is needed: give either --teacher MODEL or --teacher-size PRESET")
         if self.recipe is not None and self.recipe not in RECIPES:
             raise ConfigError(f"--recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        names = [set_name(source) for source, _ in self.test]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
@@ -248,7 +251,8 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
     from distilmt.evaluate import evaluate
 
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
-        f"test {test[0]}": text.source_hash + text.target_hash for test, text in zip(config.test, tests, strict=True)
+        f"test {set_name(test[0])}": text.source_hash + text.target_hash
+        for test, text in zip(config.test, tests, strict=True)
     }
     with run.stage(f"evaluate-{name}", inputs) as stage:
         if not stage.done:
