@@ -66,7 +66,7 @@ def ours(model, pairs, vocab, options) -> tuple[float, float]:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="4x4:256:1024:4")
-    arguments.add_argument("--vocab-size", type=int, default=1000)
+    arguments.add_argument("--vocab-size", type=int, default=700)
     arguments.add_argument("--updates", type=int, default=40)
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=2)
