@@ -1,7 +1,7 @@
 """Training speed: our trainer against a plain PyTorch loop over the same batches, at equal loss.
 
-The plain loop is what a user writes today: `MarianMTModel(..., labels=...)`, the mean cross-entropy of Hugging Face, AdamW, gradient
-clipping. Both start from the same weights and see the same batches with dropout off, so the losses must agree. The differences:
+The plain loop is what a user writes today: `MarianMTModel(..., labels=...)`, the mean cross-entropy of Hugging Face, AdamW,
+gradient clipping. Both start from the same weights and see the same batches with dropout off, so the losses must agree. The differences:
 the loss comes from hidden states in one native call, and the trainer tells the C library to keep freed memory. The latter holds for
 a whole process, so each measurement runs in a fresh one, plain and ours in turn.
 
