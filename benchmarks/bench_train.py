@@ -1,9 +1,9 @@
 """Training speed: our trainer against a plain PyTorch loop over the same batches, at equal loss.
 
 The plain loop is what a user writes today: `MarianMTModel(..., labels=...)`, the mean cross-entropy of Hugging Face, AdamW,
-gradient clipping. Both start from the same weights and see the same batches with dropout off, so the losses must agree. The differences:
-the loss comes from hidden states in one native call, and the trainer tells the C library to keep freed memory. The latter holds for
-a whole process, so each measurement runs in a fresh one, plain and ours in turn.
+gradient clipping. Both start from the same weights and see the same batches with dropout off, so the losses must agree. The
+differences: the loss comes from hidden states in one native call, and the trainer tells the C library to keep freed memory.
+The latter holds for a whole process, so each measurement runs in a fresh one, plain and ours in turn.
 
     python benchmarks/bench_train.py --size 4x4:256:1024:4 --updates 30 --rounds 3
 
