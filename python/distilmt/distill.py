@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.files import COMPRESSED
 from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
@@ -288,7 +289,7 @@ def set_name(path: str) -> str:
 
 def _bare_name(path: str) -> str:
     name = Path(path).name
-    for suffix in (".gz", ".xz", ".zst"):
+    for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     return name
 

@@ -26,6 +26,7 @@ from distilmt.errors import DataError, ResourceError
 StrPath = str | os.PathLike[str]
 
 # zstandard has no limit on what one call may return: 2 KiB of it are at most 512 blocks of 128 KiB.
+COMPRESSED = (".gz", ".xz", ".zst")  # suffixes of the formats read and written here
 COMPRESSED_BLOCK = 2048
 PLAIN_BLOCK = 1 << 18
 
@@ -93,7 +94,7 @@ def read_blocks(path: str) -> Iterator[bytes]:
     """Uncompressed bytes of a file, in blocks of bounded size; follows concatenated members and frames."""
     suffix = Path(path).suffix
     with _open_raw(path) as raw:
-        if suffix not in (".gz", ".xz", ".zst"):
+        if suffix not in COMPRESSED:
             while block := raw.read(PLAIN_BLOCK):
                 yield block
             return

@@ -16,9 +16,7 @@ from pathlib import Path
 
 from distilmt.corpus import OK, load_corpus
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import StrPath, write_lines
-
-COMPRESSED = (".gz", ".xz", ".zst")
+from distilmt.files import COMPRESSED, StrPath, write_lines
 
 
 @dataclass

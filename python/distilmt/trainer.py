@@ -17,6 +17,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -302,7 +303,11 @@ def fit(
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
         trainer.progress |= json.loads((checkpoint / PROGRESS).read_text())
-    previous = signal.signal(signal.SIGTERM, stop._terminate) if _main_thread() else None
+    previous = (
+        signal.signal(signal.SIGTERM, stop._terminate)
+        if threading.current_thread() is threading.main_thread()
+        else None
+    )
     torch.manual_seed(options.seed)
     trainer.mark = time.perf_counter()
     try:
@@ -359,9 +364,3 @@ def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                 "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
             })  # fmt: skip
     return points
-
-
-def _main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()
