@@ -19,6 +19,7 @@ from distilmt import files
 from distilmt.corpus import escaped, file_hash, load_corpus, load_dataset_corpus, open_text, read_lines, read_pairs
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import write_lines
+from distilmt.split import split
 
 Write = Callable[..., Path]
 
@@ -189,6 +190,18 @@ def test_dataset_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     (tmp_path / "csv" / "train.csv").write_text("de,en\nHund,dog\n")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     assert load_dataset_corpus(tmp_path / "csv", "de", "en").targets == ["dog"]
+    named = (f"hf:{tmp_path / 'csv'}:train:de", f"hf:{tmp_path / 'csv'}:default:train:en")
+    assert load_corpus((named[0], named[0].replace(":de", ":en"))).sources == ["Hund"]
+    assert load_corpus((named[1].replace(":en", ":de"), named[1])).targets == ["dog"]
+    assert (
+        Path(split(named[0], named[0].replace(":de", ":en"), dev=0, test=0, out=tmp_path).files["train"][1]).name
+        == "train.en"
+    )
+    with pytest.raises(ConfigError, match="two columns of the same one"):
+        load_corpus(named)
+    for wrong in ("hf:data:de", "hf::train:de", "text.de"):
+        with pytest.raises(ConfigError, match="hf:NAME:SPLIT:COLUMN"):
+            load_corpus((wrong, named[1]))
     for column, message in (("fr", "no column fr - it has translation, id, de"), ("id", ":1: int, expected text")):
         with pytest.raises(ValueError, match=message):
             load_dataset_corpus(tmp_path / "saved", column, "de")

@@ -118,7 +118,12 @@ def test_two_test_sets_of_one_name_are_refused(text, tmp_path):
 
 @pytest.mark.parametrize(
     ("path", "name"),
-    [("a/multi30k.test_2016_flickr.de.gz", "multi30k.test_2016_flickr"), ("test.de", "test"), ("plain", "plain")],
+    [
+        ("a/multi30k.test_2016_flickr.de.gz", "multi30k.test_2016_flickr"),
+        ("test.de", "test"),
+        ("plain", "plain"),
+        ("hf:wmt/wmt14:de-en:test:translation.de", "wmt14.test"),
+    ],
 )
 def test_a_test_set_is_named_by_its_file(path, name):
     assert set_name(path) == name

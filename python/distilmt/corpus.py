@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from distilmt.alignment import require_aligned
+from distilmt.dataset import is_column, parse_column, read_columns
 from distilmt.errors import ConfigError, DataError
 from distilmt.files import FileFacts, StrPath, file_facts, file_hash, open_text, write_lines
 from distilmt.lines import MAX_LINE_BYTES, Line, OnInvalidUtf8, classify, read_lines
@@ -169,7 +170,8 @@ def load_corpus(
     """Reads a corpus into memory and checks all of it before it returns.
 
     Args:
-        paths: Two line-aligned files (source, target), or one file of `source<TAB>target` rows.
+        paths: Two line-aligned files (source, target), one file of `source<TAB>target` rows, or two columns of a
+            Hugging Face dataset, each written `hf:NAME[:CONFIG]:SPLIT:COLUMN` (extra `[datasets]`).
         on_invalid_utf8: As for `read_lines`.
         max_line_bytes: As for `read_lines`.
 
@@ -181,6 +183,11 @@ def load_corpus(
         return _load_tsv(paths, options)
     if len(paths) != 2:
         raise ConfigError(f"corpus: expected a source file and a target file, got {len(paths)} files")
+    if any(map(is_column, paths)):
+        source, target = map(parse_column, paths)
+        if source[:3] != target[:3]:
+            raise ConfigError(f"{paths[0]}, {paths[1]}: two datasets or splits - pairs are two columns of the same one")
+        return load_dataset_corpus(source.name, source.column, target.column, split=source.split, config=source.config)
     sides: list[tuple[list[str], list[str]]] = []
     corpus = Corpus([], [], [], "", "")
     for path in paths:
@@ -215,7 +222,7 @@ def _load_tsv(path: StrPath, options: dict[str, Any]) -> Corpus:
 
 
 def load_dataset_corpus(
-    name_or_folder: StrPath, source_column: str, target_column: str, *, split: str = "train"
+    name_or_folder: StrPath, source_column: str, target_column: str, *, split: str = "train", config: str | None = None
 ) -> Corpus:
     """Reads two text columns of a Hugging Face dataset (extra `[datasets]`); arguments as for `dataset.read_columns`.
 
@@ -223,10 +230,8 @@ def load_dataset_corpus(
         ConfigError: `datasets` is not installed, or there is no such split or column.
         DataError: The dataset cannot be loaded, a cell is not text, or no pair can be used.
     """
-    from distilmt.dataset import read_columns
-
     name, columns = f"{os.fspath(name_or_folder)}[{split}]", (source_column, target_column)
-    sources, targets = read_columns(name_or_folder, columns, split)
+    sources, targets = read_columns(name_or_folder, columns, split, config)
     corpus = Corpus([], [], [], _text_hash(sources), _text_hash(targets))
     for number, both in enumerate(zip(sources, targets, strict=True), 1):
         statuses = []

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
+from distilmt.dataset import is_column, parse_column
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED
 from distilmt.lines import OnInvalidUtf8
@@ -38,7 +39,12 @@ if TYPE_CHECKING:
 class DistillConfig:
     """Options of `distilmt distill`."""
 
-    train: tuple[str, str] = field(metadata={"help": "training text, line-aligned", "metavar": "SOURCE TARGET"})
+    train: tuple[str, str] = field(
+        metadata={
+            "help": "training text, line-aligned: files, or columns hf:NAME:SPLIT:COLUMN",
+            "metavar": "SOURCE TARGET",
+        }
+    )
     dev: tuple[str, str] = field(metadata={"help": "text that chooses the checkpoint", "metavar": "SOURCE TARGET"})
     test: tuple[tuple[str, str], ...] = field(
         metadata={"help": "a test set; may be repeated", "metavar": "SOURCE TARGET"}
@@ -282,7 +288,10 @@ def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
 
 
 def set_name(path: str) -> str:
-    """Name of a test set: its file name without language and compression suffixes."""
+    """Name of a test set: its file name without language and compression suffixes, or dataset and split."""
+    if is_column(path):
+        column = parse_column(path)
+        return f"{Path(column.name).name}.{column.split}"
     name = _bare_name(path)
     return name.rsplit(".", 1)[0] if "." in name else name
 
@@ -295,8 +304,8 @@ def _bare_name(path: str) -> str:
 
 
 def _direction(text: tuple[str, str]) -> dict[str, str]:
-    """`{"direction": "de-en"}` where the names of the training files end in their languages, else nothing."""
-    suffixes = [_bare_name(path).rpartition(".")[2] for path in text]
+    """`{"direction": "de-en"}` where the names of the training files or columns end in their languages, else nothing."""
+    suffixes = [_bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
     return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
 
 

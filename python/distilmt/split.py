@@ -60,7 +60,7 @@ def split(source: StrPath, target: StrPath, *, dev: int, test: int, seed: int = 
     """Cuts a corpus into train, dev and test, and writes each as two files named by the inputs' suffixes.
 
     Args:
-        source: Source side, and target the other: plain, `.gz`, `.xz` or `.zst`.
+        source: Source side, and target the other: plain, `.gz`, `.xz` or `.zst`, or two columns `hf:NAME:SPLIT:COLUMN`.
         dev: Pairs in dev; exactly as many are written.
         test: Pairs in test.
         seed: The same seed, files and numbers give the same bytes.
@@ -112,7 +112,7 @@ def _lines(pairs: list[tuple[int, str, str]], part_of: list[str], part: str, sid
 def _suffixes(source: StrPath, target: StrPath) -> tuple[str, str]:
     """`.de` and `.en.gz` of `corpus.de` and `corpus.en.gz`; `.source` and `.target` where the names do not tell."""
     names = []
-    for path in (Path(source), Path(target)):
+    for path in (Path(os.fspath(text).replace(":", ".")) for text in (source, target)):  # hf:NAME:SPLIT:de ends in .de
         packed = path.suffix if path.suffix in COMPRESSED else ""
         names.append((path.with_suffix("").suffix if packed else path.suffix, packed))
     (left, left_packed), (right, right_packed) = names
