@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distilmt import models, trainer
+from distilmt import models, stop, trainer
 from distilmt.batches import Pairs, encode_pairs
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.grammar import generate
@@ -70,7 +70,7 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, update: int, action) -> None:
-    original = trainer._Stop.on_step_end
+    original = stop.Stop.on_step_end
 
     def on_step_end(self, args, state, control, **kwargs):
         original(self, args, state, control, **kwargs)
@@ -78,7 +78,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, update: int, action) -> None:
             action()
             original(self, args, state, control, **kwargs)
 
-    monkeypatch.setattr(trainer._Stop, "on_step_end", on_step_end)
+    monkeypatch.setattr(stop.Stop, "on_step_end", on_step_end)
 
 
 def interrupt() -> None:

@@ -88,9 +88,7 @@ def label(config: LabelConfig | None = None, **options: Any) -> Labels:
 
 def label_texts(texts: Sequence[str], config: LabelConfig) -> Labels:
     """The decoding half of `label`: texts in, translations out, nothing written. `source_hash` is left empty."""
-    from tqdm.auto import tqdm
-
-    from distilmt import models
+    from distilmt import models, progress
     from distilmt.translate import Translator
 
     translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
@@ -98,7 +96,7 @@ def label_texts(texts: Sequence[str], config: LabelConfig) -> Labels:
     statuses: list[str] = []
     tokens, start = 0, time.perf_counter()
     block = 2000  # large enough to sort by length and to keep every worker busy, small enough for a live progress bar
-    with tqdm(total=len(texts), desc="labelling", unit="line", dynamic_ncols=True, mininterval=1) as bar:
+    with progress.bar(len(texts), "labelling", "line") as bar:
         for first in range(0, len(texts), block):
             part = list(texts[first : first + block])
             for translation in translator.translate(

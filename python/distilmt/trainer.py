@@ -15,22 +15,17 @@ import ctypes
 import json
 import logging
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
-from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from distilmt import models
@@ -41,6 +36,7 @@ from distilmt.errors import ResourceError
 from distilmt.evaluate import score
 from distilmt.objectives import Objective
 from distilmt.run import append_event
+from distilmt.stop import Stop
 from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
@@ -199,45 +195,6 @@ class _Trainer(Seq2SeqTrainer):
         self.mark = time.perf_counter()
 
 
-class _Stop(TrainerCallback):
-    """SIGTERM (checkpoint, then stop) and the progress bar."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.terminated = False
-        self.bar: Any = None
-
-    def _terminate(self, signum: int, frame: FrameType | None) -> None:
-        self.terminated = True
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            # Off a terminal one line per half minute, not a stream of carriage returns.
-            self.bar = tqdm(
-                total=state.max_steps, initial=state.global_step, desc=self.name, unit="update", dynamic_ncols=True,
-                file=sys.stderr, mininterval=0.2 if sys.stderr.isatty() else 30,
-            )  # fmt: skip
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(1)
-        if state.global_step >= state.max_steps:
-            control.should_log = control.should_evaluate = True  # also where eval_every does not divide the updates
-        if self.terminated:
-            control.should_save = control.should_training_stop = True
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        if self.bar is not None:
-            shown = {"loss": "loss", "eval_bleu": "dev BLEU", "tokens_per_second": "tok/s"}
-            facts = {label: f"{logs[key]:.4g}" for key, label in shown.items() if key in logs}
-            if "loss" in logs or "eval_bleu" in logs:
-                self.bar.set_postfix(facts, refresh=False)
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.bar is not None:
-            self.bar.close()
-
-
 def fit(
     student: MarianMTModel,
     vocab: Vocab,
@@ -291,7 +248,7 @@ def fit(
         remove_unused_columns=False, average_tokens_across_devices=True, dataloader_pin_memory=cuda,
         label_names=["labels"], ddp_find_unused_parameters=False,
     )  # fmt: skip
-    stop = _Stop(name)
+    stop = Stop(name)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience,
         dev=partial(dev_scores, dev=dev, options=options),
@@ -303,18 +260,10 @@ def fit(
     checkpoint = last_checkpoint(folder)
     if checkpoint is not None:
         trainer.progress |= json.loads((checkpoint / PROGRESS).read_text())
-    previous = (
-        signal.signal(signal.SIGTERM, stop._terminate)
-        if threading.current_thread() is threading.main_thread()
-        else None
-    )
     torch.manual_seed(options.seed)
     trainer.mark = time.perf_counter()
-    try:
+    with stop:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
     if stop.terminated:
         raise KeyboardInterrupt(f"stopped by SIGTERM after update {trainer.state.global_step}; checkpoint written")
     trainer._clock()
