@@ -34,7 +34,7 @@ from distilmt.vocab import Vocab
 
 
 def plain_loop(model, pairs, vocab, options) -> tuple[float, float]:
-    """Target tokens per second and the mean loss of the last ten updates."""
+    """Target tokens per second and the mean loss of the last five updates."""
     model.train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0
@@ -52,8 +52,8 @@ def plain_loop(model, pairs, vocab, options) -> tuple[float, float]:
         optimizer.step()
         optimizer.zero_grad()
         tokens += int((batch["labels"] != -100).sum())
-        losses.append(float(loss))
-    return tokens / (time.perf_counter() - start), sum(losses[-10:]) / 10
+        losses.append(float(loss.detach()))
+    return tokens / (time.perf_counter() - start), sum(losses[-5:]) / 5
 
 
 def ours(model, pairs, vocab, options) -> tuple[float, float]:
@@ -75,7 +75,7 @@ def measure(loop: str, given: argparse.Namespace) -> tuple[float, float]:
         [s for s, _ in text], [t for _, t in text], range(len(text)), vocab, max_tokens=256, what="text"
     )
     options = TrainingOptions(
-        updates=given.updates, eval_every=given.updates, log_every=10, schedule="constant_with_warmup", warmup=given.updates // 4,
+        updates=given.updates, eval_every=given.updates, log_every=5, schedule="constant_with_warmup", warmup=given.updates // 4,
         dropout=0.0, precision="float32", threads=given.threads, learning_rate=5e-4,
     )  # fmt: skip
     model = models.create(models.parse_size(given.size), vocab, dropout=0.0, seed=1, max_positions=256)
@@ -86,7 +86,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--size", default="4x4:256:1024:4")
     arguments.add_argument("--vocab-size", type=int, default=1000)
-    arguments.add_argument("--updates", type=int, default=30)
+    arguments.add_argument("--updates", type=int, default=30, help="a multiple of 5")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--text", nargs=2, help="source and target text; default: generated")
