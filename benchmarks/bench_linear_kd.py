@@ -1,28 +1,38 @@
-"""The fused loss against eager PyTorch, torch.compile (on demand: slow to build) and its four matrix products alone.
+"""The fused loss against eager PyTorch, its four matrix products alone and, on demand, the fused losses of others.
 
-    python benchmarks/bench_linear_kd.py [--rows 1024] [--vocab 32000] [--width 256 512] [--threads 2] [--compile]
+    python benchmarks/bench_linear_kd.py [--rows 1024 4096] [--vocab 32000] [--width 256 512 1024] [--threads 2]
+        [--rounds 5] [--compile] [--peers]
 
-NLL + KL with the gradients of hidden states and weight. Eager is what one writes by hand with torch.nn.functional. The
-products (two projections, two gradients) are the floor of any exact method: they run over whole matrices, where ours
-goes by chunks. Memory is what a call and its backward hold at their peak beyond the inputs, the gradients included.
+NLL + KL with the gradients of hidden states and weight. Eager is what one writes by hand with torch.nn.functional.
+--compile adds torch.compile of it (slow to build). --peers adds Liger's chunked loss (`pip install liger-kernel`; 1,024
+rows a chunk, as is its default; with --compile also compiled, likewise) and, for NLL alone,
+torch.nn.functional.linear_cross_entropy by chunks; a peer that is absent or fails on this machine is named and left
+out. The products (two projections, two gradients; for NLL one projection) run over whole matrices, where ours go by
+chunks.
+
+Writes benchmarks/results/linear_kd.json.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
-from statistics import median
+from functools import partial
+from importlib.metadata import version
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common import interleaved, peak_bytes, save, signature, summary
-from distilmt.ops.linear_kd import linear_kd
+from common import save
+from distilmt.ops.linear_kd import DenseTeacher, NativeTerm, linear_kd
+from losses import Size, Student, measured, new_head, new_student, options, products, sizes, training
+
+Loss = Callable[..., Tensor]
 
 
 def fused(hidden: Tensor, weight: Tensor, targets: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:
-    return linear_kd(hidden, weight, targets, None, teacher, teacher_weight, nll_weight=0.5, kd_weight=0.5).loss
+    terms = [NativeTerm("nll", weight=0.5), NativeTerm("forward_kl", weight=0.5)]
+    return linear_kd(hidden, weight, targets, terms=terms, teachers=[DenseTeacher(teacher, teacher_weight)]).loss
 
 
 def eager(hidden: Tensor, weight: Tensor, targets: Tensor, teacher: Tensor, teacher_weight: Tensor) -> Tensor:
@@ -32,60 +42,78 @@ def eager(hidden: Tensor, weight: Tensor, targets: Tensor, teacher: Tensor, teac
     return 0.5 * F.cross_entropy(student, targets) + 0.5 * kl
 
 
-def competitors(rows: int, vocab: int, d: int, with_compile: bool) -> dict[str, Callable[[], object]]:
-    """Named functions without arguments, each a whole forward and backward pass on the same tensors."""
-    generator = torch.Generator().manual_seed(1)
-    hidden, teacher = (torch.randn(rows, d, generator=generator) for _ in range(2))
-    weight, teacher_weight = (torch.randn(vocab, d, generator=generator) / d**0.5 for _ in range(2))
-    targets = torch.randint(0, vocab, (rows,), generator=generator)
-    hidden.requires_grad_()
-    weight.requires_grad_()
-    tensors = (hidden, weight, targets, teacher, teacher_weight)
-    torch.testing.assert_close(fused(*tensors), eager(*tensors))  # they compute the same
+def liger(compiled: bool) -> Loss:
+    """Its Jensen-Shannon loss, which at beta 0 is the KL from the teacher."""
+    from liger_kernel.chunked_loss import LigerFusedLinearJSDLoss
 
-    def train(loss: Callable[..., Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(loss(*tensors), (hidden, weight))
+    loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.5, weight_soft_loss=0.5, beta=0.0, compiled=compiled)
+    return lambda hidden, weight, targets, teacher, teacher_weight: loss(
+        hidden, weight, teacher, teacher_weight, targets
+    )
 
-    @torch.no_grad()
-    def products() -> None:
-        student = hidden @ weight.T
-        student.copy_(teacher @ teacher_weight.T)  # so that neither product can be left out
-        _ = student @ weight, student.T @ hidden
 
-    found = {"fused": train(fused), "eager": train(eager), "products": products}
-    if with_compile:
-        found["compile"] = train(torch.compile(eager))
+def fused_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return linear_kd(hidden, weight, targets, terms=[NativeTerm("nll")]).loss
+
+
+def eager_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(hidden @ weight.T, targets)
+
+
+def chunked_nll() -> Loss:
+    from torch.nn import LinearCrossEntropyOptions  # torch 2.13
+
+    chunks = LinearCrossEntropyOptions()
+    return lambda hidden, weight, targets: F.linear_cross_entropy(hidden, weight, targets, options=chunks)
+
+
+def peers(makers: dict[str, Callable[[], Loss]], student: Student, *teacher: Tensor) -> dict[str, Loss]:
+    """Those that are installed and run here; the others are named."""
+    found = {}
+    for name, make in makers.items():
+        try:
+            loss = make()
+            training(loss, student, *teacher)()
+            found[name] = loss
+        except Exception as error:
+            print(f"{name}: not measured, {type(error).__name__}: {str(error).partition(chr(10))[0]}")
     return found
 
 
+def compete(
+    losses: dict[str, Loss], size: Size, rounds: int, terms: str, student: Student, *teacher: Tensor
+) -> dict[str, object]:
+    for loss in losses.values():  # they compute the same
+        torch.testing.assert_close(loss(*student, *teacher), losses["eager"](*student, *teacher), rtol=1e-5, atol=0)
+    runs = {name: training(loss, student, *teacher) for name, loss in losses.items()}
+    runs["products"] = products(student, *teacher)
+    facts = {"terms": terms}
+    if any(name.startswith("liger") for name in losses):
+        facts["liger"] = version("liger-kernel")
+    return measured("linear_kd", size, runs, rounds, baseline="eager", floor="products", **facts)
+
+
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rows", type=int, default=1024)
-    arguments.add_argument("--vocab", type=int, default=32000)
-    arguments.add_argument("--width", type=int, nargs="+", default=[256, 512])
-    arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--compile", action="store_true")
-    given = arguments.parse_args()
-    torch.set_num_threads(given.threads)
+    parser = options(__doc__, rows=[1024, 4096])
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--peers", action="store_true")
+    given = parser.parse_args()
     results = []
-    for d in given.width:
-        runs = competitors(given.rows, given.vocab, d, given.compile)
-        memory = {name: peak_bytes(run) for name, run in runs.items() if name != "products"}
-        seconds = interleaved(runs, given.rounds)
-        table = summary(seconds, "eager")
-        shape = f"{given.rows}x{d}x{given.vocab}"
-        results.append(
-            {"signature": signature("linear_kd", shape, dtype="f32"), "seconds": table, "peak_bytes": memory}
-        )
-        print(results[-1]["signature"])
-        floor = median(seconds["products"])
-        for name, row in table.items():
-            print(
-                f"  {name:9} {row['median_seconds']:7.3f} s [{row['min_seconds']:.3f}, {row['max_seconds']:.3f}]"
-                f"  {row['speedup']:5.2f}x eager  {row['median_seconds'] / floor:5.2f}x the products"
-                + (f"  {memory[name] / 2**20:7.0f} MiB" if name in memory else "")
-            )
+    for size in sizes(given):
+        ours, teacher = new_student(size), new_head(size)
+        losses = {"fused": fused, "eager": eager}
+        if given.compile:
+            losses["compile"] = torch.compile(eager)
+        if given.peers:
+            makers = {"liger": partial(liger, False)}
+            if given.compile:
+                makers["liger compiled"] = partial(liger, True)
+            losses |= peers(makers, ours, *teacher)
+        results.append(compete(losses, size, given.rounds, "nll+forward_kl", ours, *teacher))
+        if given.peers:
+            losses = {"fused": fused_nll, "eager": eager_nll}
+            losses |= peers({"linear_cross_entropy": chunked_nll}, ours)
+            results.append(compete(losses, size, given.rounds, "nll", ours))
     print(save("linear_kd", {"results": results}))
 
 

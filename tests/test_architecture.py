@@ -17,7 +17,8 @@ BASE = {"common", "divergences"}
 MAY_INCLUDE = {
     "common": set(),
     "divergences": {"common"},
-    "kernels": BASE,
+    "terms": BASE | {"kernels"},
+    "kernels": BASE | {"terms"},
     "engine": BASE | {"kernels"},
     "text": BASE,
     "ops": BASE | {"kernels"},

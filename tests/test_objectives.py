@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilmt import reference
+from distilmt import objectives, reference
 from distilmt.errors import ConfigError
 from distilmt.objectives import NLL, Head, Objective, WordKD, parse
 from distilmt.objectives import objective as objective_module
+from distilmt.ops.linear_kd import DenseTeacher, NativeTerm
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def targets() -> Tensor:
 def test_an_objective_reads_as_its_formula() -> None:
     objective = 0.5 * NLL(label_smoothing=0.1) + WordKD(temperature=2.0) * 0.25
     assert repr(objective) == "0.5 * NLL(label_smoothing=0.1) + 0.25 * WordKD(temperature=2.0)"
-    assert repr(NLL() + WordKD()) == "NLL(label_smoothing=0.0) + WordKD(temperature=1.0)"
+    assert repr(NLL() + WordKD()) == "NLL() + WordKD()"  # parameters stand there where they differ from their defaults
     assert objective == 0.25 * (2 * NLL(0.1) + WordKD(2.0))
     assert objective.needs_teacher and not (0.5 * NLL()).needs_teacher
 
@@ -44,7 +45,7 @@ def test_loss_is_the_weighted_sum_of_the_reported_terms(student: Head, teacher: 
     out = objective.evaluate(student=student, targets=targets, teacher=teacher)
     assert out.tokens == 5 and list(out.terms) == ["NLL", "WordKD"]
     torch.testing.assert_close(out.loss.detach(), 0.3 * out.terms["NLL"] + 1.7 * out.terms["WordKD"])
-    plain = reference.linear_kd(student.hidden, student.weight, targets)
+    plain = reference.linear_kd(student.hidden, student.weight, targets, terms=[NativeTerm("nll")])
     torch.testing.assert_close(out.nll, plain.loss.detach())  # without smoothing, whatever the objective
     assert out.loss.requires_grad and not any(value.requires_grad for value in (*out.terms.values(), out.nll))
 
@@ -62,8 +63,12 @@ def test_all_terms_are_one_native_call(
 def test_row_weights_and_denominator(student: Head, teacher: Head, targets: Tensor) -> None:
     objective, weights = NLL() + WordKD(), torch.tensor([1.0, 0.0, 3.0, 2.0, 0.5, 1.0])
     out = objective.evaluate(student=student, targets=targets, teacher=teacher, weights=weights, denominator=7.0)
-    arguments = (student.hidden, student.weight, targets, None, teacher.hidden, teacher.weight, teacher.bias, weights)
-    want = reference.linear_kd(*arguments, kd_weight=1.0, denominator=7.0).loss
+    terms, dense = (
+        [NativeTerm("nll"), NativeTerm("forward_kl")],
+        DenseTeacher(teacher.hidden, teacher.weight, teacher.bias),
+    )
+    given = {"terms": terms, "teachers": [dense], "row_weights": weights, "denominator": 7.0}
+    want = reference.linear_kd(student.hidden, student.weight, targets, **given).loss
     torch.testing.assert_close(out.loss, want)
     unweighted = objective.evaluate(student=student, targets=targets, teacher=teacher)
     assert out.terms == unweighted.terms  # reports are per target, whatever the weights
@@ -102,7 +107,7 @@ def test_hugging_face_outputs_in_a_plain_loop(student: Head, teacher: Head, targ
 
 
 def test_a_missing_teacher_is_named(student: Head, targets: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"WordKD\(temperature=1.0\) needs a teacher, got None"):
+    with pytest.raises(ValueError, match=r"WordKD\(\) needs a teacher, got None"):
         WordKD().evaluate(student=student, targets=targets)
 
 
@@ -113,10 +118,30 @@ def test_a_missing_teacher_is_named(student: Head, targets: Tensor) -> None:
         "0.5*NLL(label_smoothing=0.1)+0.5*WordKD(temperature=2)",
         "NLL(0.1) / 3 + WordKD() * 0.1",
         "2 * (0.25 * NLL() + WordKD(temperature=0.5))",
+        "NLL(0.1, 'all', 3.0)",
+        "WordKD(2.0, teacher_temperature=1.5) + Inheritance()",
+        "WordKD(tail='rest')",
+        "WordCE(0.5) + 3 * ReverseKD(2.0) + JensenShannon(0.3, continuous=True)",
+        "SkewKD(0.2) + SkewReverseKD(0.3, 2) + TotalVariation() + AdaptiveKD(0.7)",
+        "LogitMSE(0.5, centred=True) + Ranking(3) + Top1(weighted=True) + WithoutTop1(2.0)",
+        "NLL(label_smoothing=0.1) + SelectiveKD(rate=0.3, level='global', queue_size=50, update='step', gather=True)",
+        "NLL() + KNNKD(100.0)",
     ],
 )
 def test_text_is_read_and_written_back(text: str) -> None:
     assert parse(repr(parse(text))) == parse(text)
+
+
+def test_every_term_can_be_written() -> None:
+    terms = [getattr(objectives, name) for name in objectives.__all__]
+    terms = [
+        term
+        for term in terms
+        if isinstance(term, type) and issubclass(term, objectives.Term) and term is not objectives.Term
+    ]
+    assert len(terms) == 16
+    for term in terms:
+        assert repr(term()) == f"{term.__name__}()" and parse(f"{term.__name__}()") == 1.0 * term()
 
 
 @pytest.mark.parametrize(
@@ -126,7 +151,8 @@ def test_text_is_read_and_written_back(text: str) -> None:
         ("wordkd()", "unknown term 'wordkd' - did you mean WordKD?"),
         ("NLL(label_smothing=0.1)", "NLL has no parameter 'label_smothing' - did you mean label_smoothing?"),
         ("NLL(label_smoothing='a')", "parameters: label_smoothing"),
-        ("NLL(0.1, 0.2)", "parameters: label_smoothing"),
+        ("NLL(0.1, 0.2)", "smoothing must be others or all, got 0.2"),
+        ("NLL(0.1, 'all', 1.0, 2.0)", "parameters: label_smoothing"),
         ("NLL(label_smoothing=x)", "'x' is not a plain value"),
         ("NLL", r"write NLL()"),
         ("NLL(", "not an expression"),
@@ -143,6 +169,21 @@ def test_text_is_read_and_written_back(text: str) -> None:
         ("1e999 * NLL()", "must be finite and at least 0, got inf"),
         ("WordKD(temperature=0)", "temperature must be finite and above 0, got 0"),
         ("NLL(label_smoothing=1)", "label_smoothing must be in [0, 1), got 1"),
+        ("NLL(temperature=-1)", "temperature must be finite and above 0, got -1"),
+        ("WordKD(teacher_temperature=0)", "teacher_temperature must be finite and above 0, got 0"),
+        ("WordKD(tail='half')", "tail must be one of renormalise, drop, rest, got 'half'"),
+        ("JensenShannon(beta=0)", "for 0 write WordKD, for 1 ReverseKD"),
+        ("SkewKD(skew=1)", "skew must lie between 0 and 1, got 1"),
+        ("AdaptiveKD(mass=0)", "mass must lie between 0 and 1, got 0"),
+        ("LogitMSE(factor=0)", "factor must be in (0, 1], got 0"),
+        ("Ranking(k=65)", "k must lie in [1, 64], got 65"),
+        ("SelectiveKD(rate=0)", "rate must be in (0, 1], got 0"),
+        ("SelectiveKD(rate=1.1)", "rate must be in (0, 1], got 1.1"),
+        ("SelectiveKD(by='length')", "by must be one of student_nll, teacher_entropy"),
+        ("SelectiveKD(level='sentence')", "level must be one of batch, global, got 'sentence'"),
+        ("SelectiveKD(level='global', by='mask')", "got by='mask'"),
+        ("SelectiveKD(level='global', queue_size=0)", "queue_size must be at least 1, got 0"),
+        ("SelectiveKD(level='global', gather=True)", "gather=True needs update='step'"),
         ("(" * 500 + "NLL()" + ")" * 500, "not an expression"),
     ],
 )
@@ -152,8 +193,9 @@ def test_a_wrong_expression_is_explained_c3_31(text: str, message: str) -> None:
     assert message in str(caught.value) and str(caught.value).startswith("objective ")
 
 
-def test_compiles_without_a_graph_break(student: Head, teacher: Head, targets: Tensor) -> None:
-    objective = 0.5 * NLL(0.1) + 0.5 * WordKD(2.0)
+@pytest.mark.parametrize("second", ["WordKD(2.0)", "Ranking()", "SelectiveKD(0.5)", "SelectiveKD(level='global')"])
+def test_compiles_without_a_graph_break(student: Head, teacher: Head, targets: Tensor, second: str) -> None:
+    objective = parse(f"0.5 * NLL(0.1) + 0.5 * {second}")
 
     def loss(hidden: Tensor, weight: Tensor) -> Tensor:
         return objective.evaluate(student=Head(hidden, weight), targets=targets, teacher=teacher).loss

@@ -109,6 +109,24 @@ def test_interrupted_training_resumes_bit_exactly(vocabulary, pairs, tmp_path, m
     assert [p["dev_bleu"] for p in again.curve] == [p["dev_bleu"] for p in result.curve]
 
 
+@pytest.mark.parametrize("update", ["micro_batch", "step"])
+def test_a_queue_resumes_bit_exactly_trap_7(vocabulary, pairs, tmp_path, monkeypatch, update):
+    objective = f"NLL() + SelectiveKD(0.3, level='global', queue_size=300, update={update!r})"
+    given = {"objective": objective, "teacher": student(vocabulary, seed=5), "accumulate": 2}
+    whole, _ = fit(vocabulary, pairs, tmp_path / "whole", **given)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vocabulary, pairs, tmp_path / "parts", **given)
+    resumed, _ = fit(vocabulary, pairs, tmp_path / "parts", **given)
+    assert same_weights(whole, resumed)
+    once, again = ({e["update"]: e["gates"] for e in events(tmp_path / f) if "loss" in e} for f in ("whole", "parts"))
+    assert once == again and list(once) == list(range(1, 13))
+    assert all(len(gates) == 2 and (gates[0] == gates[1]) == (update == "step") for gates in once.values())
+    shares = [e["term_selected"] for e in events(tmp_path / "whole") if "loss" in e]
+    assert 0 < shares[-1] < 0.6 and ("step" not in update or shares[0] == 1)
+
+
 def test_case_38_a_half_written_checkpoint_is_passed_over(vocabulary, pairs, tmp_path, monkeypatch):
     whole, _ = fit(vocabulary, pairs, tmp_path / "whole")
     folder = tmp_path / "parts"
@@ -152,8 +170,8 @@ def test_case_29_an_update_with_a_nan_is_skipped_and_its_lines_kept(vocabulary, 
     assert record["update"] == 2 and set(record["lines"]) <= set(range(1, len(SENTENCES) + 1)) and record["lines"]
 
 
-def test_the_teacher_is_a_constant(vocabulary, pairs, tmp_path):
-    teacher = student(vocabulary, seed=5)
+def test_the_teacher_is_a_constant_trap_5(vocabulary, pairs, tmp_path):
+    teacher = student(vocabulary, seed=5).train()
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     fit(vocabulary, pairs, tmp_path, "0.5 * NLL() + 0.5 * WordKD()", teacher, updates=4)
     assert not teacher.training and all(p.grad is None for p in teacher.parameters())

@@ -8,13 +8,13 @@ namespace distilmt {
 struct ForwardKL {
   // One summand, from lp = log p (student) and lq = log q (teacher).
   template <class real>
-  static DISTILMT_HD real term(real lp, real lq) {
+  DISTILMT_HD real term(real lp, real lq) const {
     return weigh(exp(lq), lq - lp);
   }
 
   // p * d(term)/dp: all that the shared gradient needs to know of this divergence.
   template <class real>
-  static DISTILMT_HD real slope(real, real lq) {
+  DISTILMT_HD real slope(real, real lq) const {
     return -exp(lq);
   }
 };

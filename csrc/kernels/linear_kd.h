@@ -1,37 +1,136 @@
-// Losses of rows of logits, and their gradient. For each row, with z = student + bias, v = teacher + teacher_bias, y
-// the target, p = softmax(z), p^T = softmax(z / T), q^T = softmax(v / T):
+// The terms of an objective on rows of logits, and the gradient of their weighted sum: one call for all of them.
 //
-//   nll          = -log p_y
-//   smoothed_nll = (1 - C e) nll - e sum_unbanned log p      e = smoothing, C = unbanned: columns that smoothing
-//   reaches kl           = sum q^T log(q^T / p^T)                    without T^2 loss         = row_weight *
-//   (nll_weight * smoothed_nll + kd_weight * T^2 * kl)
+// For each row, with z = student + bias, v = a dense teacher's logits, y the target, p^T = softmax(z / T) and q^S =
+// softmax(v / S), every term i has a value_i (formulas: csrc/terms, csrc/divergences), and
 //
-// and d loss / d z over z, except the uniform share of the smoothing, -row_weight * nll_weight * e in every unbanned
-// column: it is of rank one, and the caller adds it to the gradients of hidden states and weights in closed form, as it
-// brings its loss: `uniform`, the sum of the unbanned logits.
+//   loss = row_weight * sum_i weight_i * value_i          over the terms that look at this row
+//
+// d loss / d z is written over z, except the uniform share of label smoothing, -row_weight * uniform_grad in every
+// unbanned column: it is of rank one, and the caller adds it to the gradients of hidden states and weights in closed
+// form, as it brings its loss: `uniform`, the sum of the unbanned logits.
 //
 // Raw pointers and sizes; no Torch. On the CPU `float` is vectorised per instruction set; `double` serves tests.
 #pragma once
 #include <cstdint>
 
+#include "common/platform.h"
+
 namespace distilmt {
+
+// Order and numbers are part of the operator's signature: python/distilmt/ops/linear_kd.py counts the same way.
+enum class TermKind : int32_t {
+  nll,         // targets; a: smoothing per column (e)
+  forward_kl,  // a dense teacher, as all down to ranking
+  cross_entropy,
+  reverse_kl,
+  jensen_shannon,   // a: b of the mixture, b: scale
+  skew_kl,          // a: l
+  skew_reverse_kl,  // a: l
+  total_variation,
+  adaptive_kl,   // a: mass of the head
+  logit_mse,     // a: factor of the teacher's logits, b: 1 for logits centred over the vocabulary
+  top1,          // a: 1 to weigh by the teacher's probability of its top token
+  top1_to_gold,  // cross-entropy with the teacher whose top token's mass stands on the target
+  ranking,       // count: k
+  sparse_kl,     // a sparse teacher; a: SparseTail
+};
+
+enum class SparseTail : int32_t { renormalise, drop, rest };
+
+template <class real>
+struct KDTerm {
+  TermKind kind;
+  int32_t teacher;      // which dense teacher
+  int32_t slot;         // its temperature among `temperatures`
+  int32_t count;        // ranking, sparse_kl: k
+  int32_t first_entry;  // where its sparse gradient entries begin
+  bool gated;           // looks at chosen rows alone
+  real weight, temperature, teacher_temperature;
+  real a, b;
+};
+
+// Entries of the gradient that a term adds to single columns.
+template <class real>
+DISTILMT_HD constexpr int32_t gradient_entries(const KDTerm<real>& term) {
+  switch (term.kind) {
+    case TermKind::nll:
+    case TermKind::top1: return 1;
+    case TermKind::top1_to_gold: return 2;
+    case TermKind::ranking: return 2 * term.count;
+    case TermKind::sparse_kl: return term.count;
+    default: return 0;
+  }
+}
+
+// Its room in the scratch of entries; sparse_kl keeps logits there as well.
+template <class real>
+DISTILMT_HD constexpr int32_t scratch_entries(const KDTerm<real>& term) {
+  return term.kind == TermKind::sparse_kl ? 2 * term.count : gradient_entries(term);
+}
+
+// Whether a term's gradient goes column by column; two of them, or a rest, need `dense_gradient`.
+template <class real>
+DISTILMT_HD constexpr bool has_slope(const KDTerm<real>& term) {
+  switch (term.kind) {
+    case TermKind::nll:
+    case TermKind::top1:
+    case TermKind::ranking:
+    case TermKind::sparse_kl: return false;
+    default: return true;
+  }
+}
+
+template <class real>
+DISTILMT_HD constexpr bool has_rest(const KDTerm<real>& term) {
+  return term.kind == TermKind::sparse_kl && SparseTail(int32_t(term.a)) == SparseTail::rest;
+}
+
+constexpr int kMaxTemperatures = 4, kMaxTerms = 8, kMaxTeachers = 2, kMaxRanking = 64;
+
+// Teacher's rows lie apart: where only chosen rows have one, row r of the student is row index[r] of the teacher, or
+// -1.
+template <class real>
+struct KDTeacher {
+  real* logits;          // [teacher rows, vocab] without bias; the bias is added in place
+  const real* bias;      // [vocab] or null
+  const int64_t* index;  // [rows], or null: row for row
+};
+
+template <class real>
+struct SparseTeacher {
+  const int64_t* ids;     // [rows, k]; an entry of log-probability -inf is absent, whatever its id
+  const real* log_probs;  // [rows, k] at temperature 1, distinct ids
+  int64_t k;
+};
 
 template <class real>
 struct LinearKDRows {
-  real* student;             // [rows, vocab] logits without bias; becomes the gradient, or the logits with bias
-  const real* bias;          // [vocab] or null
-  real* teacher;             // [rows, vocab] logits without bias, overwritten; or null: no kl
-  const real* teacher_bias;  // [vocab] or null
-  const int64_t* targets;    // [rows], each in [0, vocab)
-  const real* row_weights;   // [rows]
-  const real* uniform;       // [rows] sum of the unbanned logits without bias; null: no smoothing
-  real* loss;                // [rows]
-  real* nll;                 // [rows]
-  real* smoothed_nll;        // [rows]
-  real* kl;                  // [rows], 0 without a teacher
+  real* student;                // [rows, vocab] logits without bias; becomes the gradient, or the logits with bias
+  const real* bias;             // [vocab] or null
+  const int64_t* targets;       // [rows], each in [0, vocab)
+  const real* row_weights;      // [rows]
+  const bool* chosen;           // [rows]: gated terms look at these; null: at all
+  const real* uniform;          // [rows] sum of the unbanned logits without bias; null: no smoothing
+  real unbanned, uniform_bias;  // number of unbanned columns and the sum of their biases
+  KDTeacher<real> teachers[kMaxTeachers];
+  SparseTeacher<real> sparse;
+
+  KDTerm<real> terms[kMaxTerms];
+  int32_t term_count;
+  real temperatures[kMaxTemperatures];  // of the student; the first is 1
+  int32_t temperature_count;
+
+  real* dense_gradient;  // [rows, vocab] scratch, needed as has_slope says
+  int64_t* entry_ids;    // [rows, entries] scratch
+  real* entry_values;    // [rows, entries] scratch
+  int64_t entries;       // sum of scratch_entries()
+
+  real* loss;       // [rows]
+  real* nll;        // [rows] -log p_y at temperature 1
+  real* agreement;  // [rows] 1 where student and first teacher have the same top token, else 0
+  real* values;     // [terms] of [rows], `value_stride` apart; 0 where a term does not look
+  int64_t value_stride;
   int64_t rows, vocab;
-  real nll_weight, kd_weight, temperature;
-  real smoothing, unbanned, uniform_bias;  // e, C and the sum of the unbanned biases
   bool with_grad;
 };
 

@@ -138,6 +138,34 @@ DISTILMT_INLINE vec exp(vec x) {
   return x < low ? vec{} : x > high ? broadcast(__builtin_inff()) : y;
 }
 
+// ln x within 2 ulp; 0 gives -infinity, infinity itself, what is below 0 NaN. Denormals count as 0.
+// x = 2^n m with sqrt(1/2) <= m < sqrt(2); polynomial of Cephes' logf (Moshier).
+DISTILMT_INLINE vec log(vec x) {
+  const vec tiny = broadcast(1.17549435e-38f), inf = broadcast(__builtin_inff());
+  const ivec bits = (ivec)x;
+  ivec exponent = ((bits >> 23) & 0xff) - 126;
+  vec m = (vec)((bits & 0x007fffff) | 0x3f000000);  // in [1/2, 1)
+  const ivec low = m < broadcast(0.707106781186547524f);
+  exponent += low;  // a true lane is -1
+  m = (low ? m + m : m) - 1.0f;
+  const vec n = __builtin_convertvector(exponent, vec), s = m * m;
+  vec p = broadcast(7.0376836292e-2f);
+  p = fma(p, m, broadcast(-1.1514610310e-1f));
+  p = fma(p, m, broadcast(1.1676998740e-1f));
+  p = fma(p, m, broadcast(-1.2420140846e-1f));
+  p = fma(p, m, broadcast(1.4249322787e-1f));
+  p = fma(p, m, broadcast(-1.6668057665e-1f));
+  p = fma(p, m, broadcast(2.0000714765e-1f));
+  p = fma(p, m, broadcast(-2.4999993993e-1f));
+  p = fma(p, m, broadcast(3.3333331174e-1f));
+  p = p * m * s;
+  p = fma(n, broadcast(-2.12194440e-4f), p);
+  p = fma(s, broadcast(-0.5f), p);
+  const vec y = fma(n, broadcast(0.693359375f), m + p);
+  const vec ok = x < inf ? y : x + x;  // infinity and NaN stay
+  return x < vec{} ? broadcast(__builtin_nanf("")) : x < tiny ? -inf : ok;
+}
+
 // erf(x) within 4 ulp: x P(x^2) / Q(x^2), saturated at |x| = 4. Coefficients of Eigen's and XLA's float erf.
 DISTILMT_INLINE vec erf(vec x) {
   const vec limit = broadcast(4.0f);

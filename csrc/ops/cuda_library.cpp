@@ -31,6 +31,8 @@ void load_cuda(std::string path) {
   CudaLibrary library;
   find(ours, "distilmt_linear_kd_float", library.linear_kd_float);
   find(ours, "distilmt_linear_kd_double", library.linear_kd_double);
+  find(ours, "distilmt_mix_teachers_float", library.mix_teachers_float);
+  find(ours, "distilmt_mix_teachers_double", library.mix_teachers_double);
   find(torch, "aoti_torch_get_current_cuda_stream", library.current_stream);
   find(torch, "aoti_torch_cuda_addmm_out", library.addmm_out);
   loaded = library;

@@ -4,12 +4,15 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 
 #include "kernels/linear_kd.h"
+#include "kernels/mix_teachers.h"
 
 namespace distilmt::ops {
 
 struct CudaLibrary {
   DistilmtLinearKDFloat* linear_kd_float;
   DistilmtLinearKDDouble* linear_kd_double;
+  DistilmtMixTeachersFloat* mix_teachers_float;
+  DistilmtMixTeachersDouble* mix_teachers_double;
   AOTITorchError (*current_stream)(int32_t device, void** stream);
   AOTITorchError (*addmm_out)(AtenTensorHandle out, AtenTensorHandle self, AtenTensorHandle a, AtenTensorHandle b,
                               double beta, double alpha);

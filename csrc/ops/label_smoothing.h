@@ -13,12 +13,11 @@
 namespace distilmt::ops {
 
 struct LabelSmoothing {
-  double each = 0, columns = 0, bias_sum = 0;  // e, the number of unbanned columns, the sum of their biases
-  Tensor mask;                                 // [1, vocab], 1 where unbanned
-  Tensor u;                                    // [1, d]; without a weight the hidden states are the logits and u = mask
+  double columns = 0, bias_sum = 0;  // the number of unbanned columns, the sum of their biases
+  Tensor mask;                       // [1, vocab], 1 where unbanned
+  Tensor u;                          // [1, d]; without a weight the hidden states are the logits and u = mask
 
-  // share: the target's loss, moved to the other columns in equal parts (fairseq's label_smoothed_cross_entropy).
-  LabelSmoothing(double share, const Head& student) {
+  LabelSmoothing(const Head& student) {
     std::vector<double> open(student.vocab(), 1.0);
     if (student.bias) {
       const Tensor host = torch::stable::to(to_cpu(*student.bias), ScalarType::Double);
@@ -29,10 +28,16 @@ struct LabelSmoothing {
       }
     }
     for (double o : open) columns += o;
-    each = columns > 1 ? share / (columns - 1) : 0;  // a lone column has nobody to share with
     mask =
         torch::stable::to(torch::stable::unsqueeze(from_host(open, student.logits), 0), student.logits.scalar_type());
     u = student.weight ? mm(mask, *student.weight) : mask;
+  }
+
+  // e: the target's share eps in equal parts over the other columns, as in fairseq's label_smoothed_cross_entropy since
+  // 2020, or over all of them, as before and in torch.nn.functional.cross_entropy.
+  double each(double eps, bool all_columns) const {
+    if (all_columns) return eps / columns;
+    return columns > 1 ? eps / (columns - 1) : 0;  // a lone column has nobody to share with
   }
 };
 

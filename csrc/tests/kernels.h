@@ -1,5 +1,6 @@
-// What the tests of kernels share: seeded data and comparison bit for bit.
+// What the tests of kernels share: seeded data, comparison bit for bit or by the worst difference.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -20,6 +21,17 @@ inline std::vector<float> normal(int64_t count, unsigned seed, float deviation =
 
 inline bool same_bits(const float* a, const float* b, int64_t count) {
   return count == 0 || std::memcmp(a, b, sizeof(float) * count) == 0;
+}
+
+// Largest |a - b|, where equal infinities differ by 0; infinite where one is NaN.
+template <class A, class B>
+double worst_difference(const std::vector<A>& a, const std::vector<B>& b) {
+  double worst = a.size() == b.size() ? 0 : kInfinity;
+  for (size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    const double gap = double(a[i]) == double(b[i]) ? 0 : std::abs(double(a[i]) - double(b[i]));
+    worst = gap <= worst ? worst : std::isnan(gap) ? kInfinity : gap;
+  }
+  return worst;
 }
 
 // Dot product in double, rows of floats.

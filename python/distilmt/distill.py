@@ -128,7 +128,8 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
             "`distilmt train --teacher MODEL --objective EXPRESSION` on the output of `distilmt label`"
         )
     methods = config.methods()
-    parsed = [parse(method.objective) for method in methods]  # a wrong formula is said before any work
+    for method in methods:
+        parse(method.objective)  # a wrong formula is said before any work
     models.parse_size(config.student_size)
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
@@ -141,9 +142,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         ]
         trained = {}
         for seed in config.seeds:
-            for method, objective in zip(methods, parsed, strict=True):
+            for method in methods:
                 name = f"{method.name}-{seed}"
-                folder, facts = _student(run, name, method, objective, seed, config, teacher, text, dev)
+                folder, facts = _student(run, name, method, seed, config, teacher, text, dev)
                 tested = _evaluate(run, name, folder, config, tests)
                 systems.append(_system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
@@ -196,14 +197,15 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
 
 
 def _student(
-    run: Run, name: str, method: Method, objective: Any, seed: int, config: DistillConfig, teacher: Path, text: Corpus,
-    dev: Corpus,
+    run: Run, name: str, method: Method, seed: int, config: DistillConfig, teacher: Path, text: Corpus, dev: Corpus,
 ) -> tuple[Path, dict[str, Any]]:  # fmt: skip
     """One student's folder and the facts of its training."""
     from distilmt import models
+    from distilmt.objectives import parse
     from distilmt.recipes.seq_kd import seq_kd
     from distilmt.vocab import Vocab
 
+    objective = parse(method.objective)  # anew for each student: some remember what they have seen
     options = replace(config.training, seed=seed)
     inputs = _text_inputs(text, dev) | {
         "size": config.student_size, "recipe": method.recipe, "objective": method.objective, "training": options.inputs(),

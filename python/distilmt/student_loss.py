@@ -24,7 +24,11 @@ class StudentLoss(nn.Module):
         self._teacher = (teacher.eval().requires_grad_(False),) if teacher is not None else ()
 
     def forward(self, labels: Tensor, denominator: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum."""
+        """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
+
+        Beside the terms stand, where there is a dense teacher, `agreement`, and where tokens are selected, `selected`; and the
+        `gate` as it is.
+        """
         targets = labels.reshape(-1)
         teacher = None
         for model in self._teacher:
@@ -33,7 +37,13 @@ class StudentLoss(nn.Module):
         out = self.objective.evaluate(
             student=head(self.student, inputs), targets=targets, teacher=teacher, denominator=denominator
         )
-        return out.loss, {name: value * out.tokens for name, value in out.terms.items()}
+        facts = dict(out.terms)
+        if teacher is not None:
+            facts["agreement"] = out.agreement
+        gate = {}
+        if any(term.gated for _, term in self.objective.terms):
+            facts["selected"], gate["gate"] = out.selected, out.gate
+        return out.loss, {name: value * out.tokens for name, value in facts.items()} | gate
 
 
 def head(model: MarianMTModel, inputs: dict[str, Tensor]) -> Head:

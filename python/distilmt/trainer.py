@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -23,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
+from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from distilmt import models
@@ -46,6 +48,7 @@ from distilmt.vocab import Vocab
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 PROGRESS = "progress.json"  # tokens, seconds and patience so far
+MEMORY = "objective-{rank}.safetensors"  # what the objective remembers between steps, of each process
 
 
 @dataclass
@@ -85,6 +88,7 @@ class _Trainer(Seq2SeqTrainer):
         self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
         self.sums: dict[str, Tensor] = {}
         self.lines: list[Tensor] = []
+        self.gates: list[float | None] = []
         self.mark = time.perf_counter()
 
     # ---- batches and loss ----
@@ -101,6 +105,9 @@ class _Trainer(Seq2SeqTrainer):
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
         loss, sums = model(**inputs, denominator=count)
         sums["tokens"] = (inputs["labels"] != IGNORED).sum()
+        if "gate" in sums:
+            gate = float(sums.pop("gate"))
+            self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
         for name, value in sums.items():
             self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
         scaled: Tensor = loss * self.accelerator.num_processes
@@ -171,9 +178,13 @@ class _Trainer(Seq2SeqTrainer):
         logs["seconds"] = self.progress["seconds"]
         super().log(logs, start_time)
         if self.is_world_process_zero():
-            append_event(
-                self.folder / "events.jsonl", "log", durable=False, **{"update": self.state.global_step, **logs}
-            )
+            facts: dict[str, Any] = {"update": self.state.global_step, **logs}
+            if (
+                self.gates
+            ):  # of every micro-batch since the last entry: which tokens were hard enough, over the training
+                facts["gates"] = self.gates
+            append_event(self.folder / "events.jsonl", "log", durable=False, **facts)
+        self.gates = []
 
     # ---- checkpoints ----
 
@@ -183,16 +194,32 @@ class _Trainer(Seq2SeqTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.model.student.load_state_dict(models.load(resume_from_checkpoint).state_dict())
+        memory = Path(resume_from_checkpoint) / MEMORY.format(rank=self.args.process_index)
+        if self.model.objective.state_dict():
+            self.model.objective.load_state_dict(load_file(memory))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Case 38: a checkpoint counts once its last file, the list of the others, is on disk."""
         self._clock()
         super()._save_checkpoint(model, trial)
+        checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
+        if memory := self.model.objective.state_dict():
+            save_file(memory, checkpoint / MEMORY.format(rank=self.args.process_index))
+        self.accelerator.wait_for_everyone()  # before the list of files is made
         if self.args.should_save:
-            checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
             write_lines(checkpoint / PROGRESS, [json.dumps(self.progress)])
             seal(checkpoint)
         self.mark = time.perf_counter()
+
+
+class _Step(TrainerCallback):
+    """Tells the objective that an optimizer step has ended."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.objective.step()
 
 
 def fit(
@@ -253,7 +280,7 @@ def fit(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience,
         dev=partial(dev_scores, dev=dev, options=options),
         model=StudentLoss(student, objective, teacher), args=args, train_dataset=pairs, eval_dataset=pairs,
-        callbacks=[stop],
+        callbacks=[stop, _Step(objective)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

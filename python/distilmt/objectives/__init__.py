@@ -9,9 +9,25 @@ One file per published loss; `objective.py` adds them up and evaluates the sum i
 
 from __future__ import annotations
 
+from distilmt.objectives.adaptive_kd import AdaptiveKD
 from distilmt.objectives.expression import parse
+from distilmt.objectives.inheritance import Inheritance
+from distilmt.objectives.jensen_shannon import JensenShannon
+from distilmt.objectives.knn_kd import KNNKD
+from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
-from distilmt.objectives.objective import Evaluation, Head, Objective, Term
-from distilmt.objectives.word_kd import WordKD
+from distilmt.objectives.objective import Evaluation, Objective, Term
+from distilmt.objectives.ranking import Ranking
+from distilmt.objectives.reverse_kd import ReverseKD
+from distilmt.objectives.selective_kd import SelectiveKD
+from distilmt.objectives.skew_kd import SkewKD, SkewReverseKD
+from distilmt.objectives.teachers import Ensemble, Head, Neighbours, TopK
+from distilmt.objectives.top1 import Top1, WithoutTop1
+from distilmt.objectives.total_variation import TotalVariation
+from distilmt.objectives.word_kd import WordCE, WordKD
 
-__all__ = ["NLL", "Evaluation", "Head", "Objective", "Term", "WordKD", "parse"]
+__all__ = [
+    "KNNKD", "NLL", "AdaptiveKD", "Ensemble", "Evaluation", "Head", "Inheritance", "JensenShannon", "LogitMSE", "Neighbours",
+    "Objective", "Ranking", "ReverseKD", "SelectiveKD", "SkewKD", "SkewReverseKD", "Term", "Top1", "TopK", "TotalVariation",
+    "WithoutTop1", "WordCE", "WordKD", "parse",
+]  # fmt: skip

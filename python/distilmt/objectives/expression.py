@@ -11,11 +11,28 @@ from dataclasses import fields
 from typing import Any
 
 from distilmt.errors import ConfigError
+from distilmt.objectives.adaptive_kd import AdaptiveKD
+from distilmt.objectives.inheritance import Inheritance
+from distilmt.objectives.jensen_shannon import JensenShannon
+from distilmt.objectives.knn_kd import KNNKD
+from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
 from distilmt.objectives.objective import Objective, Term
-from distilmt.objectives.word_kd import WordKD
+from distilmt.objectives.ranking import Ranking
+from distilmt.objectives.reverse_kd import ReverseKD
+from distilmt.objectives.selective_kd import SelectiveKD
+from distilmt.objectives.skew_kd import SkewKD, SkewReverseKD
+from distilmt.objectives.top1 import Top1, WithoutTop1
+from distilmt.objectives.total_variation import TotalVariation
+from distilmt.objectives.word_kd import WordCE, WordKD
 
-_TERMS: dict[str, type[Term]] = {"NLL": NLL, "WordKD": WordKD}
+_TERMS: dict[str, type[Term]] = {
+    term.__name__: term
+    for term in (
+        NLL, WordKD, WordCE, ReverseKD, JensenShannon, SkewKD, SkewReverseKD, TotalVariation, AdaptiveKD, LogitMSE, Ranking, Top1,
+        WithoutTop1, SelectiveKD, KNNKD, Inheritance,
+    )
+}  # fmt: skip
 
 
 def parse(expression: str) -> Objective:
@@ -62,7 +79,7 @@ def _term(node: ast.Call) -> Term:
     name = ast.unparse(node.func)
     if name not in _TERMS:
         raise ConfigError(f"unknown term {name!r}{_nearest(name, list(_TERMS))}")
-    parameters = [field.name for field in fields(_TERMS[name])]  # type: ignore[arg-type]  # every term is a dataclass
+    parameters = [field.name for field in fields(_TERMS[name]) if field.init]  # type: ignore[arg-type]  # every term is a dataclass
     for keyword in node.keywords:
         if keyword.arg not in parameters:
             raise ConfigError(f"{name} has no parameter {keyword.arg!r}{_nearest(str(keyword.arg), parameters)}")

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.ops.linear_kd import LinearKD, linear_kd
+from distilmt.objectives.teachers import Ensemble, Head, Neighbours, Teacher, TopK, arguments
+from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, linear_kd
 
-
-@dataclass(frozen=True)
-class Head:
-    """A model's output distribution at each target position: softmax(hidden weight^T + bias).
-
-    Without a weight, `hidden` holds the logits themselves, [rows, vocab].
-    """
-
-    hidden: Tensor  # [rows, d]
-    weight: Tensor | None  # [vocab, d]
-    bias: Tensor | None = None  # [vocab]
+__all__ = ["Ensemble", "Evaluation", "Head", "Neighbours", "Objective", "Teacher", "Term", "TopK"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +26,9 @@ class Evaluation:
     terms: dict[str, Tensor]  # each term, in nats: mean over the targets, without weights
     nll: Tensor  # -log p(target), mean over the targets, without smoothing: comparable whatever the objective
     tokens: Tensor  # number of targets, int64 scalar
+    selected: Tensor  # share of the targets that selective terms looked at; 1 without such a term
+    agreement: Tensor  # share of the targets where student and dense teacher have the same top token; NaN without one
+    gate: Tensor  # what decided the selection, float32 scalar on the host; NaN without one
 
 
 class Term(ABC):
@@ -41,15 +37,50 @@ class Term(ABC):
     Multiply by a weight and add: `0.5 * NLL() + 0.5 * WordKD()`. A term alone is an objective of weight 1.
     """
 
-    needs_teacher: ClassVar[bool] = False
+    looks_at: ClassVar[str] = ""  # "teacher", "snapshot", or nothing but the targets
+    gated: ClassVar[bool] = False  # looks at the rows that it chooses itself
 
     @abstractmethod
-    def options(self, weight: float) -> dict[str, float]:
-        """The arguments of `linear_kd` that make it compute this term with a weight."""
+    def native(self, teacher: Any) -> NativeTerm:
+        """What `linear_kd` computes for it; the native weight is the factor between its value and the native one.
 
-    @abstractmethod
-    def rows(self, result: LinearKD) -> Tensor:
-        """This term's unweighted value in each row, [rows]."""
+        Raises: ConfigError: the term cannot use a teacher of this kind.
+        """
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.looks_at == "teacher"
+
+    def choice(self) -> Choice | None:
+        """Which rows a gated term looks at; None where the caller's mask says so."""
+        return None
+
+    @property
+    def neighbour_temperature(self) -> float | None:
+        """What divides the distances of `Neighbours`, for a term that learns from them."""
+        return None
+
+    # A term with a memory (SelectiveKD's queue) overrides the four below.
+
+    def seen(self, result: LinearKD) -> None:
+        """Takes note of what has been computed; called where gradients are on."""
+        return
+
+    def step(self) -> None:
+        """The end of an optimizer step."""
+        return
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint has to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """The inverse."""
+        return
+
+    def __repr__(self) -> str:
+        given = [f for f in fields(self) if f.init and getattr(self, f.name) != f.default]  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in given)})"
 
     def __mul__(self, weight: float) -> Objective:
         return Objective(((weight, self),))
@@ -59,9 +90,9 @@ class Term(ABC):
     def __add__(self, other: Objective | Term) -> Objective:
         return 1.0 * self + other
 
-    def evaluate(self, **arguments: Any) -> Evaluation:
+    def evaluate(self, **given: Any) -> Evaluation:
         """As `Objective.evaluate`."""
-        return (1.0 * self).evaluate(**arguments)
+        return (1.0 * self).evaluate(**given)
 
     def __call__(self, student_outputs: Any, teacher_outputs: Any, labels: Tensor) -> Evaluation:
         return (1.0 * self)(student_outputs, teacher_outputs, labels)
@@ -71,7 +102,7 @@ class Term(ABC):
 class Objective:
     """A weighted sum of terms.
 
-    Raises: ConfigError (a ValueError): a weight below 0 or not finite, or two terms of the same kind.
+    Raises: ConfigError (a ValueError): a weight below 0 or not finite, two terms of the same kind, or two that select.
     """
 
     terms: tuple[tuple[float, Term], ...]
@@ -84,58 +115,112 @@ class Objective:
         for name in names:
             if names.count(name) > 1:
                 raise ConfigError(f"{name} stands twice in one objective ({self!r}) - join the two")
+        if sum(term.gated for _, term in self.terms) > 1:
+            raise ConfigError(f"two terms select tokens in one objective ({self!r}) - leave one")
 
     @property
     def needs_teacher(self) -> bool:
         """True where a term looks at a teacher's distribution."""
         return any(term.needs_teacher for _, term in self.terms)
 
+    @property
+    def needs_snapshot(self) -> bool:
+        """True where a term looks at an earlier state of the student."""
+        return any(term.looks_at == "snapshot" for _, term in self.terms)
+
     def evaluate(
         self,
         *,
         student: Head,
         targets: Tensor,
-        teacher: Head | None = None,
+        teacher: Teacher | Sequence[Any] | None = None,
+        snapshot: Head | Tensor | None = None,
         weights: Tensor | None = None,
+        mask: Tensor | None = None,
         denominator: Tensor | float | None = None,
+        dropped_mass: float = 0.0,
+        teacher_bfloat16: bool = False,
     ) -> Evaluation:
         """Loss and terms of a batch, with gradients for whatever of the student's head requires them.
 
         Args:
             student: `Head` of the student, [rows, d] and [vocab, d].
             targets: int64 [rows], -100 where a row is not a target.
-            teacher: `Head` of the teacher, a constant with the student's vocab; ignored where no term looks at it.
+            teacher: a constant with the student's vocabulary: `Head`, logits [rows, vocab], `TopK`, `Neighbours`, `Ensemble`
+                or a list of heads or of (weight, head); ignored where no term looks at it.
+            snapshot: an earlier state of the student, for terms that look at it.
             weights: [rows], multiply a row's loss (not the reported terms).
+            mask: bool [rows], which rows a term selecting by mask looks at.
             denominator: what the loss's sum is divided by; the number of targets where absent. With gradient
                 accumulation or several processes, the global number of targets.
+            dropped_mass: above 0 an approximation on the CPU: the smallest entries of d loss / d logits, together at most
+                this share of a row's absolute sum, are left out of the gradients. Losses stay exact.
+            teacher_bfloat16: another: the teacher's logits are computed in bfloat16.
 
-        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given.
+        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind.
         """
-        if self.needs_teacher and teacher is None:
-            raise ConfigError(f"{self!r} needs a teacher, got None")
-        if teacher is None or not self.needs_teacher:
-            t_hidden = t_weight = t_bias = None
-        else:
-            t_hidden, t_weight, t_bias = teacher.hidden, teacher.weight, teacher.bias
-        options: dict[str, Any] = {"nll_weight": 0.0}
-        for weight, term in self.terms:
-            options |= term.options(weight)
+        for needed, name, given in (
+            (self.needs_teacher, "teacher", teacher), (self.needs_snapshot, "snapshot", snapshot),
+        ):  # fmt: skip
+            if needed and given is None:
+                raise ConfigError(f"{self!r} needs a {name}, got None")
+        natives = [replace(term.native(teacher), gated=term.gated) for _, term in self.terms]
+        gated = next((term for _, term in self.terms if term.gated), None)
+        choice = gated.choice() if gated else None
+        if gated and choice is None and mask is None:
+            raise ConfigError(f"{gated!r} selects by mask, got None - give evaluate(mask=...)")
         result = linear_kd(
             student.hidden,
             student.weight,
             targets,
             student.bias,
-            t_hidden,
-            t_weight,
-            t_bias,
-            weights,
+            terms=[replace(n, weight=w * n.weight) for (w, _), n in zip(self.terms, natives, strict=True)],
+            **(arguments(teacher, self, student, targets) if self.needs_teacher else {}),
+            **(arguments(snapshot, self, student, targets, "snapshot") if self.needs_snapshot else {}),
+            row_weights=weights,
+            choice=choice,
+            mask=mask if gated and choice is None else None,
             denominator=denominator,
-            **options,
+            dropped_mass=dropped_mass,
+            teacher_bfloat16=teacher_bfloat16,
         )
+        if gated and torch.is_grad_enabled():
+            gated.seen(result)
         tokens = (targets != -100).sum()
         count = tokens.clamp(min=1)
-        terms = {type(term).__name__: term.rows(result).sum() / count for _, term in self.terms}
-        return Evaluation(result.loss, terms, result.nll.sum() / count, tokens)
+        terms = {
+            type(term).__name__: native.weight * value.sum() / count
+            for (_, term), native, value in zip(self.terms, natives, result.values, strict=True)
+        }
+        selected = result.chosen.sum() / count if gated else torch.ones_like(result.loss.detach())
+        dense = [n for n in natives if n.teacher == "teachers"]
+        looked = result.chosen.sum().clamp(min=1) if dense and all(n.gated for n in dense) else count
+        agreement = result.agreement.sum() / looked if dense else torch.full_like(result.loss.detach(), math.nan)
+        return Evaluation(result.loss, terms, result.nll.sum() / count, tokens, selected, agreement, result.gate[0])
+
+    def step(self) -> None:
+        """To be called after each optimizer step: terms with a memory per step take note."""
+        for _, term in self.terms:
+            term.step()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What terms remember between steps, for a checkpoint; empty for most objectives."""
+        return {
+            f"{type(term).__name__}.{name}": tensor
+            for _, term in self.terms
+            for name, tensor in term.state_dict().items()
+        }
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """The inverse. Raises ConfigError where the state is another objective's."""
+        if state.keys() != self.state_dict().keys():
+            raise ConfigError(f"{self!r}: the state of another objective, {sorted(state)} - start a new run")
+        for _, term in self.terms:
+            if hasattr(term, "load_state_dict"):
+                name = type(term).__name__
+                term.load_state_dict(
+                    {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
+                )
 
     def __call__(self, student_outputs: Any, teacher_outputs: Any, labels: Tensor) -> Evaluation:
         """The same from outputs of Hugging Face models, in a plain training loop.

@@ -1,43 +1,78 @@
 """Word-level knowledge distillation: at every target position, the student imitates the teacher's distribution.
 
-    WordKD = T^2 KL(q^T || p^T),   p^T = softmax(z / T) of the student, q^T of the teacher
+    WordKD = T^2 KL(q^T || p^T)        WordCE = -T^2 sum q^T log p^T        p^T = softmax(z / T) of the student
 
 Source: Hinton, Vinyals & Dean 2015 (arXiv:1503.02531); for translation Kim & Rush 2016 (arXiv:1606.07947), section 3.1,
-with T = 1. They write the cross-entropy -sum q log p; the KL differs from it by the teacher's entropy, a constant: the
-gradient is the same and 0 means "equal to the teacher". T^2 keeps the gradient's size independent of T. T divides the
-logits (NeMo divides the hidden states, which differs where the output layer has a bias).
+with T = 1. They write the cross-entropy; the KL differs from it by the teacher's entropy, a constant: the gradient is the
+same and 0 means "equal to the teacher". T^2 keeps the gradient's size independent of T. T divides the logits (NeMo divides
+the hidden states, which differs where the output layer has a bias).
+
+With a teacher known at its top k tokens, `tail` says what becomes of the rest: csrc/terms/sparse_kl.h.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import ClassVar
-
-from torch import Tensor
+from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.objective import Term
-from distilmt.ops.linear_kd import LinearKD
+from distilmt.objectives.checks import full, positive
+from distilmt.objectives.objective import Teacher, Term
+from distilmt.objectives.teachers import Neighbours, is_sparse
+from distilmt.ops.linear_kd import TAILS, NativeTerm
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WordKD(Term):
     """Kullback-Leibler divergence from the teacher's distribution to the student's.
 
     Args:
-        temperature: T > 0; above 1 it lets the student see more of the unlikely words. 1 is right for translation.
+        temperature: T > 0; above 1 it lets the student see more of the unlikely words. Translation does best with 0.5 to 1.
+        teacher_temperature: the teacher's own, where it is to be softer or sharper than the student; else T.
+        tail: of a top-k teacher. "renormalise": the k tokens are all there is. "drop": they keep their probabilities, so
+            uncertain positions count less. "rest": all other tokens are one more event, the exact KL of that.
     """
 
     temperature: float = 1.0
-    needs_teacher: ClassVar[bool] = True
+    teacher_temperature: float | None = None
+    tail: Literal["renormalise", "drop", "rest"] = "renormalise"
+    looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ConfigError(f"WordKD: temperature must be finite and above 0, got {self.temperature} - 1 is usual")
+        positive(self, "temperature", "teacher_temperature")
+        if self.tail not in TAILS:
+            raise ConfigError(f"WordKD: tail must be one of {', '.join(TAILS)}, got {self.tail!r}")
 
-    def options(self, weight: float) -> dict[str, float]:
-        return {"kd_weight": weight, "temperature": self.temperature}
+    def native(self, teacher: Teacher) -> NativeTerm:
+        its = self.teacher_temperature or self.temperature
+        if not is_sparse(teacher):
+            return NativeTerm("forward_kl", self.temperature**2, self.temperature, its)
+        if isinstance(teacher, Neighbours):
+            raise ConfigError(
+                "WordKD cannot use Neighbours, whose distances have a temperature of their own - use KNNKD"
+            )
+        if self.tail != "renormalise" and its != 1:
+            raise ConfigError(
+                f"WordKD: a top-k teacher with tail={self.tail!r} has temperature 1, got {its} - the tail's shape is unknown"
+            )
+        return NativeTerm("sparse_kl", self.temperature**2, self.temperature, its, a=TAILS.index(self.tail))
 
-    def rows(self, result: LinearKD) -> Tensor:
-        return result.kl * self.temperature**2
+
+@dataclass(frozen=True, repr=False)
+class WordCE(Term):
+    """Cross-entropy with the teacher's distribution: WordKD's gradient, reported with the teacher's entropy in it.
+
+    Args: temperature, teacher_temperature as for WordKD.
+    """
+
+    temperature: float = 1.0
+    teacher_temperature: float | None = None
+    looks_at: ClassVar[str] = "teacher"
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature", "teacher_temperature")
+
+    def native(self, teacher: Teacher) -> NativeTerm:
+        full(self, teacher)
+        its = self.teacher_temperature or self.temperature
+        return NativeTerm("cross_entropy", self.temperature**2, self.temperature, its)

@@ -1,0 +1,19 @@
+// H(q, p) = -sum q log p: forward KL plus the teacher's entropy; the same gradient, another number in the log.
+// Source: Kim & Rush 2016 (arXiv:1606.07947), section 3.1.
+#pragma once
+#include "divergences/scalar.h"
+
+namespace distilmt {
+
+struct CrossEntropy {
+  template <class real>
+  DISTILMT_HD real term(real lp, real lq) const {
+    return weigh(exp(lq), -lp);
+  }
+  template <class real>
+  DISTILMT_HD real slope(real, real lq) const {
+    return -exp(lq);
+  }
+};
+
+}  // namespace distilmt

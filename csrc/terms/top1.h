@@ -1,0 +1,35 @@
+// Terms that know the teacher's top token alone, or everything but it.
+//
+// top1: -w log p(t_1), w = 1 or q(t_1). top1_to_gold: cross-entropy with the teacher whose mass of t_1 stands on the
+// target instead; added to the cross-entropy of dense.h.
+// Source: the analyses of Zhang et al. 2023 (TIE-KD, arXiv:2305.08096), section 3.
+#pragma once
+#include "terms/dense.h"
+
+namespace distilmt {
+
+template <class Group, class scalar>
+DISTILMT_HD scalar measure_top1(KDRow<Group, scalar>& row, const KDTerm<scalar>& term) {
+  const scalar* v = row.teacher(term.teacher);
+  const Top<scalar> top = row.group.next_top(v, row.vocab, Top<scalar>{});
+  const scalar log_v = row.log_sum(v, row.v_max[term.teacher], term.teacher_temperature);
+  const scalar share = term.a != 0 ? exp(-log_v) : scalar(1);
+  const scalar scale = row.scale(term) * share / term.temperature;
+  row.dense[term.slot] += scale;
+  if (row.group.leader()) row.entry(term, 0, top.id, -scale);
+  return weigh(share, -row.log_p(top.id, term.slot)) + 0 * log_v;  // NaN anywhere in the teacher is seen
+}
+
+template <class Group, class scalar>
+DISTILMT_HD scalar move_top1_to_gold(KDRow<Group, scalar>& row, const KDTerm<scalar>& term,
+                                     const DenseTerm<scalar>& s) {
+  const Top<scalar> top = row.group.next_top(s.logits, row.vocab, Top<scalar>{});
+  const scalar mass = exp(-s.log_v), scale = row.scale(term) * mass / term.temperature;
+  if (row.group.leader()) {
+    row.entry(term, 0, top.id, scale);
+    row.entry(term, 1, row.target, -scale);
+  }
+  return top.id == row.target ? 0 : mass * (row.log_p(top.id, term.slot) - row.log_p(row.target, term.slot));
+}
+
+}  // namespace distilmt

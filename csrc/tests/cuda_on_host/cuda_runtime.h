@@ -1,0 +1,90 @@
+// Stand-in for CUDA's header: a .cu compiled by the C++ compiler, every CUDA thread a std::thread, so that indices,
+// reductions and barriers meet ASan and TSan where no device is. Blocks run one after another, which is why shared
+// memory may be static. In one thing it is kinder than a device: a shuffle orders the memory of its warp.
+#pragma once
+#include <pthread.h>
+
+#include <cstddef>
+#include <deque>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static
+#define __launch_bounds__(threads)
+
+enum cudaError_t { cudaSuccess };
+using cudaStream_t = void*;
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+
+namespace cuda_on_host {
+
+// Not std::barrier: its waiters meet in one global table, and TSan takes that for an order between warps.
+class Barrier {
+ public:
+  explicit Barrier(unsigned count) { pthread_barrier_init(&barrier_, nullptr, count); }
+  ~Barrier() { pthread_barrier_destroy(&barrier_); }
+  Barrier(const Barrier&) = delete;
+  void wait() { pthread_barrier_wait(&barrier_); }
+
+ private:
+  pthread_barrier_t barrier_;
+};
+
+struct Warp {
+  Barrier lanes{32};
+  double slots[2][32];
+};
+
+struct Block {
+  Barrier threads;
+  std::deque<Warp> warps;
+  explicit Block(unsigned count) : threads(count), warps(count / 32) {}
+};
+
+inline thread_local Block* block;
+inline thread_local int turn;
+
+}  // namespace cuda_on_host
+
+inline thread_local dim3 threadIdx, blockIdx;
+
+inline void __syncthreads() { cuda_on_host::block->threads.wait(); }
+
+// All 32 lanes take part. Two sets of slots in turn: nobody can be a whole shuffle ahead, so one barrier is enough.
+template <class number>
+number __shfl_xor_sync(unsigned, number x, int lane_mask) {
+  cuda_on_host::Warp& warp = cuda_on_host::block->warps[threadIdx.x / 32];
+  double* slots = warp.slots[cuda_on_host::turn ^= 1];
+  slots[threadIdx.x % 32] = x;
+  warp.lanes.wait();
+  return number(slots[(threadIdx.x % 32) ^ lane_mask]);
+}
+
+// Returns when the kernel is done. Threads: a multiple of 32.
+template <class Argument>
+cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 blocks, dim3 threads, void** arguments, size_t = 0,
+                             cudaStream_t = nullptr) {
+  cuda_on_host::Block block(threads.x);
+  std::vector<std::thread> running;
+  for (unsigned thread = 0; thread < threads.x; ++thread)
+    running.emplace_back([&, thread] {
+      cuda_on_host::block = &block;
+      threadIdx = thread;
+      for (unsigned b = 0; b < blocks.x; ++b) {
+        blockIdx = b;
+        kernel(*static_cast<const Argument*>(arguments[0]));
+        __syncthreads();  // shared memory is the next block's only now
+      }
+    });
+  for (std::thread& thread : running) thread.join();
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }

@@ -1,0 +1,36 @@
+"""What parameters of terms have in common when they are wrong."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from distilmt.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distilmt.objectives.objective import Teacher, Term
+
+
+def positive(term: Any, *names: str) -> None:
+    """Raises ConfigError where one of these fields is not a finite number above 0; None passes."""
+    for name in names:
+        value = getattr(term, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise ConfigError(f"{type(term).__name__}: {name} must be finite and above 0, got {value} - 1 is usual")
+
+
+def between(term: Any, name: str, low: float, high: float, remedy: str) -> None:
+    """Raises ConfigError where low < field < high does not hold."""
+    value = getattr(term, name)
+    if not low < value < high:
+        raise ConfigError(f"{type(term).__name__}: {name} must lie between {low} and {high}, got {value} - {remedy}")
+
+
+def full(term: Term, teacher: Teacher) -> None:
+    """Raises ConfigError where the teacher is known at a few tokens alone."""
+    from distilmt.objectives.teachers import is_sparse
+
+    if is_sparse(teacher):
+        raise ConfigError(
+            f"{type(term).__name__} needs the teacher's whole distribution, got {type(teacher).__name__} - use WordKD or KNNKD"
+        )

@@ -1,0 +1,34 @@
+"""Inheritance: what the student already knew, it is not to forget.
+
+    Inheritance = T^2 KL(s^T || p^T),   s an earlier state of the student
+
+Source: Zhang et al. 2023 (Continual KD, arXiv:2212.09097), as one of its two parts; the other, a filter, is
+`SelectiveKD(by="teacher_better")`. Their released code shows masked means of KL alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distilmt.objectives.checks import positive
+from distilmt.objectives.objective import Teacher, Term
+from distilmt.ops.linear_kd import NativeTerm
+
+
+@dataclass(frozen=True, repr=False)
+class Inheritance(Term):
+    """KL from a snapshot of the student to the student.
+
+    Args:
+        temperature: T > 0, of both sides.
+    """
+
+    temperature: float = 1.0
+    looks_at: ClassVar[str] = "snapshot"
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature")
+
+    def native(self, teacher: Teacher) -> NativeTerm:
+        return NativeTerm("forward_kl", self.temperature**2, self.temperature, self.temperature, snapshot=True)

@@ -1,0 +1,41 @@
+"""Squared distance of logits, the first stage of annealing.
+
+    LogitMSE = mean over the vocabulary of (z - factor v)^2
+
+Source: Jafari et al. 2021 (Annealing KD, arXiv:2104.07163), equation 3, where factor = 1 - (T - 1) / T_max rises from 1 / T_max
+to 1. Logits are defined up to a shift per token, so the plain form spends capacity on a number without meaning:
+`centred=True` compares them after their means are taken away. The mean over a vocabulary of thousands makes the loss
+small; choose its weight accordingly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distilmt.errors import ConfigError
+from distilmt.objectives.checks import full
+from distilmt.objectives.objective import Teacher, Term
+from distilmt.ops.linear_kd import NativeTerm
+
+
+@dataclass(frozen=True, repr=False)
+class LogitMSE(Term):
+    """Mean squared difference of the student's and the teacher's logits.
+
+    Args:
+        factor: multiplies the teacher's logits, in (0, 1].
+        centred: compare without the mean over the vocabulary.
+    """
+
+    factor: float = 1.0
+    centred: bool = False
+    looks_at: ClassVar[str] = "teacher"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor <= 1:
+            raise ConfigError(f"LogitMSE: factor must be in (0, 1], got {self.factor}")
+
+    def native(self, teacher: Teacher) -> NativeTerm:
+        full(self, teacher)
+        return NativeTerm("logit_mse", a=self.factor, b=self.centred)

@@ -1,0 +1,42 @@
+"""Hierarchical ranking: the student's order of the likely tokens is to be the teacher's, its first above all.
+
+    sum_i max(0, p(t_i) - p(t_1)) + sum_i sum_j [q(t_i) > q(s_j)] max(0, p(s_j) - p(t_i)),   i, j = 1 .. k
+
+with t the teacher's and s the student's top-k tokens. TIE-KD is 0.5 * NLL(0.1) + 0.5 * WordKD() + 0.5 * Ranking().
+Source: Zhang et al. 2023 (TIE-KD, arXiv:2305.08096), equations 8 to 10; k = 5 in the released code. The indicator looks at
+the teacher, strictly (a later port by the same author looks at the student), compared as logits: no ties by underflow.
+Their KL beside it takes log(p + 1e-6), WordKD does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from distilmt.errors import ConfigError
+from distilmt.objectives.checks import full, positive
+from distilmt.objectives.objective import Teacher, Term
+from distilmt.ops.linear_kd import MAX_RANKING, NativeTerm
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking(Term):
+    """Hinge losses on probabilities that stand in the wrong order.
+
+    Args:
+        k: tokens of each side, 1 to 64 and no more than the vocabulary has.
+        temperature: T > 0 of the student.
+    """
+
+    k: int = 5
+    temperature: float = 1.0
+    looks_at: ClassVar[str] = "teacher"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= MAX_RANKING:
+            raise ConfigError(f"Ranking: k must lie in [1, {MAX_RANKING}], got {self.k}")
+        positive(self, "temperature")
+
+    def native(self, teacher: Teacher) -> NativeTerm:
+        full(self, teacher)
+        return NativeTerm("ranking", 1.0, self.temperature, count=self.k)

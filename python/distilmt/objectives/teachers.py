@@ -1,0 +1,151 @@
+"""What a student can learn from: the kinds of teacher that `Objective.evaluate` takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from distilmt.errors import ConfigError
+from distilmt.ops.linear_kd import DenseTeacher, NativeTerm, SparseTeacher, linear_kd
+
+if TYPE_CHECKING:
+    from distilmt.objectives.objective import Objective
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's output distribution at each target position: softmax(hidden weight^T + bias).
+
+    Without a weight, `hidden` holds the logits themselves, [rows, vocab].
+    """
+
+    hidden: Tensor  # [rows, d]
+    weight: Tensor | None  # [vocab, d]
+    bias: Tensor | None = None  # [vocab]
+
+
+@dataclass(frozen=True)
+class TopK:
+    """A teacher known at its k most likely tokens, as soft labels are saved."""
+
+    ids: Tensor  # int64 [rows, k], distinct in a row
+    log_probs: Tensor  # [rows, k], at temperature 1; -inf: no such entry
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Target tokens of the k nearest entries of a datastore; a token may come several times, and its shares are added."""
+
+    ids: Tensor  # int64 [rows, k]
+    distances: Tensor  # [rows, k], squared L2; inf: no such neighbour
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several models as one teacher: the mean of their distributions.
+
+    Args:
+        members: the heads.
+        weights: one number a member, or [members, rows]; equal where absent.
+        by_nll: weigh the members per sentence instead, by softmax(-mean NLL of the gold target): whoever knows this
+            sentence better counts more. Costs one more projection of each member.
+        sentences: int64 [rows], the sentence of each row, counted from 0; needed for `by_nll`.
+        geometric: mean of log-probabilities, normalised, as ensembles decode; else of probabilities.
+
+    Source: Freitag et al. 2017 (arXiv:1702.01802); weights from the NLL, Saleh et al. 2020 (Collective Wisdom,
+    arXiv:2010.05445), there per batch.
+    """
+
+    members: Sequence[Head]
+    weights: Sequence[float] | Tensor | None = None
+    by_nll: bool = False
+    sentences: Tensor | None = None
+    geometric: bool = False
+
+
+Teacher = Head | Tensor | TopK | Neighbours | Ensemble | None
+
+
+def dense(head: Head | Tensor) -> DenseTeacher:
+    """A head, or logits, for `linear_kd`."""
+    return DenseTeacher(head) if isinstance(head, Tensor) else DenseTeacher(head.hidden, head.weight, head.bias)
+
+
+def arguments(
+    teacher: Any, objective: Objective, student: Head, targets: Tensor, role: str = "teacher"
+) -> dict[str, Any]:
+    """The keyword arguments of `linear_kd` that name a teacher."""
+    if isinstance(teacher, Head | Tensor):
+        return {"snapshot": dense(teacher)} if role == "snapshot" else {"teachers": [dense(teacher)]}
+    if role == "snapshot":
+        raise ConfigError(f"the snapshot must be a Head or logits, got {type(teacher).__name__}")
+    if isinstance(teacher, TopK):
+        return {"sparse": SparseTeacher(teacher.ids, teacher.log_probs)}
+    if isinstance(teacher, Neighbours):
+        vocab = student.hidden.shape[1] if student.weight is None else student.weight.shape[0]
+        temperature = next(t for _, term in objective.terms if (t := term.neighbour_temperature))
+        return {"sparse": SparseTeacher(*merged(teacher, temperature, vocab))}
+    if isinstance(teacher, list | tuple):
+        weighted = [pair if isinstance(pair, tuple) else (None, pair) for pair in teacher]
+        heads, weights = [head for _, head in weighted], [weight for weight, _ in weighted]
+        if None in weights and any(weight is not None for weight in weights):
+            raise ConfigError("teachers: give all of them a weight, or none")
+        teacher = Ensemble(heads, None if None in weights else weights)
+    if isinstance(teacher, Ensemble):
+        return {
+            "teachers": [dense(member) for member in teacher.members],
+            "mix_weights": _member_weights(teacher, targets) if len(teacher.members) > 1 else None,
+            "geometric": teacher.geometric,
+        }
+    raise ConfigError(
+        f"teacher must be a Head, logits, TopK, Neighbours, Ensemble or a list, got {type(teacher).__name__}"
+    )
+
+
+def is_sparse(teacher: Teacher) -> bool:
+    return isinstance(teacher, TopK | Neighbours)
+
+
+def merged(neighbours: Neighbours, temperature: float, vocab: int) -> tuple[Tensor, Tensor]:
+    """Distinct ids and log-probabilities [rows, min(k, vocab)] of softmax(-distance / temperature) over the neighbours.
+
+    Source: Khandelwal et al. 2021 (kNN-MT, arXiv:2010.00710), equation 2.
+    """
+    order = neighbours.ids.sort(dim=1, stable=True)
+    weights = -neighbours.distances.double() / temperature
+    known = (weights > -torch.inf).any(1, keepdim=True)
+    q = torch.softmax(weights.masked_fill(~known, 0), 1).masked_fill(~known, 0).gather(1, order.indices)
+    first = torch.ones_like(order.values, dtype=torch.bool)
+    first[:, 1:] = order.values[:, 1:] != order.values[:, :-1]
+    place = first.cumsum(1) - 1  # equal ids stand together: the n-th distinct one goes to column n
+    ids = torch.zeros_like(order.values).scatter(1, place, order.values)
+    sums = torch.zeros_like(q).scatter_add(1, place, q)
+    return ids[:, :vocab].contiguous(), sums.log()[:, :vocab].contiguous()
+
+
+def _member_weights(ensemble: Ensemble, targets: Tensor) -> Tensor | None:
+    """[members, rows], adding up to 1 over the members."""
+    if not ensemble.by_nll:
+        if ensemble.weights is None:
+            return None
+        w = torch.as_tensor(ensemble.weights, dtype=torch.float64, device=targets.device)
+        w = w[:, None].expand(-1, len(targets)) if w.dim() == 1 else w
+        if w.shape != (len(ensemble.members), len(targets)) or bool((w < 0).any()):
+            raise ConfigError(f"weights must be {len(ensemble.members)} numbers of at least 0, got {ensemble.weights}")
+        return w / w.sum(0)
+    if ensemble.sentences is None:
+        raise ConfigError("an ensemble weighed by_nll needs sentences, the sentence of each row, got None")
+    has_target = targets != -100
+    sentences = ensemble.sentences
+    count = int(sentences.max()) + 1 if len(sentences) else 0
+    means = []
+    with torch.no_grad():
+        for member in map(dense, ensemble.members):
+            nll = linear_kd(member.hidden, member.weight, targets, member.bias, terms=[NativeTerm("nll")]).nll.double()
+            sums = nll.new_zeros(count).index_add(0, sentences, nll)
+            means.append(sums / nll.new_zeros(count).index_add(0, sentences, has_target.double()).clamp(min=1))
+    return torch.softmax(-torch.stack(means), 0)[:, sentences]
