@@ -77,6 +77,40 @@ struct OneThread : Alone<float> {
   DISTILMT_INLINE void store(float* p, Part at, Lanes x) const { store_part(p + at.column, at.count, x.v); }
   DISTILMT_INLINE float largest(Lanes x) const { return distilmt::DISTILMT_ISA_NAMESPACE::largest(x.v); }
   DISTILMT_INLINE float sum(Lanes x) const { return distilmt::DISTILMT_ISA_NAMESPACE::sum(x.v); }
+
+  // As Alone's, vector by vector: equals of `top` behind it, or else the first place of the largest value below it.
+  Top<float> next_top(const float* p, int64_t vocab, Top<float> top) const {
+    if (top.id >= 0) {
+      const int64_t tie = first_place(p, vocab, top.id + 1, top.value);
+      if (tie >= 0) return {top.value, tie};
+    }
+    const vec bound = broadcast(top.value), lowest = broadcast(-__builtin_inff());
+    vec best = lowest;
+    const auto look = [&](vec x) { best = maximum(x < bound ? x : lowest, best); };
+    int64_t id = 0;
+    for (; id + kWidth <= vocab; id += kWidth) look(distilmt::DISTILMT_ISA_NAMESPACE::load(p + id));
+    if (id < vocab) look(load_part(p + id, vocab - id, -__builtin_inff()));
+    const float value = distilmt::DISTILMT_ISA_NAMESPACE::largest(best);
+    const int64_t first = value < top.value ? first_place(p, vocab, 0, value) : -1;
+    return first < 0 ? Top<float>{float(NAN), 0} : Top<float>{value, first};
+  }
+
+ private:
+  // The first place from `begin` on where p is `value`, or -1.
+  static int64_t first_place(const float* p, int64_t vocab, int64_t begin, float value) {
+    const vec wanted = broadcast(value);
+    int64_t id = begin;
+    for (; id + kWidth <= vocab; id += kWidth) {
+      const vec x = distilmt::DISTILMT_ISA_NAMESPACE::load(p + id);
+      if ((greater_mask(x, wanted) | greater_mask(wanted, x)) == kAllLanes) continue;
+      for (int lane = 0; lane < kWidth; ++lane)
+        if (p[id + lane] == value) return id + lane;
+    }
+    for (; id < vocab; ++id)
+      if (p[id] == value) return id;
+    return -1;
+  }
+  static constexpr unsigned kAllLanes = (1u << kWidth) - 1;
 };
 
 // float64 is for tests: one number at a time, libm's exp.
