@@ -31,6 +31,7 @@ def bar(total: int, name: str, unit: str, done: int = 0) -> Any:
         unit: what is counted, in the singular.
     """
     common = {"total": total, "initial": done, "desc": name, "unit": unit}
-    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+    notebook = type(sys.stderr).__module__.startswith("ipykernel")
+    if sys.stderr.isatty() or notebook:
         return tqdm(**common, file=sys.stderr, dynamic_ncols=True, mininterval=0.2)
     return tqdm(**common, file=_Lines(sys.stderr), ascii=True, ncols=110, mininterval=30, miniters=1, maxinterval=30)
