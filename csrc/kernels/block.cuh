@@ -49,17 +49,19 @@ struct Block {
   }
   __device__ number total(number x) const { return sum(x); }
   __device__ Top<number> next_top(const number* p, int64_t vocab, Top<number> top) const {
+    const auto follows = [&](int64_t id) { return p[id] < top.value || (p[id] == top.value && id > top.id); };
     number best = -HUGE_VAL;
-    for (int64_t id = threadIdx.x; id < vocab; id += kThreads)
-      if (p[id] < top.value || (p[id] == top.value && id > top.id)) best = maximum(best, p[id]);
+    each(vocab, [&](int64_t id) {
+      if (follows(id)) best = maximum(best, p[id]);
+    });
     const number value = largest(best);
     // The lowest id of that value; ids are exact in a float up to 2^24, in a double beyond.
     double first = HUGE_VAL;
-    for (int64_t id = threadIdx.x; id < vocab; id += kThreads)
-      if (p[id] == value && (value < top.value || id > top.id) && id < first) first = double(id);
+    each(vocab, [&](int64_t id) {
+      if (p[id] == value && follows(id) && id < first) first = double(id);
+    });
     first = -Block<double>{ids, ids}.largest(-first);
-    return {value,
-            first < HUGE_VAL ? int64_t(first) : 0};  // a row of NaN has no top; whatever is said must be a column
+    return first < HUGE_VAL ? Top<number>{value, int64_t(first)} : Top<number>{number(NAN), 0};
   }
   __device__ bool leader() const { return threadIdx.x == 0; }
   __device__ void sync() const { __syncthreads(); }

@@ -147,7 +147,7 @@ DISTILMT_HD void write_gradient(KDRow<Group, scalar>& row, const TermState<scala
   using real = typename Group::real;
   const auto& rows = row.rows;
   const Group& group = row.group;
-  scalar* const more = rows.dense_gradient + row.row * row.vocab;
+  scalar* const more = rows.dense_gradient ? rows.dense_gradient + row.row * row.vocab : nullptr;
   int last = -1;
   bool summed = false;
   for (int i = 0; i < rows.term_count; ++i) {

@@ -115,7 +115,7 @@ DISTILMT_INLINE float largest(vec v) {
   return even > odd ? even : odd;
 }
 
-// e^x within 2 ulp. Below -87 it is 0 (the true value is under 2e-38), above 88.72 infinity; NaN stays NaN.
+// e^x within 2 ulp. Below -86.99 it is 0 (the true value is under 2e-38), above 88.72 infinity; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts keeps r exact; polynomial of Cephes' expf (Moshier).
 DISTILMT_INLINE vec exp(vec x) {
   const vec low = broadcast(-87.0f), high = broadcast(88.722835f);

@@ -53,7 +53,7 @@ const Objective kObjectives[] = {
     {"sparse with rest", {{TermKind::sparse_kl, double(SparseTail::rest), 0, kSparse, 2, 1}}},
     {"snapshot", {{TermKind::forward_kl}, {.kind = TermKind::total_variation, .temperature = 1, .teacher = 1}}},
     {"rest after slopes",
-     {{TermKind::forward_kl},
+     {{TermKind::reverse_kl},
       {TermKind::total_variation},
       {TermKind::sparse_kl, double(SparseTail::rest), 0, kSparse, 2, 1}}},
     {"all that share scratch",

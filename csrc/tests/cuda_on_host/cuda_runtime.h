@@ -25,16 +25,21 @@ struct dim3 {
 
 namespace cuda_on_host {
 
-// Not std::barrier: its waiters meet in one global table, and TSan takes that for an order between warps.
+// TSan must see what a barrier orders and no more. std::barrier's waiters meet in one global table, which orders warps;
+// and who leaves one barrier late would learn of what others did on their way to the next, were it the same object.
 class Barrier {
  public:
-  explicit Barrier(unsigned count) { pthread_barrier_init(&barrier_, nullptr, count); }
-  ~Barrier() { pthread_barrier_destroy(&barrier_); }
+  explicit Barrier(unsigned count) {
+    for (auto& phase : phases_) pthread_barrier_init(&phase, nullptr, count);
+  }
+  ~Barrier() {
+    for (auto& phase : phases_) pthread_barrier_destroy(&phase);
+  }
   Barrier(const Barrier&) = delete;
-  void wait() { pthread_barrier_wait(&barrier_); }
+  void wait(int& turn) { pthread_barrier_wait(&phases_[turn ^= 1]); }  // a turn per thread and barrier
 
  private:
-  pthread_barrier_t barrier_;
+  pthread_barrier_t phases_[2];
 };
 
 struct Warp {
@@ -49,21 +54,21 @@ struct Block {
 };
 
 inline thread_local Block* block;
-inline thread_local int turn;
+inline thread_local int block_turn, warp_turn;
 
 }  // namespace cuda_on_host
 
 inline thread_local dim3 threadIdx, blockIdx;
 
-inline void __syncthreads() { cuda_on_host::block->threads.wait(); }
+inline void __syncthreads() { cuda_on_host::block->threads.wait(cuda_on_host::block_turn); }
 
 // All 32 lanes take part. Two sets of slots in turn: nobody can be a whole shuffle ahead, so one barrier is enough.
 template <class number>
 number __shfl_xor_sync(unsigned, number x, int lane_mask) {
   cuda_on_host::Warp& warp = cuda_on_host::block->warps[threadIdx.x / 32];
-  double* slots = warp.slots[cuda_on_host::turn ^= 1];
+  double* slots = warp.slots[cuda_on_host::warp_turn];
   slots[threadIdx.x % 32] = x;
-  warp.lanes.wait();
+  warp.lanes.wait(cuda_on_host::warp_turn);
   return number(slots[(threadIdx.x % 32) ^ lane_mask]);
 }
 
