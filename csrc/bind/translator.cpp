@@ -24,6 +24,13 @@ Activation activation_of(const std::string& name) {
   return Activation::silu;
 }
 
+Number number_of(const std::string& name) {
+  if (name == "float32") return Number::float32;
+  if (name == "bfloat16") return Number::bfloat16;
+  require(name == "int8", "compute_type must be float32, bfloat16 or int8, got " + name);
+  return Number::int8;
+}
+
 EarlyStopping early_stopping_of(const std::string& name) {
   if (name == "never") return EarlyStopping::never;
   require(name == "yes" || name == "no", "early_stopping must be yes, no or never, got " + name);
@@ -48,6 +55,7 @@ ModelConfig config_of(const py::dict& fields) {
     return value;
   };
   ModelConfig c;
+  c.number = number_of(fields["compute_type"].cast<std::string>());
   c.source_vocab = number("source_vocab");
   c.target_vocab = number("target_vocab");
   c.hidden = number("hidden");

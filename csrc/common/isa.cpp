@@ -12,7 +12,7 @@
 namespace distilmt {
 namespace {
 
-constexpr Isa kAll[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::amx};
+constexpr Isa kAll[] = {Isa::portable, Isa::avx2, Isa::avx512, Isa::avx512_vnni, Isa::avx512_bf16, Isa::amx};
 
 #if defined(__x86_64__)
 bool amx() {
@@ -33,7 +33,8 @@ bool runs(Isa isa) {
       return runs(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     case Isa::avx512_vnni: return runs(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
-    case Isa::amx: return runs(Isa::avx512_vnni) && amx();
+    case Isa::avx512_bf16: return runs(Isa::avx512_vnni) && __builtin_cpu_supports("avx512bf16");
+    case Isa::amx: return runs(Isa::avx512_bf16) && amx();
   }
   return false;
 #else
@@ -64,6 +65,7 @@ const char* name(Isa isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
     case Isa::avx512_vnni: return "avx512_vnni";
+    case Isa::avx512_bf16: return "avx512_bf16";
     case Isa::amx: return "amx";
   }
   return "?";

@@ -6,8 +6,9 @@
 
 namespace distilmt {
 
-// In rising order. vnni and amx add int8 and bfloat16 instructions; float32 kernels run their avx512 code there.
-enum class Isa { portable, avx2, avx512, avx512_vnni, amx };
+// In rising order. What stands above avx512 adds dot products of int8 (vnni), of bfloat16 (bf16), and tiles of both
+// (amx): matrix products have code for each, other kernels run their avx512 code there.
+enum class Isa { portable, avx2, avx512, avx512_vnni, avx512_bf16, amx };
 
 const char* name(Isa isa);
 
@@ -22,6 +23,20 @@ Isa active_isa();
 template <class F>
 F choose(Isa isa, F portable, F avx2, F avx512) {
   return isa >= Isa::avx512 ? avx512 : isa == Isa::avx2 ? avx2 : portable;
+}
+
+// Picks the code of a matrix product, which every set has.
+template <class F>
+F choose(Isa isa, F portable, F avx2, F avx512, F avx512_vnni, F avx512_bf16, F amx) {
+  switch (isa) {
+    case Isa::portable: return portable;
+    case Isa::avx2: return avx2;
+    case Isa::avx512: return avx512;
+    case Isa::avx512_vnni: return avx512_vnni;
+    case Isa::avx512_bf16: return avx512_bf16;
+    case Isa::amx: return amx;
+  }
+  return portable;
 }
 
 }  // namespace distilmt

@@ -11,7 +11,8 @@ namespace {
 using Names = std::vector<std::string>;
 
 // Reads the parts (each [rows, hidden] with a bias) and packs them below each other as one matrix.
-PackedMatrix pack_stacked(const TensorSource& tensors, const Names& parts, int64_t rows, int64_t columns) {
+PackedMatrix pack_stacked(const TensorSource& tensors, Number number, const Names& parts, int64_t rows,
+                          int64_t columns) {
   std::vector<float> weight, bias;
   for (const std::string& part : parts) {
     const auto w = tensors.read(part + ".weight", {rows, columns});
@@ -19,11 +20,12 @@ PackedMatrix pack_stacked(const TensorSource& tensors, const Names& parts, int64
     weight.insert(weight.end(), w.begin(), w.end());
     bias.insert(bias.end(), b.begin(), b.end());
   }
-  return pack(weight.data(), bias.data(), rows * static_cast<int64_t>(parts.size()), columns);
+  return pack(weight.data(), bias.data(), rows * static_cast<int64_t>(parts.size()), columns, number);
 }
 
-PackedMatrix pack_linear(const TensorSource& tensors, const std::string& name, int64_t rows, int64_t columns) {
-  return pack_stacked(tensors, {name}, rows, columns);
+PackedMatrix pack_linear(const TensorSource& tensors, Number number, const std::string& name, int64_t rows,
+                         int64_t columns) {
+  return pack_stacked(tensors, number, {name}, rows, columns);
 }
 
 Norm read_norm(const TensorSource& tensors, const std::string& name, int64_t hidden) {
@@ -76,10 +78,10 @@ void load_embeddings(const TensorSource& tensors, Weights& w) {
   if (tensors.contains("final_logits_bias")) bias = tensors.read("final_logits_bias", {1, c.target_vocab});
   for (int id : c.excluded) bias[id] = -std::numeric_limits<float>::infinity();
   if (c.tie_projection) {
-    w.projection = pack(w.target_table(), bias.data(), c.target_vocab, c.hidden);
+    w.projection = pack(w.target_table(), bias.data(), c.target_vocab, c.hidden, c.number);
   } else {
     const auto weight = tensors.read(head, {c.target_vocab, c.hidden});
-    w.projection = pack(weight.data(), bias.data(), c.target_vocab, c.hidden);
+    w.projection = pack(weight.data(), bias.data(), c.target_vocab, c.hidden, c.number);
   }
 }
 
@@ -116,11 +118,11 @@ Weights load_weights(const ModelConfig& config, const TensorSource& tensors) {
   for (int64_t i = 0; i < config.encoder_layers; ++i) {
     const std::string at = "model.encoder.layers." + std::to_string(i) + ".";
     EncoderLayer layer;
-    layer.query_key_value = pack_stacked(tensors, query_key_value(at + "self_attn"), d, d);
-    layer.out = pack_linear(tensors, at + "self_attn.out_proj", d, d);
+    layer.query_key_value = pack_stacked(tensors, config.number, query_key_value(at + "self_attn"), d, d);
+    layer.out = pack_linear(tensors, config.number, at + "self_attn.out_proj", d, d);
     layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
-    layer.up = pack_linear(tensors, at + "fc1", config.encoder_ffn, d);
-    layer.down = pack_linear(tensors, at + "fc2", d, config.encoder_ffn);
+    layer.up = pack_linear(tensors, config.number, at + "fc1", config.encoder_ffn, d);
+    layer.down = pack_linear(tensors, config.number, at + "fc2", d, config.encoder_ffn);
     layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
     w.encoder.push_back(std::move(layer));
   }
@@ -128,20 +130,20 @@ Weights load_weights(const ModelConfig& config, const TensorSource& tensors) {
   for (int64_t i = 0; i < config.decoder_layers; ++i) {
     const std::string at = "model.decoder.layers." + std::to_string(i) + ".";
     DecoderLayer layer;
-    layer.query_key_value = pack_stacked(tensors, query_key_value(at + "self_attn"), d, d);
-    layer.out = pack_linear(tensors, at + "self_attn.out_proj", d, d);
+    layer.query_key_value = pack_stacked(tensors, config.number, query_key_value(at + "self_attn"), d, d);
+    layer.out = pack_linear(tensors, config.number, at + "self_attn.out_proj", d, d);
     layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
-    layer.cross_query = pack_linear(tensors, at + "encoder_attn.q_proj", d, d);
-    layer.cross_out = pack_linear(tensors, at + "encoder_attn.out_proj", d, d);
+    layer.cross_query = pack_linear(tensors, config.number, at + "encoder_attn.q_proj", d, d);
+    layer.cross_out = pack_linear(tensors, config.number, at + "encoder_attn.out_proj", d, d);
     layer.cross_norm = read_norm(tensors, at + "encoder_attn_layer_norm", d);
-    layer.up = pack_linear(tensors, at + "fc1", config.decoder_ffn, d);
-    layer.down = pack_linear(tensors, at + "fc2", d, config.decoder_ffn);
+    layer.up = pack_linear(tensors, config.number, at + "fc1", config.decoder_ffn, d);
+    layer.down = pack_linear(tensors, config.number, at + "fc2", d, config.decoder_ffn);
     layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
     cross.push_back(at + "encoder_attn.k_proj");
     cross.push_back(at + "encoder_attn.v_proj");
     w.decoder.push_back(std::move(layer));
   }
-  w.cross_key_value = pack_stacked(tensors, cross, d, d);
+  w.cross_key_value = pack_stacked(tensors, config.number, cross, d, d);
   return w;
 }
 

@@ -13,6 +13,7 @@
 namespace distilmt {
 
 struct ModelConfig {
+  Number number = Number::float32;  // that matrix products work on
   int64_t source_vocab = 0, target_vocab = 0;
   int64_t hidden = 0;
   int64_t encoder_layers = 0, decoder_layers = 0;

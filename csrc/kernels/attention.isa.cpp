@@ -34,30 +34,36 @@ void softmax(float* scores, int64_t length, float scale) {
 // ---- a whole sentence
 // ------------------------------------------------------------------------------------------------
 
+uint32_t bits(float x) {
+  uint32_t y;
+  std::memcpy(&y, &x, sizeof y);
+  return y;
+}
+
 // w [n, k], rows ldw floats apart -> panels [ceil(n / kPanel), k, kPanel], as PackedMatrix has them.
-void pack_columns(const float* w, int64_t ldw, int64_t n, int64_t k, float* panels) {
+void pack_columns(const float* w, int64_t ldw, int64_t n, int64_t k, uint32_t* panels) {
   for (int64_t j = 0; j < padded(n, kPanel); ++j) {
-    float* column = panels + j / kPanel * kPanel * k + j % kPanel;
-    for (int64_t c = 0; c < k; ++c) column[c * kPanel] = j < n ? w[j * ldw + c] : 0.0f;
+    uint32_t* column = panels + j / kPanel * kPanel * k + j % kPanel;
+    for (int64_t c = 0; c < k; ++c) column[c * kPanel] = j < n ? bits(w[j * ldw + c]) : 0;
   }
 }
 
 // The panels of w^T, from w [k, n]: its rows run along the panels already.
-void pack_transposed(const float* w, int64_t ldw, int64_t n, int64_t k, float* panels) {
+void pack_transposed(const float* w, int64_t ldw, int64_t n, int64_t k, uint32_t* panels) {
   for (int64_t j = 0; j < n; j += kPanel)
     for (int64_t c = 0; c < k; ++c, panels += kPanel)
-      for (int64_t x = 0; x < kPanel; ++x) panels[x] = j + x < n ? w[c * ldw + j + x] : 0.0f;
+      for (int64_t x = 0; x < kPanel; ++x) panels[x] = j + x < n ? bits(w[c * ldw + j + x]) : 0;
 }
 
 // out [rows, n] = packed rows x panels, each row written to out + i * ldo.
-void multiply(const RowTiles& tiles, const float* packed, const float* panels, int64_t k, int64_t n, float* out,
-              int64_t ldo) {
-  alignas(64) float sums[kRows * kPanel];
+void multiply(const RowTiles<Float32>& tiles, const uint32_t* packed, const uint32_t* panels, int64_t k, int64_t n,
+              float* out, int64_t ldo) {
+  alignas(64) uint32_t sums[Float32::kRows * kPanel];
   for (int64_t j = 0; j < n; j += kPanel) {
     const int64_t columns = n - j < kPanel ? n - j : kPanel;
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t begin = tiles.begin(t);
-      multiply_tile(tiles.rows(t), packed + begin * padded(k, kChunk), panels + j * k, k, sums);
+      multiply_rows<Float32>(tiles.rows(t), packed + begin * row_groups<Float32>(k), panels + j * k, k, sums);
       for (int r = 0; r < tiles.rows(t); ++r)
         std::memcpy(out + (begin + r) * ldo + j, sums + r * kPanel, sizeof(float) * columns);
     }
@@ -152,17 +158,17 @@ int64_t sentence_scratch(int64_t length, int64_t d, int64_t heads) {
 
 void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads, float* scratch, float* out) {
   const int64_t size = d / heads, ld = 3 * d;
-  const RowTiles tiles(length);
+  const RowTiles<Float32> tiles(length);
   float* scores = scratch;
-  float* packed = scores + length * length;
-  float* panels = packed + length * padded(length > size ? length : size, kChunk);
+  uint32_t* packed = reinterpret_cast<uint32_t*>(scores + length * length);
+  uint32_t* panels = packed + length * padded(length > size ? length : size, kChunk);
   for (int64_t h = 0; h < heads; ++h) {
     const float* q = qkv + h * size;
-    pack_tiles(q, ld, tiles, size, packed);
+    pack_tiles(q, ld, tiles, size, packed, nullptr);
     pack_columns(q + d, ld, length, size, panels);
     multiply(tiles, packed, panels, size, length, scores, length);
     for (int64_t i = 0; i < length; ++i) softmax(scores + i * length, length, scale_of(size));
-    pack_tiles(scores, length, tiles, length, packed);
+    pack_tiles(scores, length, tiles, length, packed, nullptr);
     pack_transposed(q + 2 * d, ld, size, length, panels);
     multiply(tiles, packed, panels, length, size, out + h * size, d);
   }

@@ -22,10 +22,26 @@
   __VA_ARGS__                 \
   }
 #define DISTILMT_ACTIVE(f) choose(active_isa(), portable::f, avx2::f, avx512::f)
+// Of matrix products, compiled for every set.
+#define DISTILMT_PER_PRODUCT_ISA(...) \
+  DISTILMT_PER_ISA(__VA_ARGS__)       \
+  namespace avx512_vnni {             \
+  __VA_ARGS__                         \
+  }                                   \
+  namespace avx512_bf16 {             \
+  __VA_ARGS__                         \
+  }                                   \
+  namespace amx {                     \
+  __VA_ARGS__                         \
+  }
+#define DISTILMT_ACTIVE_PRODUCT(f) \
+  choose(active_isa(), portable::f, avx2::f, avx512::f, avx512_vnni::f, avx512_bf16::f, amx::f)
 #else
 #define DISTILMT_PER_ISA(...) \
   namespace portable {        \
   __VA_ARGS__                 \
   }
 #define DISTILMT_ACTIVE(f) portable::f
+#define DISTILMT_PER_PRODUCT_ISA(...) DISTILMT_PER_ISA(__VA_ARGS__)
+#define DISTILMT_ACTIVE_PRODUCT(f) portable::f
 #endif

@@ -1,44 +1,102 @@
 #include "kernels/gemm.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <limits>
+#include <vector>
 
+#include "common/platform.h"
 #include "kernels/dispatch.h"
 #include "kernels/row_blocks.h"
 #include "kernels/workspace.h"
 
 namespace distilmt {
 
-DISTILMT_PER_ISA(int64_t gemm_panel();)
-DISTILMT_PER_ISA(void gemm_block(const float* a, int64_t lda, int64_t m, const float* panels, const float* bias,
-                                 int64_t n, int64_t k, Activation activation, const float* residual, int64_t ldr,
-                                 float* c, int64_t ldc, float* packed);)
+DISTILMT_PER_PRODUCT_ISA(int64_t gemm_panel();)
+DISTILMT_PER_PRODUCT_ISA(float int8_weight_levels();)
+DISTILMT_PER_PRODUCT_ISA(void gemm_block(const float* a, int64_t lda, int64_t m, const PackedView& w,
+                                         Activation activation, const float* residual, int64_t ldr, float* c,
+                                         int64_t ldc, uint32_t* scratch);)
 
-PackedMatrix pack(const float* weight, const float* bias, int64_t n, int64_t k) {
+namespace {
+
+// To the nearest, ties to even; a NaN stays one.
+uint16_t to_bfloat16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return static_cast<uint16_t>(std::isnan(x) ? 0x7fc0u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
+}
+
+// What int8 notes of an output channel.
+struct Channel {
+  float scale = 1;
+  int32_t integers = 0;
+};
+
+// k weights of one output channel -> groups, which were zeros. A weight that is no number makes the scale none.
+Channel to_groups(const float* weight, int64_t k, Number number, float levels, uint32_t* groups) {
+  Channel channel;
+  if (number == Number::float32) {
+    std::memcpy(groups, weight, sizeof(float) * k);
+  } else if (number == Number::bfloat16) {
+    for (int64_t c = 0; c < k; ++c) groups[c / 2] |= uint32_t{to_bfloat16(weight[c])} << 16 * (c % 2);
+  } else {
+    float largest = 0;
+    for (int64_t c = 0; c < k; ++c) {
+      if (!std::isfinite(weight[c])) return {std::numeric_limits<float>::quiet_NaN(), 0};
+      largest = std::max(largest, std::abs(weight[c]));
+    }
+    channel.scale = largest / levels;
+    if (largest == 0) return channel;
+    for (int64_t c = 0; c < k; ++c) {
+      const int32_t integer = static_cast<int32_t>(std::nearbyint(weight[c] / channel.scale));
+      channel.integers += integer;
+      groups[c / 4] |= static_cast<uint32_t>(integer & 255) << 8 * (c % 4);
+    }
+  }
+  return channel;
+}
+
+}  // namespace
+
+PackedMatrix pack(const float* weight, const float* bias, int64_t n, int64_t k, Number number) {
+  require(number != Number::int8 || k <= 1 << 16, "int8: sums of more than 65,536 products could overflow");
+  const float levels = DISTILMT_ACTIVE_PRODUCT(int8_weight_levels)();
+  const int64_t per_group = number == Number::float32 ? 1 : number == Number::bfloat16 ? 2 : 4;
   PackedMatrix w;
+  w.number = number;
   w.n = n;
   w.k = k;
-  w.panel = DISTILMT_ACTIVE(gemm_panel)();
+  w.panel = DISTILMT_ACTIVE_PRODUCT(gemm_panel)();
+  w.groups = number == Number::float32 ? k : (k + 16 * per_group - 1) / (16 * per_group) * 16;
   const int64_t columns = (n + w.panel - 1) / w.panel * w.panel;
-  w.data = aligned<float>(columns * k);
+  w.data = aligned<uint32_t>(columns * w.groups);
   w.bias = aligned<float>(columns);
-  for (int64_t j = 0; j < columns; ++j)
-    w.bias[j] = j >= n ? -std::numeric_limits<float>::infinity() : bias ? bias[j] : 0.0f;
+  w.scale = aligned<float>(columns);
+  w.integers = aligned<int32_t>(columns);
+  std::vector<uint32_t> groups(w.groups);
   for (int64_t j = 0; j < columns; ++j) {
-    float* out = w.data.get() + j / w.panel * w.panel * k + j % w.panel;
-    for (int64_t c = 0; c < k; ++c) out[c * w.panel] = j < n ? weight[j * k + c] : 0.0f;
+    std::fill(groups.begin(), groups.end(), 0);
+    Channel channel;
+    if (j < n) channel = to_groups(weight + j * k, k, number, levels, groups.data());
+    w.bias[j] = j >= n ? -std::numeric_limits<float>::infinity() : bias ? bias[j] : 0.0f;
+    w.scale[j] = channel.scale;
+    w.integers[j] = channel.integers;
+    uint32_t* out = w.data.get() + j / w.panel * w.panel * w.groups + j % w.panel;
+    for (int64_t g = 0; g < w.groups; ++g) out[g * w.panel] = groups[g];
   }
   return w;
 }
 
 void gemm(const float* a, int64_t lda, int64_t m, const PackedMatrix& w, Activation activation, const float* residual,
           int64_t ldr, float* c, int64_t ldc) {
-  const auto block = DISTILMT_ACTIVE(gemm_block);
-  const int64_t height = rows_per_block(w.k);
-  float* packed = workspace(packed_floats(std::min(m, height), w.k));
+  const auto block = DISTILMT_ACTIVE_PRODUCT(gemm_block);
+  const int64_t height = rows_per_block(w);
+  uint32_t* scratch = reinterpret_cast<uint32_t*>(workspace(product_scratch(std::min(m, height), w)));
   for (int64_t i = 0; i < m; i += height)
-    block(a + i * lda, lda, std::min(height, m - i), w.data.get(), w.bias.get(), w.n, w.k, activation,
-          residual ? residual + i * ldr : nullptr, ldr, c + i * ldc, ldc, packed);
+    block(a + i * lda, lda, std::min(height, m - i), w.view(), activation, residual ? residual + i * ldr : nullptr, ldr,
+          c + i * ldc, ldc, scratch);
 }
 
 }  // namespace distilmt

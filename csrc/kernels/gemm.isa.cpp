@@ -16,12 +16,14 @@ DISTILMT_INLINE vec activate(vec x) {
 }
 
 // From memory, not from the registers of the tile: the product's inner loop keeps all of them.
-template <Activation activation>
-void finish(const float* sums, int rows, int64_t columns, const float* bias, const float* residual, int64_t ldr,
-            float* c, int64_t ldc) {
+template <class T, Activation activation>
+void finish(const uint32_t* sums, int rows, const RowScale* scales, const PackedView& w, int64_t first,
+            const float* residual, int64_t ldr, float* c, int64_t ldc) {
+  const int64_t columns = w.n - first < kPanel ? w.n - first : kPanel;
   for (int r = 0; r < rows; ++r) {
     for (int64_t j = 0; j < columns; j += kWidth) {
-      vec y = activate<activation>(load(sums + r * kPanel + j) + load(bias + j));
+      const vec product = T::value(sums + r * kPanel + j, scales[r], w, first + j);
+      vec y = activate<activation>(product + load(w.bias + first + j));
       const int64_t left = columns - j;
       if (left >= kWidth) {
         if (residual) y += load(residual + r * ldr + j);
@@ -34,30 +36,48 @@ void finish(const float* sums, int rows, int64_t columns, const float* bias, con
   }
 }
 
-}  // namespace
-
-int64_t gemm_panel() { return kPanel; }
-
-// packed: m * padded(k, kChunk) floats of scratch.
-void gemm_block(const float* a, int64_t lda, int64_t m, const float* panels, const float* bias, int64_t n, int64_t k,
-                Activation activation, const float* residual, int64_t ldr, float* c, int64_t ldc, float* packed) {
-  const RowTiles tiles(m);
-  pack_tiles(a, lda, tiles, k, packed);
-  alignas(64) float sums[kRows * kPanel];
-  const auto finish_tile = activation == Activation::relu   ? finish<Activation::relu>
-                           : activation == Activation::gelu ? finish<Activation::gelu>
-                           : activation == Activation::silu ? finish<Activation::silu>
-                                                            : finish<Activation::none>;
-  for (int64_t j = 0; j < n; j += kPanel) {
-    const int64_t columns = n - j < kPanel ? n - j : kPanel;
+template <class T, Activation activation>
+void multiply(const float* a, int64_t lda, int64_t m, const PackedView& w, const float* residual, int64_t ldr, float* c,
+              int64_t ldc, uint32_t* scratch) {
+  const RowTiles<T> tiles(m);
+  RowScale* scales = reinterpret_cast<RowScale*>(scratch);
+  uint32_t* packed = scratch + padded(2 * m, kChunk);
+  pack_tiles<T>(a, lda, tiles, w.k, packed, scales);
+  alignas(64) uint32_t sums[Tiles<T>::kRows * kPanel];
+  [[maybe_unused]] const typename Tiles<T>::Session session;
+  for (int64_t j = 0; j < w.n; j += kPanel) {
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t i = tiles.begin(t);
       const int rows = tiles.rows(t);
-      multiply_tile(rows, packed + i * padded(k, kChunk), panels + j * k, k, sums);
-      finish_tile(sums, rows, columns, bias + j, residual ? residual + i * ldr + j : nullptr, ldr, c + i * ldc + j,
-                  ldc);
+      Tiles<T>::multiply(rows, packed + i * row_groups<T>(w.k), w.data + j * w.groups, w.groups, sums);
+      finish<T, activation>(sums, rows, scales + i, w, j, residual ? residual + i * ldr + j : nullptr, ldr,
+                            c + i * ldc + j, ldc);
     }
   }
+}
+
+template <class T>
+void choose_activation(const float* a, int64_t lda, int64_t m, const PackedView& w, Activation activation,
+                       const float* residual, int64_t ldr, float* c, int64_t ldc, uint32_t* scratch) {
+  const auto run = activation == Activation::relu   ? multiply<T, Activation::relu>
+                   : activation == Activation::gelu ? multiply<T, Activation::gelu>
+                   : activation == Activation::silu ? multiply<T, Activation::silu>
+                                                    : multiply<T, Activation::none>;
+  run(a, lda, m, w, residual, ldr, c, ldc, scratch);
+}
+
+}  // namespace
+
+int64_t gemm_panel() { return kPanel; }
+float int8_weight_levels() { return kWeightLevels; }
+
+// scratch: that of rows.h.
+void gemm_block(const float* a, int64_t lda, int64_t m, const PackedView& w, Activation activation,
+                const float* residual, int64_t ldr, float* c, int64_t ldc, uint32_t* scratch) {
+  const auto run = w.number == Number::int8       ? choose_activation<Int8>
+                   : w.number == Number::bfloat16 ? choose_activation<BFloat16>
+                                                  : choose_activation<Float32>;
+  run(a, lda, m, w, activation, residual, ldr, c, ldc, scratch);
 }
 
 }  // namespace distilmt::DISTILMT_ISA_NAMESPACE

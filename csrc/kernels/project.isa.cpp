@@ -15,6 +15,7 @@ struct RowSum {
   float maximum;
 };
 constexpr int64_t kFlush = 32;
+constexpr int64_t kRowSumFloats = sizeof(RowSum) / sizeof(float);
 
 float exp_one(float x) { return exp(broadcast(x))[0]; }
 
@@ -48,9 +49,9 @@ void insert(Candidate* top, int64_t k, float logit, int32_t id) {
 }
 
 // One row of a tile: logits of ids first .. first + kPanel.
-DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first, const int32_t* banned,
-                             int64_t n_banned, int64_t k, Candidate* top, RowSum& row) {
-  const vec x0 = load(sums) + load(bias), x1 = load(sums + kWidth) + load(bias + kWidth);
+DISTILMT_INLINE void consume(const float* logits, int64_t first, const int32_t* banned, int64_t n_banned, int64_t k,
+                             Candidate* top, RowSum& row) {
+  const vec x0 = load(logits), x1 = load(logits + kWidth);
   // The k-th best is never above the maximum, so one comparison guards both; few tiles pass it once the row has warmed
   // up.
   const vec bar = broadcast(k > 0 ? top[k - 1].logit : row.maximum);
@@ -59,9 +60,6 @@ DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first
     const float highest = largest(maximum(x0, x1));
     if (highest > row.maximum) raise_maximum(row, highest);
     if (k > 0) {
-      float logits[kPanel];
-      store(logits, x0);
-      store(logits + kWidth, x1);
       for (unsigned rest = over; rest; rest &= rest - 1) {
         const int c = __builtin_ctz(rest);
         const int32_t id = static_cast<int32_t>(first + c);
@@ -77,36 +75,35 @@ void flush(RowSum& row) {
   store(row.lanes, vec{});
 }
 
-}  // namespace
-
-// Floats of scratch for m rows: packed rows and one RowSum each.
-int64_t project_scratch(int64_t m, int64_t k) {
-  return m * (padded(k, kChunk) + static_cast<int64_t>(sizeof(RowSum) / sizeof(float)));
-}
-
-void project_block(const float* hidden, int64_t ldh, int64_t m, const float* panels, const float* bias, int64_t vocab,
-                   int64_t d, const int32_t* banned, int64_t n_banned, int64_t k, const int32_t* picked,
-                   float* picked_logit, Candidate* top, float* log_sum_exp, float* scratch) {
-  const RowTiles tiles(m);
-  pack_tiles(hidden, ldh, tiles, d, scratch);
-  RowSum* sums = reinterpret_cast<RowSum*>(scratch + m * padded(d, kChunk));
+template <class T>
+void project(const float* hidden, int64_t ldh, int64_t m, const PackedView& w, const int32_t* banned, int64_t n_banned,
+             int64_t k, const int32_t* picked, float* picked_logit, Candidate* top, float* log_sum_exp,
+             uint32_t* scratch) {
+  const RowTiles<T> tiles(m);
+  RowScale* scales = reinterpret_cast<RowScale*>(scratch);
+  RowSum* sums = reinterpret_cast<RowSum*>(scratch + padded(2 * m, kChunk));
+  uint32_t* packed = scratch + padded(2 * m, kChunk) + m * kRowSumFloats;
+  pack_tiles<T>(hidden, ldh, tiles, w.k, packed, scales);
   for (int64_t i = 0; i < m; ++i) {
     store(sums[i].lanes, vec{});
     sums[i].total = 0;
     sums[i].maximum = -__FLT_MAX__;  // not -infinity: -infinity minus itself is NaN
     for (int64_t j = 0; j < k; ++j) top[i * k + j] = {-__builtin_inff(), -1};
   }
-  alignas(64) float logits[kRows * kPanel];
-  for (int64_t j = 0; j < vocab; j += kPanel) {
+  alignas(64) uint32_t products[Tiles<T>::kRows * kPanel];
+  alignas(64) float logits[kPanel];
+  [[maybe_unused]] const typename Tiles<T>::Session session;
+  for (int64_t j = 0; j < w.n; j += kPanel) {
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t begin = tiles.begin(t);
       const int rows = tiles.rows(t);
-      multiply_tile(rows, scratch + begin * padded(d, kChunk), panels + j * d, d, logits);
+      Tiles<T>::multiply(rows, packed + begin * row_groups<T>(w.k), w.data + j * w.groups, w.groups, products);
       for (int r = 0; r < rows; ++r) {
         const int64_t i = begin + r;
-        consume(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
-        if (picked && picked[i] >= j && picked[i] < j + kPanel)
-          picked_logit[i] = logits[r * kPanel + picked[i] - j] + bias[picked[i]];
+        for (int c = 0; c < kPanel; c += kWidth)
+          store(logits + c, T::value(products + r * kPanel + c, scales[i], w, j + c) + load(w.bias + j + c));
+        consume(logits, j, banned, n_banned, k, top + i * k, sums[i]);
+        if (picked && picked[i] >= j && picked[i] < j + kPanel) picked_logit[i] = logits[picked[i] - j];
         if (j / kPanel % kFlush == kFlush - 1) flush(sums[i]);
       }
     }
@@ -115,6 +112,20 @@ void project_block(const float* hidden, int64_t ldh, int64_t m, const float* pan
     flush(sums[i]);
     log_sum_exp[i] = static_cast<float>(sums[i].maximum + __builtin_log(sums[i].total));
   }
+}
+
+}  // namespace
+
+// Floats of scratch a row needs beyond that of a product.
+int64_t project_row_scratch() { return kRowSumFloats; }
+
+void project_block(const float* hidden, int64_t ldh, int64_t m, const PackedView& w, const int32_t* banned,
+                   int64_t n_banned, int64_t k, const int32_t* picked, float* picked_logit, Candidate* top,
+                   float* log_sum_exp, uint32_t* scratch) {
+  const auto run = w.number == Number::int8       ? project<Int8>
+                   : w.number == Number::bfloat16 ? project<BFloat16>
+                                                  : project<Float32>;
+  run(hidden, ldh, m, w, banned, n_banned, k, picked, picked_logit, top, log_sum_exp, scratch);
 }
 
 }  // namespace distilmt::DISTILMT_ISA_NAMESPACE

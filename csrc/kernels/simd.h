@@ -68,6 +68,7 @@ DISTILMT_INLINE vec fma(vec a, vec b, vec c) {
 }
 
 DISTILMT_INLINE vec maximum(vec a, vec b) { return a > b ? a : b; }
+DISTILMT_INLINE vec minimum(vec a, vec b) { return a < b ? a : b; }
 
 // One bit per lane where a > b (false for NaN).
 DISTILMT_INLINE unsigned greater_mask(vec a, vec b) {

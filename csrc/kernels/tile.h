@@ -1,89 +1,102 @@
-// The tile that gemm, project and attention share: up to kRows rows of a times one panel of kPanel packed columns, all
-// sums in registers. Included by .isa.cpp files only.
+// The tile that gemm, project and attention share: up to T::kRows rows of a times one panel of kPanel packed columns,
+// all sums in registers, T being one of numbers.h. Included by .isa.cpp files only.
 //
-// Rows are packed in chunks of kChunk columns, [k / kChunk][rows][kChunk], by plain copies: every address in the inner
-// loop is one pointer plus a constant, and rows 8 KiB apart no longer fight for one cache set. Panels are [k][kPanel].
-// Each sum is one chain of fma over k in rising order, whatever the number of rows: that is what makes rows
-// independent.
+// Each sum is one chain of dot products over the groups in rising order, whatever the number of rows: that is what
+// makes rows independent.
 #pragma once
-#include "kernels/simd.h"
+#include "kernels/numbers.h"
+#if defined(__AMX_TILE__)
+#include "kernels/tile_amx.h"
+#endif
 
 namespace distilmt::DISTILMT_ISA_NAMESPACE {
 namespace {
 
-// Two vectors wide; as many rows as leave registers for two weights and one broadcast (of 32, 16 and 16).
-constexpr int kPanel = 2 * kWidth;
-#if defined(__AVX512F__)
-constexpr int kRows = 14;
-#elif defined(__AVX2__)
-constexpr int kRows = 6;
-#else
-constexpr int kRows = 4;
-#endif
-constexpr int kChunk = 16;
-
-DISTILMT_INLINE int64_t padded(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
-
-// a [rows, k] with lda floats between rows -> packed [padded(k, kChunk) / kChunk][rows][kChunk]. What pads the last
-// chunk is never read.
-void pack_rows(const float* a, int64_t lda, int rows, int64_t k, float* packed) {
-  int64_t c = 0;
-  for (; c + kChunk <= k; c += kChunk)
-    for (int r = 0; r < rows; ++r, packed += kChunk) std::memcpy(packed, a + r * lda + c, sizeof(float) * kChunk);
-  for (int r = 0; c < k && r < rows; ++r, packed += kChunk)
-    std::memcpy(packed, a + r * lda + c, sizeof(float) * (k - c));
-}
-
 // out [Rows, kPanel] = rows x panel.
-template <int Rows>
-void tile(const float* rows, const float* panel, int64_t k, float* out) {
-  vec low[Rows] = {}, high[Rows] = {};
-  for (; k > 0; k -= kChunk, rows += Rows * kChunk) {
-    const float* a = rows;
-    const float* end = rows + (k < kChunk ? k : kChunk);
+template <class T, int Rows>
+void tile(const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
+  typename T::Sum low[Rows] = {}, high[Rows] = {};
+  for (; groups > 0; groups -= kChunk, rows += Rows * kChunk) {
+    const uint32_t* a = rows;
+    const uint32_t* end = rows + (groups < kChunk ? groups : kChunk);
     for (; a < end; ++a, panel += kPanel) {
       // Tall tiles are slower than memory, yet stall where the hardware's prefetcher stops, at each page: 6% of a
       // projection.
-      if constexpr (2 * Rows > kRows) {
+      if constexpr (2 * Rows > T::kRows) {
         __builtin_prefetch(panel + 48 * kPanel);
         __builtin_prefetch(panel + 48 * kPanel + kWidth);
       }
-      const vec b0 = load(panel), b1 = load(panel + kWidth);
+      const ivec b0 = load_integers(panel), b1 = load_integers(panel + kWidth);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const vec x = broadcast(a[r * kChunk]);
-        low[r] = fma(x, b0, low[r]);
-        high[r] = fma(x, b1, high[r]);
+        const ivec x = broadcast_group(a[r * kChunk]);
+        low[r] = T::dot(x, b0, low[r]);
+        high[r] = T::dot(x, b1, high[r]);
       }
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < Rows; ++r) {
-    store(out + r * kPanel, low[r]);
-    store(out + r * kPanel + kWidth, high[r]);
+    std::memcpy(out + r * kPanel, &low[r], sizeof low[r]);
+    std::memcpy(out + r * kPanel + kWidth, &high[r], sizeof high[r]);
   }
 }
 
-template <int Rows = kRows>
-void multiply_tile(int count, const float* rows, const float* panel, int64_t k, float* out) {
-  if (count == Rows) return tile<Rows>(rows, panel, k, out);
-  if constexpr (Rows > 1) multiply_tile<Rows - 1>(count, rows, panel, k, out);
+template <class T, int Rows = T::kRows>
+void multiply_rows(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
+  if (count == Rows) return tile<T, Rows>(rows, panel, groups, out);
+  if constexpr (Rows > 1) multiply_rows<T, Rows - 1>(count, rows, panel, groups, out);
 }
 
-// m rows cut into the fewest tiles, of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 14 * 4 + 8.
-struct RowTiles {
-  int64_t count, height, taller;
+// What tiles need around a run of products, and how many rows they take, at a step of how many.
+template <class T>
+struct Tiles {
+  static constexpr int kRows = T::kRows, kUnit = 1;
+  struct Session {};
+  static void multiply(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
+    multiply_rows<T>(count, rows, panel, groups, out);
+  }
+};
+#if defined(__AMX_TILE__)
+template <>
+struct Tiles<Int8> : AmxTiles<Int8> {};
+template <>
+struct Tiles<BFloat16> : AmxTiles<BFloat16> {};
+#endif
 
-  explicit RowTiles(int64_t m)
-      : count((m + kRows - 1) / kRows), height(count ? m / count : 0), taller(count ? m % count : 0) {}
-  int64_t begin(int64_t t) const { return t * height + (t < taller ? t : taller); }
-  int rows(int64_t t) const { return static_cast<int>(height + (t < taller)); }
+// m rows cut into the fewest tiles, of nearly equal height: 64 rows are 13 + 13 + 13 + 13 + 12, not 14 * 4 + 8.
+template <class T>
+struct RowTiles {
+  static constexpr int64_t kUnit = Tiles<T>::kUnit, kHeight = Tiles<T>::kRows / kUnit;
+  int64_t m, count, height, taller;  // heights in units
+
+  explicit RowTiles(int64_t rows) : m(rows) {
+    const int64_t units = (m + kUnit - 1) / kUnit;
+    count = (units + kHeight - 1) / kHeight;
+    height = count ? units / count : 0;
+    taller = count ? units % count : 0;
+  }
+  int64_t begin(int64_t t) const { return kUnit * (t * height + (t < taller ? t : taller)); }
+  int rows(int64_t t) const {
+    const int64_t full = kUnit * (height + (t < taller)), left = m - begin(t);
+    return static_cast<int>(full < left ? full : left);
+  }
 };
 
-// Packs all m rows of a; tile t lies at packed + tiles.begin(t) * padded(k, kChunk).
-void pack_tiles(const float* a, int64_t lda, const RowTiles& tiles, int64_t k, float* packed) {
+// Groups that a row of k numbers takes, and that lie between rows: whole chunks.
+template <class T>
+DISTILMT_INLINE int64_t row_groups(int64_t k) {
+  return padded((k + T::kPerGroup - 1) / T::kPerGroup, kChunk);
+}
+
+// Packs all m rows of a; tile t lies at packed + tiles.begin(t) * row_groups<T>(k). scales [m] is written by int8.
+template <class T>
+void pack_tiles(const float* a, int64_t lda, const RowTiles<T>& tiles, int64_t k, uint32_t* packed, RowScale* scales) {
+  const int64_t stride = row_groups<T>(k);
   for (int64_t t = 0; t < tiles.count; ++t)
-    pack_rows(a + tiles.begin(t) * lda, lda, tiles.rows(t), k, packed + tiles.begin(t) * padded(k, kChunk));
+    for (int64_t r = 0, rows = tiles.rows(t), i = tiles.begin(t); r < rows; ++r, ++i)
+      T::pack_row(a + i * lda, k, packed + tiles.begin(t) * stride + r * kChunk, rows * kChunk,
+                  scales ? scales + i : nullptr);
 }
 
 }  // namespace

@@ -66,8 +66,8 @@ class NativeModel:
     positions: int
 
 
-def load(folder: Path) -> NativeModel:
-    """Reads a MarianMT folder.
+def load(folder: Path, compute_type: str) -> NativeModel:
+    """Reads a MarianMT folder; compute_type: float32, bfloat16 or int8.
 
     Raises: DataError: a file is missing, damaged or not of a Marian model. ConfigError: it is a sound model that wants
         something this translator does not do.
@@ -101,6 +101,7 @@ def load(folder: Path) -> NativeModel:
                 f"{folder / 'config.json'}: {key} must divide d_model {hidden}, got {config[key]} - repair it"
             )
     fields = {
+        "compute_type": compute_type,
         "source_vocab": source_vocab, "target_vocab": target_vocab, "hidden": hidden, "positions": positions,
         "encoder_layers": whole(folder, config, "encoder_layers"), "encoder_heads": config["encoder_attention_heads"],
         "decoder_layers": whole(folder, config, "decoder_layers"), "decoder_heads": config["decoder_attention_heads"],
