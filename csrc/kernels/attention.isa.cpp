@@ -63,7 +63,8 @@ void multiply(const RowTiles<Float32>& tiles, const uint32_t* packed, const uint
     const int64_t columns = n - j < kPanel ? n - j : kPanel;
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t begin = tiles.begin(t);
-      multiply_rows<Float32>(tiles.rows(t), packed + begin * row_groups<Float32>(k), panels + j * k, k, sums);
+      multiply_rows<Float32>(tiles.rows(t), packed + begin * row_groups<Float32>(k), panels + j * k, k, sums,
+                             Prefetch());
       for (int r = 0; r < tiles.rows(t); ++r)
         std::memcpy(out + (begin + r) * ldo + j, sums + r * kPanel, sizeof(float) * columns);
     }

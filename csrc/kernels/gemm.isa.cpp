@@ -49,7 +49,9 @@ void multiply(const float* a, int64_t lda, int64_t m, const PackedView& w, const
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t i = tiles.begin(t);
       const int rows = tiles.rows(t);
-      Tiles<T>::multiply(rows, packed + i * row_groups<T>(w.k), w.data + j * w.groups, w.groups, sums);
+      const uint32_t* panel = w.data + j * w.groups;
+      Tiles<T>::multiply(rows, packed + i * row_groups<T>(w.k), panel, w.groups, sums,
+                         Prefetch(panel, w.groups, t, tiles.count));
       finish<T, activation>(sums, rows, scales + i, w, j, residual ? residual + i * ldr + j : nullptr, ldr,
                             c + i * ldc + j, ldc);
     }

@@ -97,7 +97,9 @@ void project(const float* hidden, int64_t ldh, int64_t m, const PackedView& w, c
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t begin = tiles.begin(t);
       const int rows = tiles.rows(t);
-      Tiles<T>::multiply(rows, packed + begin * row_groups<T>(w.k), w.data + j * w.groups, w.groups, products);
+      const uint32_t* panel = w.data + j * w.groups;
+      Tiles<T>::multiply(rows, packed + begin * row_groups<T>(w.k), panel, w.groups, products,
+                         Prefetch(panel, w.groups, t, tiles.count));
       for (int r = 0; r < rows; ++r) {
         const int64_t i = begin + r;
         for (int c = 0; c < kPanel; c += kWidth)

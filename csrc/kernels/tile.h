@@ -5,6 +5,7 @@
 // makes rows independent.
 #pragma once
 #include "kernels/numbers.h"
+#include "kernels/prefetch.h"
 #if defined(__AMX_TILE__)
 #include "kernels/tile_amx.h"
 #endif
@@ -14,18 +15,13 @@ namespace {
 
 // out [Rows, kPanel] = rows x panel.
 template <class T, int Rows>
-void tile(const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
+void tile(const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out, Prefetch next) {
   typename T::Sum low[Rows] = {}, high[Rows] = {};
   for (; groups > 0; groups -= kChunk, rows += Rows * kChunk) {
+    next.chunk();
     const uint32_t* a = rows;
     const uint32_t* end = rows + (groups < kChunk ? groups : kChunk);
     for (; a < end; ++a, panel += kPanel) {
-      // Tall tiles are slower than memory, yet stall where the hardware's prefetcher stops, at each page: 6% of a
-      // projection.
-      if constexpr (2 * Rows > T::kRows) {
-        __builtin_prefetch(panel + 48 * kPanel);
-        __builtin_prefetch(panel + 48 * kPanel + kWidth);
-      }
       const ivec b0 = load_integers(panel), b1 = load_integers(panel + kWidth);
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
@@ -43,9 +39,10 @@ void tile(const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t*
 }
 
 template <class T, int Rows = T::kRows>
-void multiply_rows(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
-  if (count == Rows) return tile<T, Rows>(rows, panel, groups, out);
-  if constexpr (Rows > 1) multiply_rows<T, Rows - 1>(count, rows, panel, groups, out);
+void multiply_rows(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out,
+                   Prefetch next) {
+  if (count == Rows) return tile<T, Rows>(rows, panel, groups, out, next);
+  if constexpr (Rows > 1) multiply_rows<T, Rows - 1>(count, rows, panel, groups, out, next);
 }
 
 // What tiles need around a run of products, and how many rows they take, at a step of how many.
@@ -53,8 +50,9 @@ template <class T>
 struct Tiles {
   static constexpr int kRows = T::kRows, kUnit = 1;
   struct Session {};
-  static void multiply(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
-    multiply_rows<T>(count, rows, panel, groups, out);
+  static void multiply(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out,
+                       Prefetch next) {
+    multiply_rows<T>(count, rows, panel, groups, out, next);
   }
 };
 #if defined(__AMX_TILE__)

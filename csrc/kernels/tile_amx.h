@@ -8,7 +8,7 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels/numbers.h"
+#include "kernels/prefetch.h"
 
 namespace distilmt::DISTILMT_ISA_NAMESPACE {
 namespace {
@@ -42,7 +42,8 @@ struct AmxTiles {
     ~Session() { _tile_release(); }
   };
 
-  static void multiply(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out) {
+  static void multiply(int count, const uint32_t* rows, const uint32_t* panel, int64_t groups, uint32_t* out,
+                       Prefetch next) {
     constexpr int64_t kLine = 64, kPanelLine = 4 * kPanel, kSecond = 16 * kChunk;
     const int64_t step = count * kChunk;
     _tile_zero(0);
@@ -51,6 +52,7 @@ struct AmxTiles {
       _tile_zero(2);
       _tile_zero(3);
       for (; groups > 0; groups -= kChunk, rows += step, panel += kChunk * kPanel) {
+        next.chunk();
         _tile_loadd(4, rows, kLine);
         _tile_loadd(6, panel, kPanelLine);
         _tile_loadd(7, panel + kWidth, kPanelLine);
@@ -64,6 +66,7 @@ struct AmxTiles {
       _tile_stored(3, out + 16 * kPanel + kWidth, kPanelLine);
     } else {
       for (; groups > 0; groups -= kChunk, rows += step, panel += kChunk * kPanel) {
+        next.chunk();
         _tile_loadd(4, rows, kLine);
         _tile_loadd(6, panel, kPanelLine);
         _tile_loadd(7, panel + kWidth, kPanelLine);
