@@ -116,27 +116,45 @@ DISTILMT_INLINE float largest(vec v) {
   return even > odd ? even : odd;
 }
 
-// e^x within 2 ulp. Below -86.99 it is 0 (the true value is under 2e-38), above 88.72 infinity; NaN stays NaN.
-// x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts keeps r exact; polynomial of Cephes' expf (Moshier).
+// 2^n p for whole n, p near 1: 0 below the range of floats, infinity above it.
+DISTILMT_INLINE vec scale_by_power(vec p, vec n) {
+#if defined(__AVX512F__)
+  // The variant without a mask trips gcc's warning of uninitialised values; so below.
+  return (vec)_mm512_maskz_scalef_ps(static_cast<__mmask16>(-1), (__m512)p, (__m512)n);
+#else
+  // 2^(n - 1) * 2: n reaches 128, whose exponent field alone would be infinity.
+  const ivec field = (__builtin_convertvector(n, ivec) + 126) << 23;
+  return n < -126.0f ? vec{} : n > 128.0f ? broadcast(__builtin_inff()) : p * (vec)field * 2.0f;
+#endif
+}
+
+// The nearest whole number; |x| below 2^22.
+DISTILMT_INLINE vec nearest(vec x) {
+#if defined(__AVX512F__)
+  return (vec)_mm512_maskz_roundscale_ps(static_cast<__mmask16>(-1), (__m512)x, 0);
+#else
+  const vec magic = broadcast(12582912.0f);  // 1.5 * 2^23: adding it leaves no bits below 1
+  return (x + magic) - magic;
+#endif
+}
+
+// e^x within 2 ulp; 0 for what is too small for a float (on some sets denormals, on others 0), infinity for what is too
+// large; NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2; ln 2 in two parts keeps r exact; polynomial of Cephes'
+// expf (Moshier).
 DISTILMT_INLINE vec exp(vec x) {
-  const vec low = broadcast(-87.0f), high = broadcast(88.722835f);
-  const vec clamped = x < low ? low : x > high ? high : x;
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
-  const vec magic = broadcast(12582912.0f);
-  const vec shifted = fma(clamped, broadcast(1.44269504088896341f), magic);
-  const vec n = shifted - magic;
-  const vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), clamped));
+  // Bounds on n alone; the comparisons let a NaN pass.
+  const vec low = broadcast(-105.0f), high = broadcast(90.0f);
+  x = x < low ? low : x;
+  x = x > high ? high : x;
+  const vec n = nearest(x * 1.44269504088896341f);
+  const vec r = fma(n, broadcast(2.12194440e-4f), fma(n, broadcast(-0.693359375f), x));
   vec p = broadcast(1.9875691500e-4f);
   p = fma(p, r, broadcast(1.3981999507e-3f));
   p = fma(p, r, broadcast(8.3334519073e-3f));
   p = fma(p, r, broadcast(4.1665795894e-2f));
   p = fma(p, r, broadcast(1.6666665459e-1f));
   p = fma(p, r, broadcast(5.0000001201e-1f));
-  p = fma(p, r * r, r + 1.0f);
-  // 2^n as 2^(n - 1) * 2: n reaches 128, whose exponent field alone would be infinity.
-  const ivec field = ((ivec)shifted - 0x4b400000 + 126) << 23;
-  const vec y = p * (vec)field * 2.0f;
-  return x < low ? vec{} : x > high ? broadcast(__builtin_inff()) : y;
+  return scale_by_power(fma(p, r * r, r + 1.0f), n);
 }
 
 // ln x within 2 ulp; 0 gives -infinity, infinity itself, what is below 0 NaN. Denormals count as 0.

@@ -46,6 +46,6 @@ TEST(simd_log_and_exp_at_their_ends) {
   for (float x : {0.0f, -0.0f, 1e-40f}) CHECK(vector_log(x) == -kInfinity);
   for (float x : {-1.0f, -1e-30f, -kInfinity, NAN}) CHECK(std::isnan(vector_log(x)));
   CHECK(vector_log(1) == 0 && vector_log(kInfinity) == kInfinity);
-  CHECK(vector_exp(0) == 1 && vector_exp(-88) == 0 && vector_exp(-kInfinity) == 0);
+  CHECK(vector_exp(0) == 1 && vector_exp(-88) < 1e-38f && vector_exp(-110) == 0 && vector_exp(-kInfinity) == 0);
   CHECK(vector_exp(89) == kInfinity && vector_exp(kInfinity) == kInfinity && std::isnan(vector_exp(NAN)));
 }
