@@ -6,6 +6,8 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/bfloat16.h"
+
 namespace distilmt {
 
 // Encoder self-attention of ONE sentence. qkv [length, 3 * d]: each row is q | k | v. out [length, d].
@@ -22,5 +24,14 @@ void attend_rows(const float* q, const float* const* keys, const float* const* v
 // be q itself.
 void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
                   int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo);
+
+// The same over keys and values kept as bfloat16; all arithmetic is float32.
+void attend_rows(const float* q, const bfloat16* const* keys, const bfloat16* const* values, int64_t length, int64_t d,
+                 int64_t heads, float* out);
+void attend_cross(const float* q, int64_t rows, int64_t ldq, const bfloat16* keys, const bfloat16* values,
+                  int64_t stride, int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo);
+
+// x [count] to the nearest bfloat16, ties to even; a NaN stays one.
+void to_bfloat16(const float* x, int64_t count, bfloat16* out);
 
 }  // namespace distilmt

@@ -1,6 +1,8 @@
 // Attention of one instruction set; contract in attention.h. A sentence's heads are small matrix products, done by the
 // tile of tile.h; a decoder's queries are few and its keys lie apart, so there each key is loaded once and serves
 // several queries.
+#include "kernels/attention.h"
+
 #include "kernels/tile.h"
 
 namespace distilmt::DISTILMT_ISA_NAMESPACE {
@@ -74,53 +76,76 @@ void multiply(const RowTiles<Float32>& tiles, const uint32_t* packed, const uint
 // ---- a few queries
 // ---------------------------------------------------------------------------------------------------
 
-// Where the rows of a cache lie: anywhere, or at equal distances.
-struct Scattered {
-  const float* const* rows;
-  const float* operator[](int64_t t) const { return rows[t]; }
-};
-struct Strided {
-  const float* rows;
+// Rows of keys or values, float32 or bfloat16: anywhere, or at equal distances.
+template <class E>
+struct Cache {
+  const E* const* rows;
+  const E* first;
   int64_t stride;
-  const float* operator[](int64_t t) const { return rows + t * stride; }
+  const E* operator[](int64_t t) const { return rows ? rows[t] : first + t * stride; }
 };
 
 // Queries that share a load of keys and values; their sums and the values must fit the registers.
 constexpr int kQueries = 4;
 constexpr int kColumns = (kWidth == 16 ? 4 : 2);
 
-// scores [Rows, heads, length] = q . key, unscaled.
-template <int Rows, class Cache>
-void score(const float* q, int64_t ldq, Cache keys, int64_t length, int64_t size, int64_t heads, float* scores) {
+// scores [length, ldp] = q . key, unscaled: a line has a lane for each pair of row and head, whole vectors of them.
+template <class E>
+void score(const float* q, int64_t rows, int64_t ldq, Cache<E> keys, int64_t length, int64_t size, int64_t heads,
+           float* scores, int64_t ldp) {
   const int64_t whole = size / kWidth * kWidth, left = size - whole;
-  for (int64_t t = 0; t < length; ++t) {
-    const float* key = keys[t];
-    for (int64_t h = 0; h < heads; ++h, key += size) {
-      vec dot[Rows] = {};
-      for (int64_t c = 0; c < whole; c += kWidth) {
-        const vec x = load(key + c);
-        for (int r = 0; r < Rows; ++r) dot[r] = fma(load(q + r * ldq + h * size + c), x, dot[r]);
+  for (int64_t t = 0; t < length; ++t, scores += ldp) {
+    vec dots[kWidth];
+    int64_t first = 0;
+    int filled = 0;
+    for (int64_t r = 0; r < rows; ++r) {
+      const float* x = q + r * ldq;
+      const E* y = keys[t];
+      for (int64_t h = 0; h < heads; ++h, x += size, y += size) {
+        vec dot = {};
+        for (int64_t c = 0; c < whole; c += kWidth) dot = fma(load(x + c), load(y + c), dot);
+        if (left) dot = fma(load_part(x + whole, left, 0.0f), load_part(y + whole, left, 0.0f), dot);
+        dots[filled++] = dot;
+        if (filled == kWidth) {
+          store(scores + first, sums(dots));
+          first += kWidth;
+          filled = 0;
+        }
       }
-      if (left) {
-        const vec x = load_part(key + whole, left, 0.0f);
-        for (int r = 0; r < Rows; ++r) dot[r] = fma(load_part(q + r * ldq + h * size + whole, left, 0.0f), x, dot[r]);
-      }
-      for (int r = 0; r < Rows; ++r) scores[(r * heads + h) * length + t] = sum(dot[r]);
     }
+    if (filled) {
+      while (filled < kWidth) dots[filled++] = vec{};
+      store(scores + first, sums(dots));
+    }
+  }
+}
+
+// scores [length, ldp] -> softmax(scale * scores) over length, for every lane of a line, in place.
+void softmax_lines(float* scores, int64_t length, int64_t ldp, float scale) {
+  for (int64_t first = 0; first < ldp; first += kWidth, scores += kWidth) {
+    vec highest = load(scores), total = {};
+    for (int64_t t = 1; t < length; ++t) highest = maximum(load(scores + t * ldp), highest);
+    for (int64_t t = 0; t < length; ++t) {
+      const vec e = exp((load(scores + t * ldp) - highest) * scale);
+      store(scores + t * ldp, e);
+      total += e;
+    }
+    const vec share = 1.0f / total;
+    for (int64_t t = 0; t < length; ++t) store(scores + t * ldp, load(scores + t * ldp) * share);
   }
 }
 
 // out [Rows, Columns vectors] = sum over t of p[t] * values[t] at column `first`; `left` > 0: one vector of which so
 // much is real.
-template <int Rows, int Columns, class Cache>
-void blend(const float* p, int64_t ldp, Cache values, int64_t length, int64_t first, int64_t left, float* out,
-           int64_t ldo) {
+template <int Rows, int Columns, class E>
+void blend(const float* p, int64_t ldp, int64_t heads, Cache<E> values, int64_t length, int64_t first, int64_t left,
+           float* out, int64_t ldo) {
   vec total[Rows][Columns] = {};
-  for (int64_t t = 0; t < length; ++t) {
-    const float* value = values[t] + first;
+  for (int64_t t = 0; t < length; ++t, p += ldp) {
+    const E* value = values[t] + first;
     for (int c = 0; c < Columns; ++c) {
       const vec x = left ? load_part(value, left, 0.0f) : load(value + c * kWidth);
-      for (int r = 0; r < Rows; ++r) total[r][c] = fma(broadcast(p[r * ldp + t]), x, total[r][c]);
+      for (int r = 0; r < Rows; ++r) total[r][c] = fma(broadcast(p[r * heads]), x, total[r][c]);
     }
   }
   for (int r = 0; r < Rows; ++r)
@@ -131,21 +156,32 @@ void blend(const float* p, int64_t ldp, Cache values, int64_t length, int64_t fi
         store(out + r * ldo + first + c * kWidth, total[r][c]);
 }
 
-template <int Rows, class Cache>
-void attend(const float* q, int64_t ldq, Cache keys, Cache values, int64_t length, int64_t d, int64_t heads,
+template <int Rows, class E>
+void attend(const float* q, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t length, int64_t d, int64_t heads,
             float* scores, float* out, int64_t ldo) {
-  const int64_t size = d / heads, ldp = heads * length;
-  score<Rows>(q, ldq, keys, length, size, heads, scores);
-  for (int64_t i = 0; i < Rows * heads; ++i) softmax(scores + i * length, length, scale_of(size));
+  const int64_t size = d / heads, ldp = padded(Rows * heads, kWidth);
+  score(q, Rows, ldq, keys, length, size, heads, scores, ldp);
+  softmax_lines(scores, length, ldp, scale_of(size));
   for (int64_t h = 0; h < heads; ++h) {
-    const float* p = scores + h * length;
+    const float* p = scores + h;
     int64_t c = h * size;
     const int64_t end = c + size;
     for (; c + kColumns * kWidth <= end; c += kColumns * kWidth)
-      blend<Rows, kColumns>(p, ldp, values, length, c, 0, out, ldo);
-    for (; c + kWidth <= end; c += kWidth) blend<Rows, 1>(p, ldp, values, length, c, 0, out, ldo);
-    if (c < end) blend<Rows, 1>(p, ldp, values, length, c, end - c, out, ldo);
+      blend<Rows, kColumns>(p, ldp, heads, values, length, c, 0, out, ldo);
+    for (; c + kWidth <= end; c += kWidth) blend<Rows, 1>(p, ldp, heads, values, length, c, 0, out, ldo);
+    if (c < end) blend<Rows, 1>(p, ldp, heads, values, length, c, end - c, out, ldo);
   }
+}
+
+template <class E>
+void attend_all(const float* q, int64_t rows, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t length, int64_t d,
+                int64_t heads, float* scratch, float* out, int64_t ldo) {
+  static_assert(kQueries == 4);
+  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo)
+    attend<4>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
+  if (rows == 3) attend<3>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
+  if (rows == 2) attend<2>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
+  if (rows == 1) attend<1>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
 }
 
 }  // namespace
@@ -175,22 +211,35 @@ void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads,
   }
 }
 
-int64_t query_scratch(int64_t length, int64_t heads) { return kQueries * heads * length; }
+int64_t query_scratch(int64_t length, int64_t heads) { return padded(kQueries * heads, kWidth) * length; }
 
-void attend_rows(const float* q, const float* const* keys, const float* const* values, int64_t length, int64_t d,
-                 int64_t heads, float* scratch, float* out) {
-  attend<1>(q, d, Scattered{keys}, Scattered{values}, length, d, heads, scratch, out, d);
+void attend_rows_float32(const float* q, const float* const* keys, const float* const* values, int64_t length,
+                         int64_t d, int64_t heads, float* scratch, float* out) {
+  attend<1, float>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d);
 }
 
-void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
-                  int64_t length, int64_t d, int64_t heads, float* scratch, float* out, int64_t ldo) {
-  const Strided k{keys, stride}, v{values, stride};
-  static_assert(kQueries == 4);
-  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo)
-    attend<4>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 3) attend<3>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 2) attend<2>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 1) attend<1>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
+void attend_rows_bfloat16(const float* q, const bfloat16* const* keys, const bfloat16* const* values, int64_t length,
+                          int64_t d, int64_t heads, float* scratch, float* out) {
+  attend<1, bfloat16>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d);
+}
+
+void attend_cross_float32(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values,
+                          int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
+                          int64_t ldo) {
+  attend_all<float>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
+                    ldo);
+}
+
+void attend_cross_bfloat16(const float* q, int64_t rows, int64_t ldq, const bfloat16* keys, const bfloat16* values,
+                           int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
+                           int64_t ldo) {
+  attend_all<bfloat16>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
+                       ldo);
+}
+
+void to_bfloat16(const float* x, int64_t count, bfloat16* out) {
+  for (; count >= kWidth; count -= kWidth, x += kWidth, out += kWidth) narrow(load(x), kWidth, out);
+  narrow(load_up_to(x, count), count, out);
 }
 
 }  // namespace distilmt::DISTILMT_ISA_NAMESPACE

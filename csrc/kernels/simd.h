@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/bfloat16.h"
+
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
@@ -57,6 +59,32 @@ DISTILMT_INLINE void store_part(float* p, int64_t count, vec v) {
 #endif
 }
 
+// bfloat16: the upper half of a float32.
+typedef uint16_t hvec __attribute__((vector_size(kWidth * 2)));
+typedef uint32_t uvec __attribute__((vector_size(kWidth * 4)));
+
+DISTILMT_INLINE vec widen(hvec v) { return (vec)(__builtin_convertvector(v, uvec) << 16); }
+
+DISTILMT_INLINE vec load(const bfloat16* p) {
+  hvec v;
+  std::memcpy(&v, p, sizeof v);
+  return widen(v);
+}
+
+DISTILMT_INLINE vec load_part(const bfloat16* p, int64_t count, float) {
+  hvec v = {};
+  for (int64_t c = 0; c < count; ++c) v[c] = p[c].bits;
+  return widen(v);
+}
+
+// The first `count` lanes to the nearest bfloat16, ties to even; a NaN stays one.
+DISTILMT_INLINE void narrow(vec x, int64_t count, bfloat16* out) {
+  const uvec bits = (uvec)x;
+  const uvec rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+  const hvec v = __builtin_convertvector(x == x ? rounded : (uvec)(ivec{} + 0x7fc0), hvec);
+  std::memcpy(out, &v, static_cast<size_t>(count) * sizeof(bfloat16));
+}
+
 DISTILMT_INLINE vec fma(vec a, vec b, vec c) {
 #if defined(__AVX512F__)
   return _mm512_fmadd_ps(a, b, c);
@@ -96,6 +124,38 @@ DISTILMT_INLINE float sum(vec v) {
   const auto x = y;
 #endif
   return (x[0] + x[2]) + (x[1] + x[3]);
+}
+
+// Lane i is sum(v[i]), by the same additions: halves of pairs of vectors are added until one vector is left.
+DISTILMT_INLINE vec sums(vec* v) {
+#if defined(__AVX512F__)
+  for (int i = 0; i < 8; ++i)
+    v[i] =
+        __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+        __builtin_shufflevector(v[2 * i], v[2 * i + 1], 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+  for (int i = 0; i < 4; ++i)
+    v[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+  for (int i = 0; i < 2; ++i)
+    v[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
+  return __builtin_shufflevector(v[0], v[1], 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
+         __builtin_shufflevector(v[0], v[1], 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif defined(__AVX2__)
+  for (int i = 0; i < 4; ++i)
+    v[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 2, 3, 8, 9, 10, 11) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 4, 5, 6, 7, 12, 13, 14, 15);
+  for (int i = 0; i < 2; ++i)
+    v[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 4, 5, 8, 9, 12, 13) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 2, 3, 6, 7, 10, 11, 14, 15);
+  return __builtin_shufflevector(v[0], v[1], 0, 2, 4, 6, 8, 10, 12, 14) +
+         __builtin_shufflevector(v[0], v[1], 1, 3, 5, 7, 9, 11, 13, 15);
+#else
+  for (int i = 0; i < 2; ++i)
+    v[i] = __builtin_shufflevector(v[2 * i], v[2 * i + 1], 0, 1, 4, 5) +
+           __builtin_shufflevector(v[2 * i], v[2 * i + 1], 2, 3, 6, 7);
+  return __builtin_shufflevector(v[0], v[1], 0, 2, 4, 6) + __builtin_shufflevector(v[0], v[1], 1, 3, 5, 7);
+#endif
 }
 
 DISTILMT_INLINE float largest(vec v) {
