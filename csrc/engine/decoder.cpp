@@ -2,15 +2,10 @@
 
 #include <algorithm>
 
-#include "common/aligned.h"
 #include "kernels/attention.h"
-#include "kernels/embed.h"
-#include "kernels/layer_norm.h"
 
 namespace distilmt {
 namespace {
-
-constexpr float kEps = 1e-5f;  // torch.nn.LayerNorm's default, which Marian keeps
 
 int64_t own_size(const ModelConfig& c, const DecoderShape& s) {
   return int64_t{s.slots} * s.positions * c.decoder_layers * s.beams * 2 * c.hidden;
@@ -18,10 +13,6 @@ int64_t own_size(const ModelConfig& c, const DecoderShape& s) {
 
 int64_t source_size(const ModelConfig& c, const DecoderShape& s) {
   return int64_t{s.places} * s.source_positions * c.decoder_layers * 2 * c.hidden;
-}
-
-void normalise(const Norm& norm, int64_t rows, int64_t d, float* x) {
-  layer_norm(x, norm.gamma.data(), norm.beta.data(), kEps, rows, d, x);
 }
 
 }  // namespace
@@ -36,10 +27,10 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
       shape_(shape),
       own_(aligned<float>(own_size(weights.config, shape))),
       source_(aligned<float>(source_size(weights.config, shape))),
+      stream_(weights.config, weights.decoder_stack, int64_t{shape.slots} * shape.beams),
       keys_(shape.positions),
       values_(shape.positions) {
   const int64_t rows = int64_t{shape.slots} * shape.beams, d = weights.config.hidden;
-  x_ = aligned<float>(rows * d);
   query_key_value_ = aligned<float>(rows * 3 * d);
   context_ = aligned<float>(rows * d);
   inner_ = aligned<float>(rows * weights.config.decoder_ffn);
@@ -97,26 +88,26 @@ const float* Decoder::step(const std::vector<DecoderInput>& inputs) {
   }
   const int64_t rows = static_cast<int64_t>(ids_.size());
 
-  float *x = x_.get(), *context = context_.get(), *inner = inner_.get();
-  embed(weights_.target_table(), weights_.embedding_scale(), weights_.target_positions.data(), ids_.data(), at_.data(),
-        rows, d, x);
+  stream_.start(weights_.target_table(), ids_.data(), at_.data(), rows);
+  float *x = stream_.x(), *context = context_.get(), *inner = inner_.get();
   for (int64_t i = 0; i < c.decoder_layers && !stop_; ++i) {
     const DecoderLayer& layer = weights_.decoder[i];
-    gemm(x, d, rows, layer.query_key_value, Activation::none, nullptr, 0, query_key_value_.get(), 3 * d);
+    gemm(stream_.before(layer.attention_norm), d, rows, layer.query_key_value, Activation::none, nullptr, 0,
+         query_key_value_.get(), 3 * d);
     attend_self(inputs, i);
     gemm(context, d, rows, layer.out, Activation::none, x, d, x, d);
-    normalise(layer.attention_norm, rows, d, x);
+    stream_.after(layer.attention_norm);
 
-    gemm(x, d, rows, layer.cross_query, Activation::none, nullptr, 0, context, d);
+    gemm(stream_.before(layer.cross_norm), d, rows, layer.cross_query, Activation::none, nullptr, 0, context, d);
     attend_source(inputs, i);
     gemm(context, d, rows, layer.cross_out, Activation::none, x, d, x, d);
-    normalise(layer.cross_norm, rows, d, x);
+    stream_.after(layer.cross_norm);
 
-    gemm(x, d, rows, layer.up, c.activation, nullptr, 0, inner, ffn);
+    gemm(stream_.before(layer.final_norm), d, rows, layer.up, c.activation, nullptr, 0, inner, ffn);
     gemm(inner, ffn, rows, layer.down, Activation::none, x, d, x, d);
-    normalise(layer.final_norm, rows, d, x);
+    stream_.after(layer.final_norm);
   }
-  return x;
+  return stream_.finish();
 }
 
 }  // namespace distilmt

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/ancestors.h"
-#include "engine/weights.h"
+#include "engine/stream.h"
 
 namespace distilmt {
 
@@ -53,7 +53,8 @@ class Decoder {
   const DecoderShape shape_;
   Aligned<float> own_;     // [slot, position, layer, beam, key | value, hidden]
   Aligned<float> source_;  // [place, source position, layer, key | value, hidden]
-  Aligned<float> x_, query_key_value_, context_, inner_;
+  Stream stream_;
+  Aligned<float> query_key_value_, context_, inner_;
   std::vector<const float*> keys_, values_;  // [position] of the beam at hand
   std::vector<int32_t> ids_, at_;
 };

@@ -154,6 +154,11 @@ class Translator:
             self._vocab = self._matching(Vocab.load(self.folder))
         return self._vocab
 
+    @property
+    def _room(self) -> int:
+        """Positions for the ids of a source."""
+        return self._model.positions - len(self._model.prefix) - len(self._model.suffix)
+
     def _matching(self, vocab: Vocab) -> Vocab:
         found, expected = (vocab.size, vocab.target_size), (self._model.source_vocab, self._model.target_vocab)
         if found != expected:
@@ -199,7 +204,7 @@ class Translator:
             raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
         from distilmt import long_lines
 
-        sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
+        sources, counts, statuses = long_lines.cut(self._encode(texts), self._room, too_long, self.vocab)
         outputs = self._decode(sources, None, options, progress)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
@@ -294,6 +299,7 @@ class Translator:
         self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
     ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
         start = time.perf_counter()
+        sources = [[*self._model.prefix, *ids, *self._model.suffix] if ids else [] for ids in sources]
         try:
             outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
         except _native.ModelError as error:
