@@ -34,6 +34,8 @@ from distilmt.errors import ConfigError, DataError, ResourceError
 if TYPE_CHECKING:
     from transformers import MarianMTModel
 
+    from distilmt.native_model import NativeModel
+    from distilmt.transformers_engine import TransformersModel
     from distilmt.vocab import TooLong, Vocab
 
 MAX_BEAM_SIZE = 256
@@ -98,6 +100,8 @@ class Translator:
 
     Args:
         folder: holds config.json and model.safetensors, and for text the vocabulary.
+        engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
+            sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
         compute_type: "auto" or "float32".
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
@@ -109,6 +113,7 @@ class Translator:
         self,
         folder: str | os.PathLike[str],
         *,
+        engine: Literal["native", "transformers"] = "native",
         device: str = "cpu",
         compute_type: str = "auto",
         threads: int | None = None,
@@ -127,7 +132,15 @@ class Translator:
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
         self._vocab: Vocab | None = None
-        self._model = native_model.load(self.folder)
+        self._model: NativeModel | TransformersModel
+        if engine == "native":
+            self._model = native_model.load(self.folder)
+        elif engine == "transformers":
+            from distilmt.transformers_engine import TransformersModel
+
+            self._model = TransformersModel(self.folder)
+        else:
+            raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
 
     @classmethod
     def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
