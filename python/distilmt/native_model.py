@@ -47,12 +47,14 @@ class Generation:
     renormalize: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class NativeModel:
     """Packed weights, with the facts Python needs to check arguments.
 
-    prefix, suffix: what the encoder reads before and behind the ids of a source.
+    model_type: the family's name. prefix, suffix: what the encoder reads before and behind the ids of a source.
     """
+
+    model_type: str
 
     weights: _native.Weights
     generation: Generation
@@ -127,7 +129,7 @@ def load(folder: Path) -> NativeModel:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
     prefix = [token(folder, config, "bos_token_id", source_vocab)] if family.begin else []
     suffix = [token(folder, {"eos_token_id": generation.eos}, "eos_token_id", source_vocab)]
-    return NativeModel(weights, generation, source_vocab, target_vocab, positions, prefix, suffix)
+    return NativeModel(config["model_type"], weights, generation, source_vocab, target_vocab, positions, prefix, suffix)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class TransformersModel:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForSeq2SeqLM
 
-        kind = str(read_json(folder / "config.json").get("model_type"))
+        self.model_type = str(read_json(folder / "config.json").get("model_type"))
         try:
             self.model, info = AutoModelForSeq2SeqLM.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
@@ -73,7 +73,8 @@ class TransformersModel:
         self.source_vocab = self.model.get_input_embeddings().num_embeddings
         self.target_vocab = self.model.get_output_embeddings().out_features
         self.positions = min((getattr(config, key) for key in POSITIONS if hasattr(config, key)), default=1 << 16)
-        self.prefix = [config.bos_token_id] if kind in FAMILIES and FAMILIES[kind].begin else []
+        family = FAMILIES.get(self.model_type)
+        self.prefix = [config.bos_token_id] if family and family.begin else []
         self.suffix = [self.generation.eos]
 
     def decode(

@@ -24,7 +24,7 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import MarianMTModel
 
     from distilmt.native_model import NativeModel
+    from distilmt.tokenizer import TokenizerVocab
     from distilmt.transformers_engine import TransformersModel
     from distilmt.vocab import TooLong, Vocab
 
@@ -106,6 +107,9 @@ class Translator:
         compute_type: "auto" or "float32".
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
         slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
+        source_language, target_language: as the model's tokenizer names them ("deu_Latn"). Families with language tags
+            (mBART, M2M100, NLLB) need both for texts; without them ids have to bring their tag along. A multilingual
+            Marian model takes a target_language.
     Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why.
     """
 
@@ -118,6 +122,8 @@ class Translator:
         compute_type: str = "auto",
         threads: int | None = None,
         slots: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> None:
         if isinstance(folder, Sequence) and not isinstance(folder, str):
             raise ConfigError("folder: expected one model folder, got a list - this version has no ensembles")
@@ -131,7 +137,7 @@ class Translator:
         self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
-        self._vocab: Vocab | None = None
+        self._vocab: Vocab | TokenizerVocab | None = None
         self._model: NativeModel | TransformersModel
         if engine == "native":
             self._model = native_model.load(self.folder)
@@ -141,6 +147,9 @@ class Translator:
             self._model = TransformersModel(self.folder)
         else:
             raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
+        self._languages = (source_language, target_language)
+        if any(self._languages):
+            _ = self.vocab  # which puts the tags in place, for ids too
 
     @classmethod
     def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
@@ -159,13 +168,34 @@ class Translator:
         return translator
 
     @property
-    def vocab(self) -> Vocab:
+    def vocab(self) -> Vocab | TokenizerVocab:
         """The folder's vocabulary, loaded when first asked for. Raises: DataError: it is not the model's."""
         if self._vocab is None:
-            from distilmt.vocab import Vocab
+            if self._model.model_type == "marian":
+                from distilmt.vocab import Vocab
 
-            self._vocab = self._matching(Vocab.load(self.folder))
+                vocab = self._matching(Vocab.load(self.folder))
+                self._model.prefix = vocab.source_prefix(*self._languages)
+                self._vocab = vocab
+            else:
+                self._vocab = self._tokenizer()
         return self._vocab
+
+    def _tokenizer(self) -> TokenizerVocab:
+        """The tokenizer of another family, which says what stands around its texts."""
+        from distilmt.tokenizer import TokenizerVocab
+
+        model = self._model
+        vocab = TokenizerVocab.load(self.folder, (model.source_vocab, model.target_vocab), *self._languages)
+        model.prefix, model.suffix = vocab.prefix, vocab.suffix
+        own = model.generation
+        start, forced_bos = vocab.start, vocab.forced_bos
+        model.generation = replace(
+            own,
+            start=own.start if start is None else start,
+            forced_bos=own.forced_bos if forced_bos is None else forced_bos,
+        )
+        return vocab
 
     @property
     def _room(self) -> int:
@@ -217,7 +247,7 @@ class Translator:
             raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
         from distilmt import long_lines
 
-        sources, counts, statuses = long_lines.cut(self._encode(texts), self._room, too_long, self.vocab)
+        sources, counts, statuses = long_lines.cut(self._encode(texts), self._room, too_long, self.vocab.word_starts)
         outputs = self._decode(sources, None, options, progress)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
