@@ -31,7 +31,7 @@ def translator(monkeypatch):
     """In place of the engine: a translator that upper-cases, so that these tests see what is done with its output."""
 
     class Upper:
-        def __init__(self, folder: str, *, threads: int | None = None):
+        def __init__(self, folder: str, *, threads: int | None = None, **asked: object):
             assert Path(folder).is_dir()
 
         def translate(self, texts: list[str], *, beam_size: int) -> list[SimpleNamespace]:

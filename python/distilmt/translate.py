@@ -1,4 +1,4 @@
-"""The native translator: beam search over a MarianMT folder on the CPU, in float32.
+"""The native translator: beam search over a model folder on the CPU, in float32.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
 `beam_size=1`. A candidate's score is its summed log-probability, accumulated in float32; a finished hypothesis is worth
@@ -97,10 +97,10 @@ class Stats:
 
 
 class Translator:
-    """A MarianMT folder, ready to translate.
+    """A model folder, ready to translate.
 
     Args:
-        folder: holds config.json and model.safetensors, and for text the vocabulary.
+        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer.
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
             sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
