@@ -163,7 +163,8 @@ def edit(path: Path, **changes: Any) -> None:
         ("m2m_100", "config", {"pad_token_id": 67}, DataError, "pad_token_id must be one id below 67, got 67"),
         ("m2m_100", "config", {"tie_word_embeddings": False}, DataError, "lm_head.weight: missing"),
         ("m2m_100", "config", {"activation_function": "gelu_new"}, ConfigError, "activation_function must be one of"),
-        ("bart", "generation_config", {"no_repeat_ngram_size": 3}, ConfigError, "no_repeat_ngram_size=3"),
+        ("bart", "generation_config", {"do_sample": True}, ConfigError, "do_sample=True"),
+        ("m2m_100", "config", {"pad_token_id": EOS}, ConfigError, "decoder_start_token_id must not be pad_token_id"),
     ],
     ids=str,
 )

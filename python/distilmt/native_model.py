@@ -97,6 +97,11 @@ def load(folder: Path) -> NativeModel:
     first_position = family.first_position
     if first_position is None:
         first_position = token(folder, config, "pad_token_id", source_vocab) + 1
+        if generation.start == first_position - 1:
+            raise ConfigError(
+                f"{folder}: decoder_start_token_id must not be pad_token_id {generation.start}, which has no position in "
+                "such a model - this translator gives every token one"
+            )
     for key in ("encoder_attention_heads", "decoder_attention_heads"):
         if hidden % whole(folder, config, key):
             raise DataError(
