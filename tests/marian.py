@@ -101,6 +101,13 @@ class Margins:
             delattr(self.model, name)
 
 
+def encoder_input(model: Any, source: list[int]) -> torch.Tensor:
+    """Ids [1, tokens] as the encoder reads them; BART's begin with a symbol of their own."""
+    config = model.config
+    begin = [config.bos_token_id] if config.model_type == "bart" else []
+    return torch.tensor([[*begin, *source, config.eos_token_id]])
+
+
 def generate(
     model: MarianMTModel,
     source: list[int],
@@ -116,7 +123,7 @@ def generate(
     beams = settings if beam_size > 1 else {}
     with torch.no_grad():
         out = model.generate(
-            torch.tensor([[*source, eos]]), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=max_length,
+            encoder_input(model, source), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=max_length,
             min_new_tokens=min_length or None, return_dict_in_generate=True, output_scores=True, do_sample=False,
             **beams,
         )  # fmt: skip
@@ -187,7 +194,7 @@ def forced_logits(model: MarianMTModel, source: list[int], target: list[int]) ->
     config = model.config
     with torch.no_grad():
         out = model(
-            input_ids=torch.tensor([[*source, config.eos_token_id]]),
+            input_ids=encoder_input(model, source),
             decoder_input_ids=torch.tensor([[config.decoder_start_token_id, *target]]),
         )
     return out.logits[0]

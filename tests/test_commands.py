@@ -40,6 +40,24 @@ def test_translate_scores_and_n_best(tiny_model_folder: Path):
     assert one == f"{expected[0].hypotheses[0].score:.6f}\t{expected[0].text}\n"
 
 
+def test_the_model_s_options_reach_the_translator(tiny_model_folder: Path, tmp_path: Path):
+    from distilmt.translate import Translator
+
+    words = ["--model", tiny_model_folder, "--engine", "transformers"]
+    (tmp_path / "source").write_text("the dog\n")
+    found = distilmt("translate", *words, "--beam-size", "2", "--max-length", "6", text=b"the dog\n")
+    assert found.returncode == 0, found.stderr
+    expected = Translator(tiny_model_folder).translate(["the dog"], beam_size=2, max_length=6)[0].text
+    assert found.stdout.decode() == f"{expected}\n"
+    for command in (
+        ["translate", "--model", tiny_model_folder],
+        ["score", "--model", tiny_model_folder, "--source", tmp_path / "source", "--target", tmp_path / "source"],
+        ["label", "--model", tiny_model_folder, "--source", tmp_path / "source", "--out", tmp_path / "labels"],
+    ):
+        done = distilmt(*command, "--target-language", "fra", text=b"the dog\n")
+        assert done.returncode == 2 and b">>fra<< is none of this vocabulary's language tags" in done.stderr
+
+
 def test_score(tiny_model_folder: Path, tmp_path: Path):
     from distilmt.translate import Translator
 

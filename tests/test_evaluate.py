@@ -31,7 +31,7 @@ def translator(monkeypatch):
     """In place of the engine: a translator that upper-cases, so that these tests see what is done with its output."""
 
     class Upper:
-        def __init__(self, folder: str, *, threads: int | None = None):
+        def __init__(self, folder: str, *, threads: int | None = None, **asked: object):
             assert Path(folder).is_dir()
 
         def translate(self, texts: list[str], *, beam_size: int) -> list[SimpleNamespace]:
@@ -132,7 +132,7 @@ def test_the_native_translator_is_what_is_scored(tmp_path, tiny_model_folder):
     lines = ["the dog sees the cat .", "", "Haus 7 Uhr"]
     sources, targets = write(tmp_path / "a.de", lines), write(tmp_path / "a.en", ["the dog", "nothing", "house"])
     result = evaluate(model=str(tiny_model_folder), test=(sources, targets), beam_size=2, threads=1)
-    expected = Translator(tiny_model_folder, threads=1).translate(lines, beam_size=2)
+    expected = Translator(tiny_model_folder, compute_type="float32", threads=1).translate(lines, beam_size=2)
     assert result.hypotheses == [each.text for each in expected]
     assert result.target_tokens == sum(len(each.hypotheses[0].log_probs) for each in expected) > 0
     assert result.statuses["empty_source"] == 1

@@ -212,6 +212,16 @@ def test_untied_output_keeps_the_shared_input(tiny_model_folder: Path, tmp_path:
     assert model.model.decoder.embed_tokens.weight.data_ptr() == model.model.shared.weight.data_ptr()
 
 
+def test_untied_output_does_not_untie_the_input(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = copied(tiny_model_folder, tmp_path / "m", tie_word_embeddings=False)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["lm_head.weight"] = tensors["model.shared.weight"] + 1
+    tensors["model.encoder.embed_tokens.weight"] = tensors["model.shared.weight"] + 2
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=r"tied weights were lost: model\.encoder\.embed_tokens\.weight differs"):
+        models.load(folder)
+
+
 def test_copy_weights(tiny_model_folder: Path, tiny_vocab: Vocab) -> None:
     source = models.load(tiny_model_folder)
     target = models.create(Size(2, 2, 32, 64, 4), tiny_vocab, seed=9, max_positions=40)

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def translator(folder: Path) -> Translator:
-    return Translator(folder, threads=2)
+    return Translator(folder, compute_type="float32", threads=2)
 
 
 def test_nothing_in_nothing_out(translator: Translator) -> None:
@@ -72,7 +72,7 @@ def test_c3_35_a_hypothesis_that_does_not_end(translator: Translator) -> None:
 
 
 def test_c3_36_empty_best_hypothesis() -> None:
-    translator = Translator.of(random_model(seed=3, std=0.1, end_bias=20.0), threads=1)
+    translator = Translator.of(random_model(seed=3, std=0.1, end_bias=20.0), compute_type="float32", threads=1)
     for beam_size in (1, 4):
         translation = translator.translate_ids([[5, 6]], beam_size=beam_size, n_best=beam_size)[0]
         assert (translation.status, translation.text, translation.hypotheses[0].ids) == ("empty_hypothesis", "", [])
@@ -126,10 +126,7 @@ def test_wrong_arguments(translator: Translator, settings: dict[str, Any], messa
     ("options", "message"),
     [
         ({"device": "cuda"}, "device: expected cpu, got 'cuda'"),
-        (
-            {"compute_type": "int8"},
-            "compute_type: expected auto or float32, got 'int8' - this version has float32 only",
-        ),
+        ({"compute_type": "int4"}, "compute_type: expected auto, float32, bfloat16 or int8, got 'int4'"),
         ({"threads": 0}, "threads"),
         ({"slots": -1}, "slots"),
     ],
@@ -186,7 +183,7 @@ def progress(done):
     print("running", flush=True)
 
 try:
-    translator = Translator(sys.argv[1], threads=2)
+    translator = Translator(sys.argv[1], compute_type="float32", threads=2)
     translator.translate_ids([[5] * 30] * 100_000, beam_size=12, min_length=40, max_length=40, progress=progress)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

@@ -26,7 +26,7 @@ def test_real_sentences_as_generate(shared: Path, lines: list[str], beam_size: i
     folder = shared / "models" / "multi30k-de-en"
     model = models.load(folder)
     model.generation_config.max_length = None
-    translator = Translator(folder, threads=2)
+    translator = Translator(folder, compute_type="float32", threads=2)
     parity = compare(
         translator, model, Vocab.load(folder).encode_source(lines[:count]), beam_size=beam_size, max_length=60
     )
@@ -35,7 +35,7 @@ def test_real_sentences_as_generate(shared: Path, lines: list[str], beam_size: i
 
 
 def test_text_in_text_out(shared: Path, lines: list[str]) -> None:
-    translator = Translator(shared / "models" / "multi30k-de-en", threads=2)
+    translator = Translator(shared / "models" / "multi30k-de-en", compute_type="float32", threads=2)
     texts = [lines[0], "", " \u200b\t", "Hund " * 200, lines[1]]
     found = translator.translate(texts, beam_size=4, n_best=2)
     assert [t.status for t in found] == ["ok", "empty_source", "empty_source", "too_long", "ok"]

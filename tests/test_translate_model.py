@@ -36,9 +36,16 @@ def edit_json(path: Path, **changes: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_c3_26_half_precision_is_widened_exactly(folder: Path, dtype: torch.dtype) -> None:
     edit_tensors(folder, lambda tensors: tensors.update({n: t.to(dtype) for n, t in tensors.items()}))
-    from_half = Translator(folder, threads=1).translate_ids(random_sources(5), beam_size=3, max_length=10)
+    from_half = Translator(folder, compute_type="float32", threads=1).translate_ids(
+        random_sources(5), beam_size=3, max_length=10
+    )
     edit_tensors(folder, lambda tensors: tensors.update({n: t.float() for n, t in tensors.items()}))
-    assert Translator(folder, threads=1).translate_ids(random_sources(5), beam_size=3, max_length=10) == from_half
+    assert (
+        Translator(folder, compute_type="float32", threads=1).translate_ids(
+            random_sources(5), beam_size=3, max_length=10
+        )
+        == from_half
+    )
 
 
 def test_half_precision_of_every_kind(folder: Path) -> None:
@@ -50,13 +57,13 @@ def test_half_precision_of_every_kind(folder: Path) -> None:
         tensors["final_logits_bias"][0, 10:18] = odd
 
     edit_tensors(folder, change)
-    half = Translator(folder, threads=1).score_ids([[5, 6]], [list(range(10, 18))])
+    half = Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6]], [list(range(10, 18))])
     edit_tensors(folder, lambda t: t.update(final_logits_bias=t["final_logits_bias"].float()))
-    assert Translator(folder, threads=1).score_ids([[5, 6]], [list(range(10, 18))]) == half
+    assert Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6]], [list(range(10, 18))]) == half
 
 
 def test_missing_logits_bias_and_old_names_of_tied_tensors(folder: Path) -> None:
-    truth = Translator(folder, threads=1).score_ids([[5, 6, 7]], [[8, 9]])
+    truth = Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6, 7]], [[8, 9]])
 
     def rename(tensors: Tensors) -> None:
         shared = tensors.pop("model.shared.weight")
@@ -64,11 +71,11 @@ def test_missing_logits_bias_and_old_names_of_tied_tensors(folder: Path) -> None
         tensors["lm_head.weight"] = shared.clone()
 
     edit_tensors(folder, rename)
-    assert Translator(folder, threads=1).score_ids([[5, 6, 7]], [[8, 9]]) == truth
+    assert Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6, 7]], [[8, 9]]) == truth
     edit_tensors(folder, lambda tensors: tensors["final_logits_bias"].zero_())
-    truth = Translator(folder, threads=1).score_ids([[5, 6, 7]], [[8, 9]])
+    truth = Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6, 7]], [[8, 9]])
     edit_tensors(folder, lambda tensors: tensors.pop("final_logits_bias"))
-    assert Translator(folder, threads=1).score_ids([[5, 6, 7]], [[8, 9]]) == truth
+    assert Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6, 7]], [[8, 9]]) == truth
 
 
 def test_stored_positions_are_used_as_hugging_face_uses_them(folder: Path) -> None:
@@ -77,16 +84,16 @@ def test_stored_positions_are_used_as_hugging_face_uses_them(folder: Path) -> No
     edit_tensors(folder, lambda t: t.update({"model.decoder.embed_positions.weight": torch.randn(40, 32)}))
     model = MarianMTModel.from_pretrained(folder).eval()
     expected = forced_logits(model, [5, 6], [7, 8]).log_softmax(-1)[[0, 1, 2], [7, 8, 0]]
-    scored = Translator(folder, threads=1).score_ids([[5, 6]], [[7, 8]])[0]
+    scored = Translator(folder, compute_type="float32", threads=1).score_ids([[5, 6]], [[7, 8]])[0]
     torch.testing.assert_close(torch.tensor(scored.log_probs), expected, atol=2e-5, rtol=0)
 
 
 def test_old_folder_without_generation_config(folder: Path) -> None:
-    truth = Translator(folder, threads=1).translate_ids(random_sources(5), beam_size=3)
+    truth = Translator(folder, compute_type="float32", threads=1).translate_ids(random_sources(5), beam_size=3)
     settings = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").unlink()
     edit_json(folder / "config.json", bad_words_ids=settings["bad_words_ids"], forced_eos_token_id=None)
-    assert Translator(folder, threads=1).translate_ids(random_sources(5), beam_size=3) == truth
+    assert Translator(folder, compute_type="float32", threads=1).translate_ids(random_sources(5), beam_size=3) == truth
 
 
 def lose(name: str) -> Callable[[Tensors], None]:
@@ -148,7 +155,6 @@ def test_c3_21_pickle_is_not_opened(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("config.json", {"model_type": "bart"}, "model_type must be marian, got 'bart'"),
         ("config.json", {"d_model": 1 << 40}, "d_model must be a whole number from 1"),
         ("config.json", {"decoder_attention_heads": 5}, "decoder_attention_heads must divide d_model 32, got 5"),
         ("config.json", {"max_position_embeddings": 1 << 30}, "max_position_embeddings must be a whole number"),
@@ -167,6 +173,7 @@ def test_impossible_config(folder: Path, file: str, change: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("file", "change"),
     [
+        ("config.json", {"model_type": "t5"}),
         ("config.json", {"activation_function": "tanh"}),
         ("generation_config.json", {"no_repeat_ngram_size": 3}),
         ("generation_config.json", {"repetition_penalty": 1.2}),

@@ -44,7 +44,7 @@ SETTINGS: list[dict[str, Any]] = [
 def pair(request: pytest.FixtureRequest) -> tuple[Any, Translator, int]:
     options = MODELS[request.param]
     model = random_model(**options)
-    return model, Translator.of(model, threads=1), options.get("vocab", 67)
+    return model, Translator.of(model, compute_type="float32", threads=1), options.get("vocab", 67)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda s: "-".join(f"{k}={v}" for k, v in s.items()))
@@ -61,7 +61,7 @@ def test_ties_go_to_the_lower_id() -> None:
             for table in (model.lm_head.weight, model.model.decoder.embed_tokens.weight):
                 table[low + 1] = table[low]
             model.final_logits_bias[0, low + 1] = model.final_logits_bias[0, low]
-    translator = Translator.of(model, threads=1)
+    translator = Translator.of(model, compute_type="float32", threads=1)
     sources = random_sources(8)
     words = [i for t in translator.translate_ids(sources, beam_size=1, max_length=14) for i in t.hypotheses[0].ids]
     assert any(5 <= i < 61 and i % 2 for i in words)
@@ -75,7 +75,7 @@ def with_generation(**settings: Any) -> tuple[Any, Translator]:
     model = random_model(**TIED)
     for name, value in settings.items():
         setattr(model.generation_config, name, value)
-    return model, Translator.of(model, threads=1)
+    return model, Translator.of(model, compute_type="float32", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +105,13 @@ def test_renormalised_without_the_end_symbol() -> None:
 def test_vocabulary_smaller_than_the_beam() -> None:
     """Fewer than beam_size continuations exist at first: the best hypothesis must still be the truth's."""
     model = random_model(**TIED, vocab=5)
-    translator = Translator.of(model, threads=1)
+    translator = Translator.of(model, compute_type="float32", threads=1)
     compare(translator, model, random_sources(5, vocab=5, longest=4), beam_size=4, max_length=6)
 
 
 def test_log_probs_are_the_models_and_sum_to_the_score() -> None:
     model = random_model(**MODELS["gelu-odd"])
-    translator = Translator.of(model, threads=1)
+    translator = Translator.of(model, compute_type="float32", threads=1)
     sources = random_sources(5)
     for source, translation in zip(sources, translator.translate_ids(sources, beam_size=4, max_length=12), strict=True):
         best = translation.hypotheses[0]
@@ -125,7 +125,7 @@ def test_log_probs_are_the_models_and_sum_to_the_score() -> None:
 
 def test_scores_of_given_targets() -> None:
     model = random_model(**MODELS["two-vocabularies"])
-    translator = Translator.of(model, threads=1)
+    translator = Translator.of(model, compute_type="float32", threads=1)
     sources, targets = random_sources(6, vocab=91), random_sources(6, vocab=59, seed=2)
     for source, target, scored in zip(
         sources, targets, translator.score_ids(sources, targets, length_penalty=0.0), strict=True
@@ -140,7 +140,7 @@ def test_scores_of_given_targets() -> None:
 
 def test_scoring_a_translation_gives_its_own_log_probs_to_the_bit() -> None:
     model = random_model(**MODELS["swish-untied"])
-    translator = Translator.of(model, threads=2)
+    translator = Translator.of(model, compute_type="float32", threads=2)
     sources = random_sources(12)
     found = [t.hypotheses[0] for t in translator.translate_ids(sources, beam_size=4, max_length=30)]
     ended = [i for i, h in enumerate(found) if len(h.log_probs) > len(h.ids)]

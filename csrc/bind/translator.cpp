@@ -5,6 +5,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <unordered_set>
 
 #include "common/platform.h"
 #include "engine/safetensors.h"
@@ -29,6 +30,13 @@ Number number_of(const std::string& name) {
   if (name == "bfloat16") return Number::bfloat16;
   require(name == "int8", "compute_type must be float32, bfloat16 or int8, got " + name);
   return Number::int8;
+}
+
+PositionTable position_table_of(const std::string& name) {
+  if (name == "marian") return PositionTable::marian;
+  if (name == "learned") return PositionTable::learned;
+  require(name == "m2m100", "position_table must be marian, learned or m2m100, got " + name);
+  return PositionTable::m2m100;
 }
 
 EarlyStopping early_stopping_of(const std::string& name) {
@@ -68,6 +76,11 @@ ModelConfig config_of(const py::dict& fields) {
   c.positions = number("positions");
   require(c.hidden % c.encoder_heads == 0 && c.hidden % c.decoder_heads == 0, "config: heads must divide hidden");
   c.activation = activation_of(fields["activation"].cast<std::string>());
+  c.position_table = position_table_of(fields["position_table"].cast<std::string>());
+  c.first_position = fields["first_position"].cast<int64_t>();
+  require(c.first_position >= 0 && c.first_position < (1 << 24), "config: first_position must lie in [0, 2^24)");
+  c.pre_norm = fields["pre_norm"].cast<bool>();
+  c.embedding_norm = fields["embedding_norm"].cast<bool>();
   c.scale_embedding = fields["scale_embedding"].cast<bool>();
   c.share_embeddings = fields["share_embeddings"].cast<bool>();
   c.tie_projection = fields["tie_projection"].cast<bool>();
@@ -84,9 +97,19 @@ std::unique_ptr<Weights> load(const std::string& path, const std::vector<Entry>&
   for (const auto& [tensor, dtype, shape, begin, end] : header) entries.push_back({tensor, dtype, shape, begin, end});
   const py::gil_scoped_release release;
   const TensorFile file(path, entries);
-  return std::make_unique<Weights>(
-      load_weights(config, {[&](const std::string& name) { return file.contains(name); },
-                            [&](const std::string& name, const Shape& shape) { return file.read(name, shape); }}));
+  std::unordered_set<std::string> used;
+  auto weights =
+      std::make_unique<Weights>(load_weights(config, {[&](const std::string& name) { return file.contains(name); },
+                                                      [&](const std::string& name, const Shape& shape) {
+                                                        used.insert(name);
+                                                        return file.read(name, shape);
+                                                      }}));
+  // Layers and norms that the config does not have: it is another model's.
+  for (const TensorEntry& entry : entries)
+    for (const char* part : {"model.encoder.layer", "model.decoder.layer"})
+      require(entry.name.rfind(part, 0) != 0 || used.count(entry.name) != 0,
+              "tensor " + entry.name + ": in the file, but the config describes a model without it");
+  return weights;
 }
 
 SearchOptions options_of(const py::dict& fields) {
@@ -116,7 +139,6 @@ void check(const Weights& weights, const Request& request) {
   for (int id : o.banned) target(id);
   for (const auto& ids : request.targets)
     for (int id : ids) target(id);
-  require(o.eos < c.source_vocab, "the end symbol must lie in the source vocabulary");
   for (const auto& ids : request.sources)
     for (int id : ids) require(id >= 0 && id < c.source_vocab, "ids must lie in the source vocabulary");
   require(!request.scoring || request.targets.size() == request.sources.size(), "one target per source");
@@ -155,7 +177,7 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
 
 void bind_translator(py::module_& m) {
   py::register_exception<ModelError>(m, "ModelError", PyExc_RuntimeError);
-  py::class_<Weights>(m, "Weights", "A Marian model, packed for this machine's instruction set.")
+  py::class_<Weights>(m, "Weights", "A model, packed for this machine's instruction set.")
       .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"))
       .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("threads"),
            py::arg("slots"), py::arg("progress"),

@@ -1,16 +1,12 @@
 #include "engine/decoder.h"
 
 #include <algorithm>
+#include <type_traits>
 
-#include "common/aligned.h"
 #include "kernels/attention.h"
-#include "kernels/embed.h"
-#include "kernels/layer_norm.h"
 
 namespace distilmt {
 namespace {
-
-constexpr float kEps = 1e-5f;  // torch.nn.LayerNorm's default, which Marian keeps
 
 int64_t own_size(const ModelConfig& c, const DecoderShape& s) {
   return int64_t{s.slots} * s.positions * c.decoder_layers * s.beams * 2 * c.hidden;
@@ -20,66 +16,78 @@ int64_t source_size(const ModelConfig& c, const DecoderShape& s) {
   return int64_t{s.places} * s.source_positions * c.decoder_layers * 2 * c.hidden;
 }
 
-void normalise(const Norm& norm, int64_t rows, int64_t d, float* x) {
-  layer_norm(x, norm.gamma.data(), norm.beta.data(), kEps, rows, d, x);
-}
-
 }  // namespace
 
 int64_t Decoder::bytes(const ModelConfig& config, const DecoderShape& shape) {
-  return 4 * (own_size(config, shape) + source_size(config, shape));
+  const int64_t wide = shape.source_positions * config.decoder_layers * 2 * config.hidden;
+  const int64_t kept = own_size(config, shape) + source_size(config, shape);
+  return config.number == Number::float32 ? 4 * kept : 2 * kept + 4 * wide;
 }
 
 Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::atomic<bool>& stop)
     : weights_(weights),
       stop_(stop),
       shape_(shape),
-      own_(aligned<float>(own_size(weights.config, shape))),
-      source_(aligned<float>(source_size(weights.config, shape))),
+      narrow_(weights.config.number != Number::float32),
+      own_(aligned<uint8_t>(own_size(weights.config, shape) * (narrow_ ? 2 : 4))),
+      source_(aligned<uint8_t>(source_size(weights.config, shape) * (narrow_ ? 2 : 4))),
+      wide_(aligned<float>(narrow_ ? shape.source_positions * weights.cross_key_value.n : 0)),
+      stream_(weights.config, weights.decoder_stack, int64_t{shape.slots} * shape.beams),
       keys_(shape.positions),
       values_(shape.positions) {
   const int64_t rows = int64_t{shape.slots} * shape.beams, d = weights.config.hidden;
-  x_ = aligned<float>(rows * d);
   query_key_value_ = aligned<float>(rows * 3 * d);
   context_ = aligned<float>(rows * d);
   inner_ = aligned<float>(rows * weights.config.decoder_ffn);
 }
 
-float* Decoder::key(int slot, int position, int64_t layer, int beam) const {
+void Decoder::enter(int place, const float* encoded, int length) {
+  const int64_t stride = weights_.cross_key_value.n, first = int64_t{place} * shape_.source_positions * stride;
+  float* out = narrow_ ? wide_.get() : reinterpret_cast<float*>(source_.get()) + first;
+  gemm(encoded, weights_.config.hidden, length, weights_.cross_key_value, Activation::none, nullptr, 0, out, stride);
+  if (narrow_) to_bfloat16(out, length * stride, reinterpret_cast<bfloat16*>(source_.get()) + first);
+}
+
+template <class E>
+E* Decoder::key(int slot, int position, int64_t layer, int beam) const {
   const int64_t layers = weights_.config.decoder_layers;
   const int64_t entry = ((int64_t{slot} * shape_.positions + position) * layers + layer) * shape_.beams + beam;
-  return own_.get() + entry * 2 * weights_.config.hidden;
+  return reinterpret_cast<E*>(own_.get()) + entry * 2 * weights_.config.hidden;
 }
 
-void Decoder::enter(int place, const float* encoded, int length) {
-  const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
-  gemm(encoded, d, length, weights_.cross_key_value, Activation::none, nullptr, 0,
-       source_.get() + int64_t{place} * shape_.source_positions * stride, stride);
-}
-
+template <class E>
 void Decoder::attend_self(const std::vector<DecoderInput>& inputs, int64_t layer) {
   const int64_t d = weights_.config.hidden;
   const float* row = query_key_value_.get();
   float* out = context_.get();
+  const E** keys = reinterpret_cast<const E**>(keys_.data());
+  const E** values = reinterpret_cast<const E**>(values_.data());
   for (const DecoderInput& in : inputs) {
-    for (int beam = 0; beam < in.rows; ++beam)
-      std::copy_n(row + beam * 3 * d + d, 2 * d, key(in.slot, in.position, layer, beam));
+    for (int beam = 0; beam < in.rows; ++beam) {
+      E* kept = key<E>(in.slot, in.position, layer, beam);
+      if constexpr (std::is_same_v<E, float>)
+        std::copy_n(row + beam * 3 * d + d, 2 * d, kept);
+      else
+        to_bfloat16(row + beam * 3 * d + d, 2 * d, kept);
+    }
     for (int beam = 0; beam < in.rows; ++beam, row += 3 * d, out += d) {
       const uint16_t* ancestors = in.ancestors->of(beam);
       for (int t = 0; t <= in.position; ++t) {
-        keys_[t] = key(in.slot, t, layer, ancestors[t]);
-        values_[t] = keys_[t] + d;
+        keys[t] = key<E>(in.slot, t, layer, ancestors[t]);
+        values[t] = keys[t] + d;
       }
-      attend_rows(row, keys_.data(), values_.data(), in.position + 1, d, weights_.config.decoder_heads, out);
+      attend_rows(row, keys, values, in.position + 1, d, weights_.config.decoder_heads, out);
     }
   }
 }
 
+template <class E>
 void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t layer) {
   const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
+  const E* source = reinterpret_cast<const E*>(source_.get());
   float* query = context_.get();
   for (const DecoderInput& in : inputs) {
-    const float* keys = source_.get() + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
+    const E* keys = source + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
     attend_cross(query, in.rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query,
                  d);
     query += in.rows * d;
@@ -97,26 +105,26 @@ const float* Decoder::step(const std::vector<DecoderInput>& inputs) {
   }
   const int64_t rows = static_cast<int64_t>(ids_.size());
 
-  float *x = x_.get(), *context = context_.get(), *inner = inner_.get();
-  embed(weights_.target_table(), weights_.embedding_scale(), weights_.target_positions.data(), ids_.data(), at_.data(),
-        rows, d, x);
+  stream_.start(weights_.target_table(), ids_.data(), at_.data(), rows);
+  float *x = stream_.x(), *context = context_.get(), *inner = inner_.get();
   for (int64_t i = 0; i < c.decoder_layers && !stop_; ++i) {
     const DecoderLayer& layer = weights_.decoder[i];
-    gemm(x, d, rows, layer.query_key_value, Activation::none, nullptr, 0, query_key_value_.get(), 3 * d);
-    attend_self(inputs, i);
+    gemm(stream_.before(layer.attention_norm), d, rows, layer.query_key_value, Activation::none, nullptr, 0,
+         query_key_value_.get(), 3 * d);
+    narrow_ ? attend_self<bfloat16>(inputs, i) : attend_self<float>(inputs, i);
     gemm(context, d, rows, layer.out, Activation::none, x, d, x, d);
-    normalise(layer.attention_norm, rows, d, x);
+    stream_.after(layer.attention_norm);
 
-    gemm(x, d, rows, layer.cross_query, Activation::none, nullptr, 0, context, d);
-    attend_source(inputs, i);
+    gemm(stream_.before(layer.cross_norm), d, rows, layer.cross_query, Activation::none, nullptr, 0, context, d);
+    narrow_ ? attend_source<bfloat16>(inputs, i) : attend_source<float>(inputs, i);
     gemm(context, d, rows, layer.cross_out, Activation::none, x, d, x, d);
-    normalise(layer.cross_norm, rows, d, x);
+    stream_.after(layer.cross_norm);
 
-    gemm(x, d, rows, layer.up, c.activation, nullptr, 0, inner, ffn);
+    gemm(stream_.before(layer.final_norm), d, rows, layer.up, c.activation, nullptr, 0, inner, ffn);
     gemm(inner, ffn, rows, layer.down, Activation::none, x, d, x, d);
-    normalise(layer.final_norm, rows, d, x);
+    stream_.after(layer.final_norm);
   }
-  return x;
+  return stream_.finish();
 }
 
 }  // namespace distilmt

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/ancestors.h"
-#include "engine/weights.h"
+#include "engine/stream.h"
 
 namespace distilmt {
 
@@ -44,17 +44,24 @@ class Decoder {
   const float* step(const std::vector<DecoderInput>& inputs);
 
  private:
-  float* key(int slot, int position, int64_t layer, int beam) const;
+  // E: what keys and values are kept as, float or bfloat16.
+  template <class E>
+  E* key(int slot, int position, int64_t layer, int beam) const;
+  template <class E>
   void attend_self(const std::vector<DecoderInput>& inputs, int64_t layer);
+  template <class E>
   void attend_source(const std::vector<DecoderInput>& inputs, int64_t layer);
 
   const Weights& weights_;
   const std::atomic<bool>& stop_;
   const DecoderShape shape_;
-  Aligned<float> own_;     // [slot, position, layer, beam, key | value, hidden]
-  Aligned<float> source_;  // [place, source position, layer, key | value, hidden]
-  Aligned<float> x_, query_key_value_, context_, inner_;
-  std::vector<const float*> keys_, values_;  // [position] of the beam at hand
+  const bool narrow_;        // keys and values are bfloat16, as accurate as what products of low precision make of them
+  Aligned<uint8_t> own_;     // [slot, position, layer, beam, key | value, hidden]
+  Aligned<uint8_t> source_;  // [place, source position, layer, key | value, hidden]
+  Aligned<float> wide_;      // of one source, before it is narrowed
+  Stream stream_;
+  Aligned<float> query_key_value_, context_, inner_;
+  std::vector<const void*> keys_, values_;  // [position] of the beam at hand
   std::vector<int32_t> ids_, at_;
 };
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "engine/weights.h"
+#include "engine/stream.h"
 
 namespace distilmt {
 
@@ -14,7 +14,7 @@ class Encoder {
   // is returned is worthless.
   Encoder(const Weights& weights, int64_t max_tokens, const std::atomic<bool>& stop);
 
-  // ids: the sentences' tokens behind each other, end symbols included; lengths of the sentences, each at least 1 and
+  // ids: the sentences' tokens behind each other; lengths of the sentences, each at least 1 and
   // at most the model's positions. Returns the hidden states [tokens, hidden], valid until the next call. A sentence's
   // states do not depend on the others.
   const float* encode(const std::vector<int32_t>& ids, const std::vector<int>& lengths);
@@ -22,7 +22,8 @@ class Encoder {
  private:
   const Weights& weights_;
   const std::atomic<bool>& stop_;
-  Aligned<float> x_, query_key_value_, context_, inner_;
+  Stream stream_;
+  Aligned<float> query_key_value_, context_, inner_;
   std::vector<int32_t> at_;
 };
 

@@ -16,16 +16,16 @@ constexpr int kRows = 96;
 // Keys and values of one worker, in bytes, beyond which fewer slots are used.
 constexpr int64_t kWorkerBytes = int64_t{1} << 30;
 
-// Decides what needs no decoding, and the order of the rest. Returns the longest source and target, end symbols
-// included.
+// Decides what needs no decoding, and the order of the rest. Returns the longest source, and the longest target with
+// its end symbol.
 std::pair<int, int> prepare(const Weights& weights, const Request& request, Job& job) {
   const size_t positions = static_cast<size_t>(weights.config.positions);
   size_t source = 1, target = 1;
   for (size_t i = 0; i < request.sources.size(); ++i) {
-    const size_t length = request.sources[i].size() + 1;
+    const size_t length = request.sources[i].size();
     const size_t forced = request.scoring ? request.targets[i].size() + 1 : 1;
     Output& output = (*job.outputs)[i];
-    if (length == 1) {
+    if (length == 0) {
       output.status = Status::empty_source;
     } else if (length > positions || forced > positions) {
       output.status = Status::too_long;

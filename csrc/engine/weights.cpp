@@ -52,11 +52,22 @@ std::vector<float> read_tied(const TensorSource& tensors, const Names& names, co
   return first;
 }
 
-std::vector<float> read_positions(const TensorSource& tensors, const std::string& side, const ModelConfig& config) {
+std::vector<float> read_positions(const TensorSource& tensors, const std::string& side, const ModelConfig& c) {
   const std::string name = "model." + side + ".embed_positions.weight";
-  // Only old files store them; Hugging Face uses what is stored.
-  if (tensors.contains(name)) return tensors.read(name, {config.positions, config.hidden});
-  return sinusoids(config.positions, config.hidden);
+  if (c.position_table == PositionTable::m2m100) return m2m100_sinusoids(c.first_position, c.positions, c.hidden);
+  // Only old files store Marian's; Hugging Face uses what is stored.
+  if (c.position_table == PositionTable::marian && !tensors.contains(name)) return sinusoids(c.positions, c.hidden);
+  auto table = tensors.read(name, {c.first_position + c.positions, c.hidden});
+  table.erase(table.begin(), table.begin() + c.first_position * c.hidden);
+  return table;
+}
+
+StackWeights read_stack(const TensorSource& tensors, const std::string& side, const ModelConfig& c) {
+  StackWeights stack;
+  stack.positions = read_positions(tensors, side, c);
+  if (c.embedding_norm) stack.embedding_norm = read_norm(tensors, "model." + side + ".layernorm_embedding", c.hidden);
+  if (c.pre_norm) stack.final_norm = read_norm(tensors, "model." + side + ".layer_norm", c.hidden);
+  return stack;
 }
 
 void load_embeddings(const TensorSource& tensors, Weights& w) {
@@ -91,8 +102,8 @@ Names query_key_value(const std::string& attention) {
 
 }  // namespace
 
-float Weights::embedding_scale() const {
-  return config.scale_embedding ? static_cast<float>(std::sqrt(static_cast<double>(config.hidden))) : 1.0f;
+float ModelConfig::embedding_scale() const {
+  return scale_embedding ? static_cast<float>(std::sqrt(static_cast<double>(hidden))) : 1.0f;
 }
 
 std::vector<float> sinusoids(int64_t count, int64_t hidden) {
@@ -108,13 +119,28 @@ std::vector<float> sinusoids(int64_t count, int64_t hidden) {
   return table;
 }
 
+std::vector<float> m2m100_sinusoids(int64_t first, int64_t count, int64_t hidden) {
+  std::vector<float> table(count * hidden);  // an odd last column stays 0
+  const int64_t half = hidden / 2;
+  const float slope = -static_cast<float>(std::log(10000.0) / static_cast<double>(half - 1));
+  for (int64_t pair = 0; pair < half; ++pair) {
+    const float frequency = std::exp(static_cast<float>(pair) * slope);
+    for (int64_t row = 0; row < count; ++row) {
+      const float angle = static_cast<float>(first + row) * frequency;
+      table[row * hidden + pair] = std::sin(angle);
+      table[row * hidden + half + pair] = std::cos(angle);
+    }
+  }
+  return table;
+}
+
 Weights load_weights(const ModelConfig& config, const TensorSource& tensors) {
   Weights w;
   w.config = config;
   const int64_t d = config.hidden;
   load_embeddings(tensors, w);
-  w.source_positions = read_positions(tensors, "encoder", config);
-  w.target_positions = read_positions(tensors, "decoder", config);
+  w.encoder_stack = read_stack(tensors, "encoder", config);
+  w.decoder_stack = read_stack(tensors, "decoder", config);
   for (int64_t i = 0; i < config.encoder_layers; ++i) {
     const std::string at = "model.encoder.layers." + std::to_string(i) + ".";
     EncoderLayer layer;

@@ -54,8 +54,7 @@ void Worker::encode_some() {
     const size_t index = job_.order[at];
     const std::vector<int>& source = (*job_.sources)[index];
     ids.insert(ids.end(), source.begin(), source.end());
-    ids.push_back(job_.options.eos);
-    lengths.push_back(static_cast<int>(source.size()) + 1);
+    lengths.push_back(static_cast<int>(source.size()));
     taken.push_back({index, free_places_.back(), lengths.back()});
     free_places_.pop_back();
   }
@@ -149,7 +148,7 @@ void Worker::finish(Slot& slot) {
     const Hypothesis& best = output.hypotheses[0];
     if (!best.ended)
       output.status = Status::max_length;
-    else if (best.ids.empty())
+    else if (best.ids.size() <= (job_.options.forced_bos >= 0 ? 1 : 0))  // a forced language tag says nothing
       output.status = Status::empty_hypothesis;
   }
   free_places_.push_back(slot.sentence->place);

@@ -30,7 +30,7 @@ struct Output {
 
 // What the workers of one call share. Each output is written by the one worker that took its sentence.
 struct Job {
-  const std::vector<std::vector<int>>* sources;            // without end symbols
+  const std::vector<std::vector<int>>* sources;            // as the encoder reads them
   const std::vector<std::vector<int>>* targets = nullptr;  // to be scored; null: search
   SearchOptions options;
   std::vector<size_t> order;  // sentences to be decoded, longest first
@@ -51,7 +51,7 @@ class Worker {
   struct Sentence {
     size_t index;
     int place;
-    int length;  // source tokens, end symbol included
+    int length;  // source tokens
   };
   struct Slot {
     explicit Slot(const DecoderShape& shape) : ancestors(shape.beams, shape.positions) {}

@@ -21,6 +21,16 @@ ModelConfig small_config() {
   return c;
 }
 
+// Of BART's (post-norm) or M2M100's (pre-norm) kind, where small_config is Marian's.
+ModelConfig family_config(bool pre_norm) {
+  ModelConfig c = small_config();
+  c.pre_norm = pre_norm;
+  c.embedding_norm = !pre_norm;
+  c.position_table = pre_norm ? PositionTable::m2m100 : PositionTable::learned;
+  c.first_position = 2;
+  return c;
+}
+
 Weights random_weights(const ModelConfig& config, float deviation = 0.5f) {
   std::mt19937 random(7);
   std::normal_distribution<float> draw(0.0f, deviation);
@@ -66,19 +76,33 @@ const auto kNothing = [](size_t) {};
 }  // namespace
 
 TEST(scheduler_threads_and_slots_do_not_matter) {
-  const Weights weights = random_weights(small_config());
-  Request r = request(25);
-  r.sources[3].clear();
-  r.sources[4].assign(40, 5);
-  const auto truth = run(weights, r, kNothing);
-  CHECK(truth[3].status == Status::empty_source && truth[3].hypotheses.empty());
-  CHECK(truth[4].status == Status::too_long && truth[4].hypotheses.empty());
-  CHECK(truth[0].hypotheses.size() == 3);
-  for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{2, 0}, {1, 1}, {2, 3}, {4, 2}, {40, 1}}) {
-    r.threads = threads;
-    r.slots = slots;
-    CHECK(same(run(weights, r, kNothing), truth));
+  for (const ModelConfig& config : {small_config(), family_config(false), family_config(true)}) {
+    const Weights weights = random_weights(config);
+    Request r = request(25);
+    r.sources[3].clear();
+    r.sources[4].assign(33, 5);  // 32 positions
+    r.sources[5].assign(32, 5);
+    const auto truth = run(weights, r, kNothing);
+    CHECK(truth[3].status == Status::empty_source && truth[3].hypotheses.empty());
+    CHECK(truth[4].status == Status::too_long && truth[4].hypotheses.empty());
+    CHECK(truth[5].status != Status::too_long);
+    CHECK(truth[0].hypotheses.size() == 3);
+    for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{2, 0}, {1, 1}, {2, 3}, {4, 2}, {40, 1}}) {
+      r.threads = threads;
+      r.slots = slots;
+      CHECK(same(run(weights, r, kNothing), truth));
+    }
   }
+}
+
+TEST(weights_positions_of_m2m100) {
+  // transformers' M2M100SinusoidalPositionalEmbedding.get_embedding(4, 5)[3]
+  const std::vector<float> row = m2m100_sinusoids(3, 1, 5);
+  CHECK_NEAR(row[0], 0.14112, 1e-6);
+  CHECK_NEAR(row[1], 0.0003, 1e-9);
+  CHECK_NEAR(row[2], -0.9899925, 1e-6);
+  CHECK_NEAR(row[3], 1.0, 1e-6);
+  CHECK(row[4] == 0.0f);
 }
 
 TEST(scheduler_scores_what_it_translates) {

@@ -6,18 +6,21 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
+from distilmt.model_options import ModelOptions
 
 if TYPE_CHECKING:
     from distilmt.translate import Translation
 
 BLOCK = 1000  # lines decoded at a time: enough to sort by length and feed every worker, few enough for a steady stream
-MODEL_HELP = "a Marian folder or hub name"
+MODEL_HELP = "a model's folder or hub name"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +38,9 @@ class TranslateConfig:
     too_long: Literal["skip", "truncate", "split"] = field(
         default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
     )
-    compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
+    compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    asked: ModelOptions = field(default_factory=ModelOptions)
     on_invalid_utf8: Literal["error", "replace", "quarantine"] = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
@@ -50,8 +54,9 @@ class ScoreConfig:
     source: str = field(metadata={"help": "source text", "metavar": "FILE"})
     target: str = field(metadata={"help": "its translations, line by line", "metavar": "FILE"})
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
-    compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
+    compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    asked: ModelOptions = field(default_factory=ModelOptions)
 
 
 def translate(config: TranslateConfig | None = None, **options: Any) -> None:
@@ -67,7 +72,9 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
     config = resolve(TranslateConfig, config, **options)
     from distilmt.translate import Translator
 
-    translator = Translator(_folder(config.model), compute_type=config.compute_type, threads=config.threads)
+    translator = Translator(
+        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+    )
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):
@@ -120,7 +127,9 @@ def score(config: ScoreConfig | None = None, **options: Any) -> None:
     from distilmt.translate import Translator
 
     text = corpus.load_corpus((config.source, config.target))
-    translator = Translator(_folder(config.model), compute_type=config.compute_type, threads=config.threads)
+    translator = Translator(
+        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+    )
     total, tokens = 0.0, 0
     for first in range(0, len(text.sources), BLOCK):
         part = slice(first, first + BLOCK)

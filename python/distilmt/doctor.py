@@ -100,7 +100,9 @@ def _instruction_set() -> str:
     native = importlib.import_module("distilmt._native")
     forced = os.environ.get("DISTILMT_ISA")
     chosen = f"forced by DISTILMT_ISA={forced}" if forced else "the best of this machine; DISTILMT_ISA forces another"
-    return f"{native.active_isa()} ({chosen}); available: {', '.join(native.available_isas())}"
+    auto = importlib.import_module("distilmt.compute_type").chosen("auto")
+    available = ", ".join(native.available_isas())
+    return f"{native.active_isa()} ({chosen}); available: {available}; compute_type auto: {auto}"
 
 
 def _ops() -> str:

@@ -14,13 +14,16 @@ import difflib
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.energy import Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.model_options import ModelOptions
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,9 @@ class EvaluateConfig:
     beam_size: int = _option(5, "beam size of --model")
     threads: int | None = _option(None, "threads of --model [default: all cores]")
     out: str | None = _option(None, "also write the translations of --model here", "FILE")
+    # A model's quality is that of its weights: float32, not what rounds fastest.
+    compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
+    asked: ModelOptions = field(default_factory=ModelOptions)
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.hypotheses is None):
@@ -161,6 +167,8 @@ class EvaluateConfig:
             raise ConfigError(f"evaluate: give either {text} or --test-set")
         if self.out is not None and self.model is None:
             raise ConfigError("evaluate: --out writes translations and needs --model")
+        if self.hypotheses is not None and self.asked != ModelOptions():
+            raise ConfigError("evaluate: --engine, --source-language and --target-language go with --model")
         if self.beam_size < 1:
             raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
 
@@ -237,7 +245,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     # Here, since scoring a file needs no engine.
     from distilmt.translate import Translator
 
-    translator = Translator(_folder(config.model), threads=config.threads)
+    translator = Translator(
+        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+    )
     with Meter() as meter:
         translations = translator.translate(sources, beam_size=config.beam_size)
     hypotheses = [translation.text for translation in translations]

@@ -10,16 +10,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.errors import DataError, ResourceError
 from distilmt.lines import OnInvalidUtf8
+from distilmt.model_options import ModelOptions
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelConfig:
     """Options of `distilmt label`."""
 
-    model: str = field(metadata={"help": "the teacher: a Marian folder or hub name"})
+    model: str = field(metadata={"help": "the teacher: a model's folder or hub name"})
     source: str = field(metadata={"help": "text to translate, one sentence a line"})
     out: str = field(metadata={"help": "folder for pseudo.txt and labels.json"})
     beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time (Kim & Rush 2016: 5)"})
@@ -28,8 +31,9 @@ class LabelConfig:
     too_long: Literal["skip", "truncate", "split"] = field(
         default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
     )
-    compute_type: Literal["auto", "float32"] = field(default="auto", metadata={"help": "arithmetic of the decoder"})
+    compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    asked: ModelOptions = field(default_factory=ModelOptions)
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
@@ -91,7 +95,9 @@ def label_texts(texts: Sequence[str], config: LabelConfig) -> Labels:
     from distilmt import models, progress
     from distilmt.translate import Translator
 
-    translator = Translator(models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads)
+    translator = Translator(
+        models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+    )
     pseudo: list[str] = []
     statuses: list[str] = []
     tokens, start = 0, time.perf_counter()

@@ -5,18 +5,18 @@ Nothing is ever cut in silence: the policy is the user's and the line's status s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from itertools import chain
 
 from distilmt.translate import Hypothesis, Status, Translation
-from distilmt.vocab import TooLong, Vocab, apply_too_long
+from distilmt.vocab import TooLong, apply_too_long
 
 
 def cut(
-    lines: Sequence[Sequence[int]], limit: int, policy: TooLong, vocab: Vocab
+    lines: Sequence[Sequence[int]], limit: int, policy: TooLong, starts: Container[int]
 ) -> tuple[list[list[int]], list[int], list[Status]]:
-    """Cuts lines into pieces of at most `limit` ids.
+    """Cuts lines into pieces of at most `limit` ids, where it can before ids that start a word.
 
     Returns: the pieces of all lines in order, the number of pieces of each line, and each line's status: ok, split or truncated.
         A line that is skipped stays one piece, which the translator refuses as too_long.
@@ -25,7 +25,7 @@ def cut(
     counts: list[int] = []
     statuses: list[Status] = []
     for ids in lines:
-        found, status = apply_too_long(ids, limit, policy, vocab.word_starts)
+        found, status = apply_too_long(ids, limit, policy, starts)
         found = found or [list(ids)]
         pieces += found
         counts.append(len(found))

@@ -39,6 +39,10 @@ logger = logging.getLogger("distilmt")
 
 TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json", "target_vocab.json", "tokenizer_config.json")
 MODEL_FILES = ("config.json", "generation_config.json", WEIGHTS, *TOKENIZER_FILES)
+OTHER_TOKENIZERS = (  # of the families that distilmt.tokenizer reads
+    "tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
 
 
 def create(
@@ -269,7 +273,7 @@ def folder_of(name: str | Path, *, unsafe_pickle: bool = False) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    patterns = [*MODEL_FILES, *(["pytorch_model.bin"] if unsafe_pickle else [])]
+    patterns = [*MODEL_FILES, *OTHER_TOKENIZERS, *(["pytorch_model.bin"] if unsafe_pickle else [])]
     try:
         return Path(snapshot_download(str(name), allow_patterns=patterns))
     except RepositoryNotFoundError:

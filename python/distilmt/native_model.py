@@ -1,4 +1,4 @@
-"""What the native translator needs of a MarianMT folder: sizes, generation settings, and where the tensors lie.
+"""What the native translator needs of a model folder: sizes, generation settings, and where the tensors lie.
 
 Neither PyTorch nor transformers is imported, so that a program that only translates starts in a fifth of a second. The
 tensors are read in C++ (csrc/engine/safetensors.cpp), which checks once more what memory safety needs.
@@ -15,16 +15,8 @@ from typing import Any
 
 from distilmt import _native
 from distilmt.errors import ConfigError, DataError
+from distilmt.families import COMMON, FAMILIES
 from distilmt.weights import WEIGHTS, prove_checksums, read_header
-
-# transformers.MarianConfig's defaults, for what a config leaves out.
-DEFAULTS: dict[str, Any] = {
-    "vocab_size": 58101, "d_model": 1024, "max_position_embeddings": 1024, "activation_function": "gelu",
-    "encoder_layers": 12, "encoder_ffn_dim": 4096, "encoder_attention_heads": 16,
-    "decoder_layers": 12, "decoder_ffn_dim": 4096, "decoder_attention_heads": 16,
-    "scale_embedding": False, "share_encoder_decoder_embeddings": True, "tie_word_embeddings": True,
-    "decoder_start_token_id": 58100, "eos_token_id": 0, "forced_eos_token_id": 0,
-}  # fmt: skip
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
 
@@ -55,38 +47,45 @@ class Generation:
     renormalize: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class NativeModel:
-    """Packed weights, with the facts Python needs to check arguments."""
+    """Packed weights, with the facts Python needs to check arguments.
+
+    model_type: the family's name. prefix, suffix: what the encoder reads before and behind the ids of a source.
+    """
+
+    model_type: str
 
     weights: _native.Weights
     generation: Generation
     source_vocab: int
     target_vocab: int
     positions: int
+    prefix: list[int]
+    suffix: list[int]
 
 
 def load(folder: Path, compute_type: str) -> NativeModel:
-    """Reads a MarianMT folder; compute_type: float32, bfloat16 or int8.
+    """Reads a model folder of one of the families; compute_type: float32, bfloat16 or int8.
 
-    Raises: DataError: a file is missing, damaged or not of a Marian model. ConfigError: it is a sound model that wants
+    Raises: DataError: a file is missing, damaged, or contradicts another. ConfigError: it is a sound model that wants
         something this translator does not do.
     """
     if not folder.is_dir():
         raise ConfigError(
             f"{folder}: not a model folder - give the folder that holds config.json and model.safetensors"
         )
-    config = {**DEFAULTS, **read_json(folder / "config.json")}
-    if config.get("model_type") != "marian":
-        raise DataError(
-            f"{folder / 'config.json'}: model_type must be marian, got {config.get('model_type')!r} - "
-            "only MarianMT models can be translated with"
+    own = read_json(folder / "config.json")
+    family = FAMILIES.get(str(own.get("model_type")))
+    if family is None:
+        raise ConfigError(
+            f"{folder / 'config.json'}: model_type must be {', '.join(FAMILIES)}, got {own.get('model_type')!r} - other "
+            'models are translated with by Translator(folder, engine="transformers")'
         )
-    source_vocab = whole(folder, config, "vocab_size")
-    config["decoder_vocab_size"] = config.get("decoder_vocab_size") or source_vocab
-    target_vocab = whole(folder, config, "decoder_vocab_size")
-    if config["share_encoder_decoder_embeddings"]:
-        target_vocab = source_vocab
+    config = {**COMMON, **family.defaults, **own}
+    source_vocab = target_vocab = whole(folder, config, "vocab_size")
+    if config["decoder_vocab_size"] and not config["share_encoder_decoder_embeddings"]:
+        target_vocab = whole(folder, config, "decoder_vocab_size")
     generation = read_generation(folder, config, target_vocab)
     if config["activation_function"] not in ACTIVATIONS:
         raise ConfigError(
@@ -95,6 +94,14 @@ def load(folder: Path, compute_type: str) -> NativeModel:
         )
     hidden = whole(folder, config, "d_model")
     positions = whole(folder, config, "max_position_embeddings", 1 << 16)
+    first_position = family.first_position
+    if first_position is None:
+        first_position = token(folder, config, "pad_token_id", source_vocab) + 1
+        if generation.start == first_position - 1:
+            raise ConfigError(
+                f"{folder}: decoder_start_token_id must not be pad_token_id {generation.start}, which has no position in "
+                "such a model - this translator gives every token one"
+            )
     for key in ("encoder_attention_heads", "decoder_attention_heads"):
         if hidden % whole(folder, config, key):
             raise DataError(
@@ -108,6 +115,8 @@ def load(folder: Path, compute_type: str) -> NativeModel:
         "encoder_ffn": whole(folder, config, "encoder_ffn_dim"),
         "decoder_ffn": whole(folder, config, "decoder_ffn_dim"),
         "activation": ACTIVATIONS[config["activation_function"]],
+        "position_table": family.position_table, "first_position": first_position,
+        "pre_norm": family.pre_norm, "embedding_norm": family.embedding_norm,
         "scale_embedding": bool(config["scale_embedding"]),
         "share_embeddings": bool(config["share_encoder_decoder_embeddings"]),
         "tie_projection": bool(config["tie_word_embeddings"]),
@@ -124,7 +133,9 @@ def load(folder: Path, compute_type: str) -> NativeModel:
         weights = _native.Weights(os.fsencode(path), entries, fields)
     except RuntimeError as error:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
-    return NativeModel(weights, generation, source_vocab, target_vocab, positions)
+    prefix = [token(folder, config, "bos_token_id", source_vocab)] if family.begin else []
+    suffix = [token(folder, {"eos_token_id": generation.eos}, "eos_token_id", source_vocab)]
+    return NativeModel(config["model_type"], weights, generation, source_vocab, target_vocab, positions, prefix, suffix)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -150,14 +161,21 @@ def whole(folder: Path, config: Mapping[str, Any], key: str, limit: int = 1 << 2
     return value
 
 
+def token(folder: Path, config: Mapping[str, Any], key: str, vocab: int) -> int:
+    """A token's id from the config. Raises: DataError where the vocabulary has none such."""
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < vocab:
+        raise DataError(f"{folder / 'config.json'}: {key} must be one id below {vocab}, got {value!r} - repair it")
+    return value
+
+
 def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Generation:
     """Settings from generation_config.json, or from config.json where old folders keep them.
 
     Raises: ConfigError: the model asks for something unsupported. DataError: ids that the vocabulary lacks.
     """
     path = folder / "generation_config.json"
-    path = path if path.exists() else folder / "config.json"
-    settings = read_json(path)
+    path, settings = (path, read_json(path)) if path.exists() else (folder / "config.json", config)
     for key, neutral in UNSUPPORTED.items():
         if settings.get(key) not in neutral:
             raise ConfigError(
@@ -173,7 +191,8 @@ def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Gene
         return value
 
     eos = one("eos_token_id", config["eos_token_id"])
-    start = one("decoder_start_token_id", config["decoder_start_token_id"])
+    start = config["decoder_start_token_id"]
+    start = one("decoder_start_token_id", config["bos_token_id"] if start is None else start)  # as Hugging Face does
     if min(eos, start) < 0:
         raise DataError(f"{path}: eos_token_id and decoder_start_token_id must not be negative - repair it")
     words = settings.get("bad_words_ids") or []
@@ -207,6 +226,6 @@ def weights_file(folder: Path) -> Path:
     if (folder / "pytorch_model.bin").exists():
         raise DataError(
             f"{folder}: pytorch_model.bin is a pickle, which can run code and is not read here - convert it: "
-            "MarianMTModel.from_pretrained(folder).save_pretrained(folder), where you trust its source"
+            "AutoModelForSeq2SeqLM.from_pretrained(folder).save_pretrained(folder), where you trust its source"
         )
     raise DataError(f"{path}: missing - a model folder has config.json and model.safetensors")

@@ -44,7 +44,7 @@ class Side:
         try:
             rows: list[list[int]] = self.model.encode(lines, out_type=int, num_threads=threads)
         except (RuntimeError, TypeError) as error:  # what versions of SentencePiece say of what UTF-8 cannot express
-            raise _surrogate(lines) or error from None
+            raise surrogate_error(lines) or error from None
         if self.same_ids:
             return rows
         ids = [[self._table[i] for i in row] for row in rows]
@@ -71,7 +71,8 @@ class Side:
         return [text.replace("\u2581", " ").strip() for text in texts]  # as MarianTokenizer does
 
 
-def _surrogate(lines: list[str]) -> DataError | None:
+def surrogate_error(lines: list[str]) -> DataError | None:
+    """What to say of the first line that holds a lone surrogate; None where none does."""
     for number, line in enumerate(map(str, lines), 1):
         try:
             line.encode()

@@ -152,5 +152,7 @@ def ctranslate2_greedy(folder: Path, sources: list[list[int]], longest: int) -> 
 def native_greedy(folder: Path, sources: list[list[int]], longest: int) -> list[list[int]]:
     from distilmt.translate import Translator
 
-    results = Translator(folder, threads=1).translate_ids(sources, beam_size=1, max_length=longest)
+    results = Translator(folder, compute_type="float32", threads=1).translate_ids(
+        sources, beam_size=1, max_length=longest
+    )
     return [list(result.hypotheses[0].ids) for result in results]

@@ -321,7 +321,7 @@ def pair_lengths(pairs: Pairs) -> Any:
 
 def dev_scores(model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions) -> dict[str, float]:
     """BLEU and chrF of a model folder on the dev set."""
-    translator = Translator(model, threads=options.threads)
+    translator = Translator(model, compute_type="float32", threads=options.threads)
     out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
     scores = score([t.text for t in out], list(dev[1]))
     return {"bleu": scores.bleu, "chrf": scores.chrf}

@@ -1,4 +1,4 @@
-"""The native translator: beam search over a MarianMT folder on the CPU, in float32.
+"""The native translator: beam search over a model folder on the CPU, in float32.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
 `beam_size=1`. A candidate's score is its summed log-probability, accumulated in float32; a finished hypothesis is worth
@@ -24,16 +24,21 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt import _native, native_model
+from distilmt import compute_type as compute_types
+from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError, DataError, ResourceError
 
 if TYPE_CHECKING:
     from transformers import MarianMTModel
 
+    from distilmt.native_model import NativeModel
+    from distilmt.tokenizer import TokenizerVocab
+    from distilmt.transformers_engine import TransformersModel
     from distilmt.vocab import TooLong, Vocab
 
 MAX_BEAM_SIZE = 256
@@ -94,16 +99,21 @@ class Stats:
 
 
 class Translator:
-    """A MarianMT folder, ready to translate.
+    """A model folder, ready to translate.
 
     Args:
-        folder: holds config.json and model.safetensors, and for text the vocabulary.
+        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer.
+        engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
+            sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
         compute_type: numbers the matrix products work on: "float32"; "bfloat16", nearly lossless; "int8" (weights by
             output channel, activations by row, sums exact), within 0.1 BLEU of float32 on Multi30k; or "auto", the
-            fastest of these on this processor (`chosen_type`). The attribute of this name says what was chosen.
+            fastest of these on this processor (`distilmt.compute_type.chosen`). The attribute of this name says what was chosen.
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
         slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
+        source_language, target_language: as the model's tokenizer names them ("deu_Latn"). Families with language tags
+            (mBART, M2M100, NLLB) need both for texts; without them ids have to bring their tag along. A multilingual
+            Marian model takes a target_language.
     Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why.
     """
 
@@ -111,22 +121,40 @@ class Translator:
         self,
         folder: str | os.PathLike[str],
         *,
+        engine: Literal["native", "transformers"] = "native",
         device: str = "cpu",
-        compute_type: str = "auto",
+        compute_type: ComputeType = "auto",
         threads: int | None = None,
         slots: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> None:
         if isinstance(folder, Sequence) and not isinstance(folder, str):
             raise ConfigError("folder: expected one model folder, got a list - this version has no ensembles")
         if device != "cpu":
             raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
-        self.compute_type = chosen_type(compute_type)
+        if engine == "transformers" and compute_type == "auto":
+            compute_type = "float32"
+        self.compute_type = compute_types.chosen(compute_type)
         self.folder = Path(folder)
         self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
-        self._vocab: Vocab | None = None
-        self._model = native_model.load(self.folder, self.compute_type)
+        self._vocab: Vocab | TokenizerVocab | None = None
+        self._model: NativeModel | TransformersModel
+        if engine == "native":
+            self._model = native_model.load(self.folder, self.compute_type)
+        elif engine == "transformers":
+            from distilmt.transformers_engine import TransformersModel
+
+            if self.compute_type != "float32":
+                raise ConfigError(f"compute_type: transformers decodes in float32, got {compute_type!r}")
+            self._model = TransformersModel(self.folder)
+        else:
+            raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
+        self._languages = (source_language, target_language)
+        if any(self._languages):
+            _ = self.vocab  # which puts the tags in place, for ids too
 
     @classmethod
     def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
@@ -145,13 +173,39 @@ class Translator:
         return translator
 
     @property
-    def vocab(self) -> Vocab:
+    def vocab(self) -> Vocab | TokenizerVocab:
         """The folder's vocabulary, loaded when first asked for. Raises: DataError: it is not the model's."""
         if self._vocab is None:
-            from distilmt.vocab import Vocab
+            if self._model.model_type == "marian":
+                from distilmt.vocab import Vocab
 
-            self._vocab = self._matching(Vocab.load(self.folder))
+                vocab = self._matching(Vocab.load(self.folder))
+                self._model.prefix = vocab.source_prefix(*self._languages)
+                self._vocab = vocab
+            else:
+                self._vocab = self._tokenizer()
         return self._vocab
+
+    def _tokenizer(self) -> TokenizerVocab:
+        """The tokenizer of another family, which says what stands around its texts."""
+        from distilmt.tokenizer import TokenizerVocab
+
+        model = self._model
+        vocab = TokenizerVocab.load(self.folder, (model.source_vocab, model.target_vocab), *self._languages)
+        model.prefix, model.suffix = vocab.prefix, vocab.suffix
+        own = model.generation
+        start, forced_bos = vocab.start, vocab.forced_bos
+        model.generation = replace(
+            own,
+            start=own.start if start is None else start,
+            forced_bos=own.forced_bos if forced_bos is None else forced_bos,
+        )
+        return vocab
+
+    @property
+    def _room(self) -> int:
+        """Positions for the ids of a source."""
+        return self._model.positions - len(self._model.prefix) - len(self._model.suffix)
 
     def _matching(self, vocab: Vocab) -> Vocab:
         found, expected = (vocab.size, vocab.target_size), (self._model.source_vocab, self._model.target_vocab)
@@ -198,7 +252,7 @@ class Translator:
             raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
         from distilmt import long_lines
 
-        sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
+        sources, counts, statuses = long_lines.cut(self._encode(texts), self._room, too_long, self.vocab.word_starts)
         outputs = self._decode(sources, None, options, progress)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
@@ -293,6 +347,7 @@ class Translator:
         self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
     ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
         start = time.perf_counter()
+        sources = [[*self._model.prefix, *ids, *self._model.suffix] if ids else [] for ids in sources]
         try:
             outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
         except _native.ModelError as error:
@@ -328,17 +383,6 @@ def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> li
                 f"{name}[{index}]: ids must lie in [0, {vocab}), got {wrong} - encode with the model's vocabulary"
             )
     return lists
-
-
-def chosen_type(compute_type: str) -> Literal["float32", "bfloat16", "int8"]:
-    """What a compute type means here: "auto" is int8 where the processor multiplies int8 natively (AVX512-VNNI, AMX) and
-    float32 elsewhere. Raises: ConfigError: an unknown name."""
-    if compute_type == "auto":
-        return "int8" if _native.active_isa() in ("avx512_vnni", "avx512_bf16", "amx") else "float32"
-    for known in ("float32", "bfloat16", "int8"):
-        if compute_type == known:
-            return known
-    raise ConfigError(f"compute_type: expected auto, float32, bfloat16 or int8, got {compute_type!r}")
 
 
 def whole(name: str, value: Any, low: int, high: int, limit: str = "") -> int:

@@ -161,6 +161,22 @@ class Vocab:
             with atomic_file(path / name) as stream:
                 stream.write(content)
 
+    def source_prefix(self, source_language: str | None, target_language: str | None) -> list[int]:
+        """What stands before the ids of a source: the tag of a multilingual model's target language, `>>fra<<` for fra.
+
+        Raises:
+            ConfigError: The vocabulary has no such tag, or a source language is given, which Marian models do not take.
+        """
+        if source_language is not None:
+            raise ConfigError(f"source_language: a Marian model takes none, got {source_language!r} - leave it out")
+        return [] if target_language is None else [self._tag_id(f">>{target_language}<<")]
+
+    def _tag_id(self, tag: str) -> int:
+        if (tag_id := self.source.tags.get(tag)) is None:
+            known = ", ".join(sorted(self.source.tags)) or "it has none"
+            raise ConfigError(f"tag: {tag} is none of this vocabulary's language tags - choose of: {known}")
+        return tag_id
+
     def encode_source(self, lines: list[str], *, tag: str | None = None) -> list[list[int]]:
         """Ids of each line, without the end symbol; pieces not in the vocabulary become `unk_id`.
 
@@ -175,9 +191,7 @@ class Vocab:
         ids = self.source.encode(lines, self.threads)
         if tag is None:
             return ids
-        if (tag_id := self.source.tags.get(tag)) is None:
-            known = ", ".join(sorted(self.source.tags)) or "it has none"
-            raise ConfigError(f"tag: {tag} is none of this vocabulary's language tags - choose of: {known}")
+        tag_id = self._tag_id(tag)
         return [[tag_id, *row] for row in ids]
 
     def encode_target(self, lines: list[str]) -> list[list[int]]:

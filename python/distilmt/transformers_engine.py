@@ -1,0 +1,195 @@
+"""Decoding by transformers' own `generate` and forward pass, for models that the native translator does not know.
+
+Chosen by the user, `Translator(folder, engine="transformers")`, never in silence. Any folder that AutoModelForSeq2SeqLM
+loads, in float32 on the CPU. What differs from the native engine:
+
+- `slots` is the number of sentences in a batch, which is padded: results do not depend on the company but for rounding;
+  with `slots=1` not at all.
+- `log_probs` and `score` are the model's own, from one forward pass over the finished hypothesis: penalties that
+  generation_config.json asks for decide which hypothesis wins and leave no trace in them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distilmt import _native
+from distilmt.errors import ConfigError, DataError
+from distilmt.families import FAMILIES
+from distilmt.native_model import Generation, read_json
+
+SLOTS = 16
+LOGITS = 1 << 26  # of one forward pass over finished hypotheses: 256 MiB
+POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_decoder_position_embeddings")
+
+Output = tuple[str, list[tuple[list[int], float, list[float]]]]  # status, (ids, score, log_probs) of each hypothesis
+
+
+class TransformersModel:
+    """A model in transformers' hands, with the attributes of `NativeModel`.
+
+    Raises: DataError: transformers cannot load the folder, or tensors are missing. ConfigError: the model samples.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForSeq2SeqLM
+
+        self.model_type = str(read_json(folder / "config.json").get("model_type"))
+        try:
+            self.model, info = AutoModelForSeq2SeqLM.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32,
+                output_loading_info=True,
+            )  # fmt: skip
+        except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError: by what is wrong
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"{folder}: transformers cannot load this as a sequence-to-sequence model ({reason}) - check the folder"
+            ) from None
+        if missing := sorted(info["missing_keys"]):
+            raise DataError(f"{folder}: tensors are missing: {', '.join(missing[:5])} - fetch or save the model again")
+        self.model.eval()
+        own = self.model.generation_config
+        if own.do_sample:
+            raise ConfigError(f"{folder}: generation_config.json: do_sample=True - remove it: translation is a search")
+        self.ends = [own.eos_token_id] if isinstance(own.eos_token_id, int) else list(own.eos_token_id or [])
+        start = own.decoder_start_token_id if own.decoder_start_token_id is not None else own.bos_token_id
+        if not self.ends or start is None:
+            raise DataError(f"{folder}: generation_config.json: eos_token_id and decoder_start_token_id are needed")
+        self.generation = Generation(
+            eos=self.ends[0],
+            start=start,
+            forced_bos=-1 if own.forced_bos_token_id is None else own.forced_bos_token_id,
+            forced_eos=-1 if own.forced_eos_token_id is None else own.forced_eos_token_id,
+            min_length=max(0, (own.min_length or 0) - 1),
+        )
+        own.max_length = own.min_length = None  # every call gives its own
+        config = self.model.config
+        self.weights = self
+        self.source_vocab = self.model.get_input_embeddings().num_embeddings
+        self.target_vocab = self.model.get_output_embeddings().out_features
+        self.positions = min((getattr(config, key) for key in POSITIONS if hasattr(config, key)), default=1 << 16)
+        family = FAMILIES.get(self.model_type)
+        self.prefix = [config.bos_token_id] if family and family.begin else []
+        self.suffix = [self.generation.eos]
+
+    def decode(
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]] | None,
+        options: dict[str, Any],
+        threads: int,
+        slots: int,
+        progress: Callable[[int], None] | None,
+    ) -> list[Output]:
+        """As `_native.Weights.decode`: one (status, hypotheses) per source, whose ids are those the encoder reads."""
+        outputs: list[Output] = [("empty_source", [])] * len(sources)
+        order = []
+        for index, source in enumerate(sources):
+            if max(len(source), len(targets[index]) + 1 if targets else 0) > self.positions:
+                outputs[index] = ("too_long", [])
+            elif source:
+                order.append(index)
+        order.sort(key=lambda index: -len(sources[index]))
+        done, before = len(sources) - len(order), torch.get_num_threads()
+        torch.set_num_threads(threads)
+        try:
+            for first in range(0, len(order), slots or SLOTS):
+                batch = order[first : first + (slots or SLOTS)]
+                inputs = [sources[index] for index in batch]
+                if targets is None:
+                    found = self._search(inputs, options)
+                else:
+                    found = self._score(inputs, [targets[index] for index in batch], options)
+                for index, output in zip(batch, found, strict=True):
+                    outputs[index] = output
+                done += len(batch)
+                if progress:
+                    progress(done)
+        finally:
+            torch.set_num_threads(before)
+        return outputs
+
+    def _search(self, sources: list[Sequence[int]], options: dict[str, Any]) -> list[Output]:
+        asked = dict(options)
+        beam_size, n_best, longest = asked.pop("beam_size"), asked.pop("n_best"), asked.pop("max_length")
+        longest = min(longest, self.positions)
+        penalty, start, forced_bos = asked.pop("length_penalty"), asked.pop("start"), asked.pop("forced_bos")
+        shortest = min(asked.pop("min_length"), longest)
+        stopping = {"yes": True, "no": False, "never": "never"}[asked.pop("early_stopping")]
+        for name in ("eos", "forced_eos", "banned", "renormalize"):  # as generation_config.json says
+            asked.pop(name)
+        if asked:
+            raise ConfigError(f'{next(iter(asked))}: not available with engine="transformers" - leave it out')
+        beams = {"length_penalty": penalty, "early_stopping": stopping} if beam_size > 1 else {}
+        with torch.inference_mode():
+            rows = self.model.generate(
+                **self._batch(sources), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=longest,
+                min_new_tokens=shortest or None, decoder_start_token_id=start,
+                forced_bos_token_id=None if forced_bos < 0 else forced_bos, do_sample=False, **beams,
+            ).tolist()  # fmt: skip
+        tokens = [self._generated(row[1:]) for row in rows]
+        log_probs = self._log_probs([source for source in sources for _ in range(n_best)], tokens, start)
+        outputs: list[Output] = []
+        for first in range(0, len(rows), n_best):
+            hypotheses = []
+            for ids, values in zip(tokens[first : first + n_best], log_probs[first : first + n_best], strict=True):
+                if forced_bos >= 0:
+                    values[0] = 0.0
+                if len(ids) == longest and ids[-1] == self.generation.forced_eos:
+                    values[-1] = 0.0
+                text = ids[:-1] if ids[-1] in self.ends else ids
+                hypotheses.append((text, sum(values) / len(values) ** penalty, values))
+            best, _, values = hypotheses[0]
+            empty = len(best) <= (forced_bos >= 0)
+            status = "max_length" if len(best) == len(values) else "empty_hypothesis" if empty else "ok"
+            outputs.append((status, hypotheses))
+        return outputs
+
+    def _score(
+        self, sources: list[Sequence[int]], targets: list[Sequence[int]], options: dict[str, Any]
+    ) -> list[Output]:
+        tokens = [[*target, self.generation.eos] for target in targets]
+        found = self._log_probs(sources, tokens, options["start"])
+        return [
+            ("ok", [(list(target), sum(values) / len(values) ** options["length_penalty"], values)])
+            for target, values in zip(targets, found, strict=True)
+        ]
+
+    def _generated(self, row: list[int]) -> list[int]:
+        """Up to and including the end symbol; what follows it in a batch is padding."""
+        return row[: next((i for i, token in enumerate(row, 1) if token in self.ends), len(row))]
+
+    def _log_probs(self, sources: list[Sequence[int]], tokens: list[list[int]], start: int) -> list[list[float]]:
+        """Log-probability of each token, end symbols included, under the full softmax.
+
+        Raises: _native.ModelError: the model's output is not a number.
+        """
+        rows = max(1, LOGITS // (max(map(len, tokens)) * self.target_vocab))
+        found: list[list[float]] = []
+        for first in range(0, len(tokens), rows):
+            part = tokens[first : first + rows]
+            labels = _padded(part, 0)
+            read = torch.cat([torch.full((len(part), 1), start), labels[:, :-1]], dim=1)
+            with torch.inference_mode():
+                logits = self.model(**self._batch(sources[first : first + rows]), decoder_input_ids=read).logits
+                values = logits.gather(2, labels[..., None])[..., 0] - logits.logsumexp(-1)
+            found += [row[: len(ids)].tolist() for row, ids in zip(values, part, strict=True)]
+        if any(math.isnan(value) for values in found for value in values):
+            raise _native.ModelError("the model's output is not a number")
+        return found
+
+    def _batch(self, sources: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        pad = self.model.generation_config.pad_token_id
+        lengths = torch.tensor([len(source) for source in sources])
+        mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+        return {"input_ids": _padded(sources, pad or 0), "attention_mask": mask.long()}
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
