@@ -6,7 +6,7 @@
 #pragma once
 #include "kernels/numbers.h"
 #include "kernels/prefetch.h"
-#if defined(__AMX_TILE__)
+#if defined(DISTILMT_AMX)
 #include "kernels/tile_amx.h"
 #endif
 
@@ -55,7 +55,7 @@ struct Tiles {
     multiply_rows<T>(count, rows, panel, groups, out, next);
   }
 };
-#if defined(__AMX_TILE__)
+#if defined(DISTILMT_AMX)
 template <>
 struct Tiles<Int8> : AmxTiles<Int8> {};
 template <>
