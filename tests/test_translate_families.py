@@ -18,6 +18,7 @@ from distilmt.translate import Translator
 from marian import compare, forced_logits, random_sources
 
 BOS, PAD, EOS = 0, 1, 2
+EXACT: dict[str, Any] = {"threads": 1, "compute_type": "float32"}
 OTHERS = [name for name in FAMILIES if name != "marian"]
 
 
@@ -65,7 +66,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("family", OTHERS)
 def test_same_as_generate(family: str, shape: str) -> None:
     model = random_family(family, **SHAPES[shape])
-    translator = Translator.of(model, compute_type="float32", threads=1)
+    translator = Translator.of(model, **EXACT)
     sources = sources_of(model, 6)
     compare(translator, model, sources, beam_size=1, max_length=14)
     parity = compare(translator, model, sources, beam_size=4, n_best=4, max_length=14)
@@ -85,7 +86,7 @@ def test_same_as_generate_whatever_the_shape(data: st.DataObject) -> None:
         decoder_ffn_dim=whole(1, 90), activation_function=data.draw(st.sampled_from(["relu", "gelu", "swish"])),
         scale_embedding=data.draw(st.booleans()), tie_word_embeddings=data.draw(st.booleans()),
     )  # fmt: skip
-    translator = Translator.of(model, compute_type="float32", threads=1)
+    translator = Translator.of(model, **EXACT)
     for beam_size in (1, 4):
         compare(translator, model, sources_of(model, 3), beam_size=beam_size, max_length=10)
 
@@ -96,7 +97,7 @@ def test_forced_symbols_and_start_are_the_models(family: str) -> None:
     model = random_family(family, decoder_start_token_id=5)
     model.generation_config.decoder_start_token_id = 5
     model.generation_config.forced_bos_token_id, model.generation_config.forced_eos_token_id = 7, EOS
-    translator = Translator.of(model, compute_type="float32", threads=1)
+    translator = Translator.of(model, **EXACT)
     for beam_size in (1, 4):
         compare(translator, model, sources_of(model, 4), beam_size=beam_size, max_length=6)
     found = translator.translate_ids([[9, 8]], beam_size=4, max_length=6)[0].hypotheses[0]
@@ -115,7 +116,7 @@ def test_log_probs_and_scores_at_all_positions(family: str) -> None:
     model = random_family(family, max_position_embeddings=300)
     source, target = [5 + i % 60 for i in range(290)], [5 + i * 7 % 60 for i in range(299)]
     expected = forced_logits(model, source, target).log_softmax(-1)
-    scored = Translator.of(model, compute_type="float32", threads=1).score_ids([source], [target])[0]
+    scored = Translator.of(model, **EXACT).score_ids([source], [target])[0]
     torch.testing.assert_close(
         torch.tensor(scored.log_probs), expected[torch.arange(300), torch.tensor([*target, EOS])], atol=1e-4, rtol=0
     )

@@ -104,7 +104,7 @@ def truth(path: Path, kind: str, text: str) -> tuple[list[int], str]:
 def test_texts_are_translated_as_by_transformers(folder: tuple[Path, str]) -> None:
     path, kind = folder
     _, _, source, target = KINDS[kind]
-    options: dict[str, Any] = {"source_language": source, "target_language": target, "threads": 1}
+    options: dict[str, Any] = {"source_language": source, "target_language": target, "compute_type": "float32"}
     native, other = (
         Translator(path, compute_type="float32", **options),
         Translator(path, engine="transformers", slots=2, **options),
@@ -132,7 +132,7 @@ def test_texts_are_translated_as_by_transformers(folder: tuple[Path, str]) -> No
 def test_scores_of_texts(folder: tuple[Path, str]) -> None:
     path, kind = folder
     family, _, source, target = KINDS[kind]
-    translator = Translator(path, source_language=source, target_language=target, compute_type="float32", threads=1)
+    translator = Translator(path, source_language=source, target_language=target, compute_type="float32")
     scored = translator.score(["the dog"], ["a cat"])[0]
     tokenizer = AutoTokenizer.from_pretrained(path, **({"src_lang": source, "tgt_lang": target} if source else {}))
     labels = tokenizer(text_target="a cat")["input_ids"]

@@ -87,10 +87,7 @@ def test_marian_as_the_native_engine(tmp_path: Path, forced_symbols: dict[str, i
     for name, value in forced_symbols.items():
         setattr(model.generation_config, name, value)
     model.save_pretrained(tmp_path)
-    native, other = (
-        Translator(tmp_path, compute_type="float32", threads=1),
-        Translator(tmp_path, engine="transformers", threads=1, slots=4),
-    )
+    native, other = Translator(tmp_path, compute_type="float32"), Translator(tmp_path, engine="transformers", slots=4)
     sources = [*random_sources(10), [], [5] * 50]
     for beam_size in (1, 4):
         settings = {"beam_size": beam_size, "max_length": 8}
