@@ -38,7 +38,7 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
       source_(aligned<float>(source_size(weights.config, shape))),
       keys_(shape.positions),
       values_(shape.positions) {
-  const int64_t rows = int64_t{shape.slots} * shape.beams, d = weights.config.hidden;
+  const int64_t rows = shape.rows, d = weights.config.hidden;
   x_ = aligned<float>(rows * d);
   query_key_value_ = aligned<float>(rows * 3 * d);
   context_ = aligned<float>(rows * d);
@@ -78,11 +78,13 @@ void Decoder::attend_self(const std::vector<DecoderInput>& inputs, int64_t layer
 void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t layer) {
   const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
   float* query = context_.get();
-  for (const DecoderInput& in : inputs) {
+  for (size_t i = 0; i < inputs.size();) {
+    const DecoderInput& in = inputs[i];
+    int rows = 0;  // of this input and of those behind it that read the same source
+    for (; i < inputs.size() && inputs[i].place == in.place; ++i) rows += inputs[i].rows;
     const float* keys = source_.get() + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
-    attend_cross(query, in.rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query,
-                 d);
-    query += in.rows * d;
+    attend_cross(query, rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query, d);
+    query += rows * d;
   }
 }
 

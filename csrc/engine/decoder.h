@@ -16,12 +16,14 @@ namespace distilmt {
 struct DecoderShape {
   int slots = 1;             // sentences in flight
   int beams = 1;             // per sentence
+  int rows = 1;              // of one step, at most
   int positions = 1;         // target tokens at most
   int places = 1;            // encoded sentences: in flight, and waiting
   int source_positions = 1;  // source tokens at most
 };
 
-// One sentence's part of a step: `rows` beams read one token each.
+// One sentence's part of a step: `rows` beams read one token each. A step may hold several positions of a slot, one
+// behind the other in rising order: each reads the keys and values of those before it.
 struct DecoderInput {
   int slot, place;
   int source_length;

@@ -8,11 +8,16 @@
 #include <numeric>
 #include <thread>
 
+#include "engine/scorer.h"
+#include "engine/worker.h"
+
 namespace distilmt {
 namespace {
 
 // Rows that the matrix products of a step should have: the weights are read once per step, whatever the number.
 constexpr int kRows = 96;
+// Rows of a step that scores: they come without waiting for each other, and more of them cost little memory.
+constexpr int kScoringRows = 192;
 // Keys and values of one worker, in bytes, beyond which fewer slots are used.
 constexpr int64_t kWorkerBytes = int64_t{1} << 30;
 
@@ -52,7 +57,8 @@ DecoderShape choose_shape(const Weights& weights, const Request& request, const 
   const int share = static_cast<int>((job.order.size() + workers - 1) / workers);
   auto with = [&](int slots) {
     shape.slots = slots;
-    shape.places = 2 * slots;
+    shape.places = request.scoring ? slots : 2 * slots;
+    shape.rows = request.scoring ? kScoringRows : slots * shape.beams;
     return shape;
   };
   if (request.slots > 0) return with(std::min(request.slots, share));
@@ -74,7 +80,10 @@ class Crew {
     threads_.emplace_back([this, &weights, shape] {
       std::exception_ptr error;
       try {
-        Worker(weights, job_, shape).run();
+        if (job_.targets)
+          Scorer(weights, job_, shape).run();
+        else
+          Worker(weights, job_, shape).run();
       } catch (...) {
         error = std::current_exception();
         job_.stop = true;

@@ -7,7 +7,8 @@
 #include <functional>
 #include <vector>
 
-#include "engine/worker.h"
+#include "engine/job.h"
+#include "engine/weights.h"
 
 namespace distilmt {
 

@@ -4,18 +4,11 @@
 #include <cmath>
 
 namespace distilmt {
-namespace {
-
-// Tokens the encoder takes at once: enough rows for the matrix products to reach their speed.
-constexpr int64_t kChunkTokens = 192;
-
-}  // namespace
-
 Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
     : weights_(weights),
       job_(job),
       shape_(shape),
-      chunk_(std::max<int64_t>(kChunkTokens, shape.source_positions)),
+      chunk_(encoder_chunk(shape.source_positions)),
       encoder_(weights, chunk_, job.stop),
       decoder_(weights, shape, job.stop),
       slots_(shape.slots, Slot(shape)) {
@@ -52,10 +45,7 @@ void Worker::encode_some() {
     const size_t at = job_.next.fetch_add(1);
     if (at >= job_.order.size()) break;
     const size_t index = job_.order[at];
-    const std::vector<int>& source = (*job_.sources)[index];
-    ids.insert(ids.end(), source.begin(), source.end());
-    ids.push_back(job_.options.eos);
-    lengths.push_back(static_cast<int>(source.size()) + 1);
+    lengths.push_back(job_.read_source(index, ids));
     taken.push_back({index, free_places_.back(), lengths.back()});
     free_places_.pop_back();
   }
@@ -72,10 +62,7 @@ void Worker::start(Slot& slot, const Sentence& sentence) {
   slot.sentence = sentence;
   slot.position = 0;
   slot.tokens.assign(1, job_.options.start);
-  if (job_.targets)
-    slot.forced.emplace((*job_.targets)[sentence.index], job_.options);
-  else
-    slot.beam.emplace(job_.options);
+  slot.beam.emplace(job_.options);
 }
 
 void Worker::step() {
@@ -88,8 +75,8 @@ void Worker::step() {
     for (int beam = 0; beam < slot.rows(); ++beam) slot.ancestors.write(beam, slot.position);
     inputs_.push_back({static_cast<int>(i), slot.sentence->place, slot.sentence->length, slot.position, slot.rows(),
                        slot.tokens.data(), &slot.ancestors});
-    picked_.insert(picked_.end(), slot.rows(), slot.forced ? slot.forced->wanted() : job_.options.eos);
-    if (slot.beam) k_ = std::max(k_, slot.beam->wanted());
+    picked_.insert(picked_.end(), slot.rows(), job_.options.eos);
+    k_ = std::max(k_, slot.beam->wanted());
   }
   const float* hidden = decoder_.step(inputs_);
   if (job_.stop) return;
@@ -107,8 +94,8 @@ void Worker::project(const float* hidden) {
   log_sum_exp_.resize(rows);
   top_.resize(rows * k_);
   const std::vector<int>& banned = job_.options.banned;
-  // Picking costs a product per row: only scoring needs it, and the ban of the end symbol with renormalisation.
-  const bool pick = job_.targets || (job_.options.renormalize && job_.options.min_length > 0);
+  // Picking costs a product per row: only the ban of the end symbol with renormalisation needs it.
+  const bool pick = job_.options.renormalize && job_.options.min_length > 0;
   project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(rows), weights_.projection, banned.data(),
                 static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr, picked_logit_.data(),
                 top_.data(), log_sum_exp_.data());
@@ -117,12 +104,6 @@ void Worker::project(const float* hidden) {
 }
 
 void Worker::advance(Slot& slot, int64_t row) {
-  if (slot.forced) {
-    slot.forced->advance(picked_logit_[row] - log_sum_exp_[row]);
-    if (slot.forced->done()) return finish(slot);
-    slot.tokens[0] = slot.forced->result().ids[slot.position++];
-    return;
-  }
   if (job_.options.renormalize && slot.beam->end_banned()) {
     // The end symbol's share goes to the others: log(sum of exp - exp of its logit).
     for (int64_t i = row; i < row + slot.rows(); ++i)
@@ -142,16 +123,12 @@ void Worker::advance(Slot& slot, int64_t row) {
 
 void Worker::finish(Slot& slot) {
   Output& output = (*job_.outputs)[slot.sentence->index];
-  if (slot.forced) {
-    output.hypotheses = {slot.forced->result()};
-  } else {
-    output.hypotheses = slot.beam->best();
-    const Hypothesis& best = output.hypotheses[0];
-    if (!best.ended)
-      output.status = Status::max_length;
-    else if (best.ids.empty())
-      output.status = Status::empty_hypothesis;
-  }
+  output.hypotheses = slot.beam->best();
+  const Hypothesis& best = output.hypotheses[0];
+  if (!best.ended)
+    output.status = Status::max_length;
+  else if (best.ids.empty())
+    output.status = Status::empty_hypothesis;
   free_places_.push_back(slot.sentence->place);
   slot.sentence.reset();
   ++job_.done;

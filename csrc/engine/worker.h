@@ -1,44 +1,18 @@
-// One worker: takes sentences from the common queue, keeps its slots full, and steps all of them together.
+// One worker of the search: takes sentences from the common queue, keeps its slots full, and steps all of them
+// together.
 //
 // A sentence is encoded (with a few others), waits in a place, gets a slot, is stepped until its search is done and
 // leaves; the next one takes its slot at the next step. No number computed for it depends on its company.
 #pragma once
-#include <atomic>
 #include <deque>
 #include <optional>
-#include <stdexcept>
 #include <vector>
 
-#include "engine/beam.h"
 #include "engine/decoder.h"
 #include "engine/encoder.h"
-#include "engine/forced.h"
+#include "engine/job.h"
 
 namespace distilmt {
-
-// Weights that yield no numbers: damaged, or beyond what float32 holds.
-struct ModelError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis };
-
-struct Output {
-  Status status = Status::ok;
-  std::vector<Hypothesis> hypotheses;  // best first
-};
-
-// What the workers of one call share. Each output is written by the one worker that took its sentence.
-struct Job {
-  const std::vector<std::vector<int>>* sources;            // without end symbols
-  const std::vector<std::vector<int>>* targets = nullptr;  // to be scored; null: search
-  SearchOptions options;
-  std::vector<size_t> order;  // sentences to be decoded, longest first
-  std::vector<Output>* outputs;
-  std::atomic<size_t> next{0};  // index into order
-  std::atomic<size_t> done{0};
-  std::atomic<bool> stop{false};  // looked at between layers: a step of a large model takes long
-};
 
 class Worker {
  public:
@@ -57,9 +31,8 @@ class Worker {
     explicit Slot(const DecoderShape& shape) : ancestors(shape.beams, shape.positions) {}
     std::optional<Sentence> sentence;  // empty: the slot is free
     int position = 0;
-    std::optional<Beam> beam;      // while searching
-    std::optional<Forced> forced;  // while scoring
-    std::vector<int32_t> tokens;   // what each beam reads next
+    std::optional<Beam> beam;
+    std::vector<int32_t> tokens;  // what each beam reads next
     AncestorTable ancestors;
     int rows() const { return static_cast<int>(tokens.size()); }
   };

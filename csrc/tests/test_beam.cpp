@@ -2,7 +2,6 @@
 
 #include "engine/ancestors.h"
 #include "engine/beam.h"
-#include "engine/forced.h"
 #include "tests/test.h"
 
 using namespace distilmt;
@@ -160,18 +159,4 @@ TEST(ancestors_follow_their_parents) {
   const std::vector<std::vector<int>> expected = {{0, 0, 1}, {0, 2, 2}, {0, 2, 0}};
   for (int beam = 0; beam < 3; ++beam)
     for (int t = 0; t < 3; ++t) CHECK(table.of(beam)[t] == expected[beam][t]);
-}
-
-TEST(forced_scores_the_target_and_its_end) {
-  SearchOptions o = options(1);
-  o.length_penalty = 1;
-  Forced forced({4, 6}, o);
-  std::vector<int> asked;
-  for (float log_prob : {-1.0f, -2.0f, -0.5f}) {
-    CHECK(!forced.done());
-    asked.push_back(forced.wanted());
-    forced.advance(log_prob);
-  }
-  CHECK(forced.done() && (asked == std::vector<int>{4, 6, kEos}));
-  CHECK(forced.result().score == -3.5f / 3.0f && (forced.result().ids == std::vector<int>{4, 6}));
 }

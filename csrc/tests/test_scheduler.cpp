@@ -97,6 +97,30 @@ TEST(scheduler_scores_what_it_translates) {
   }
 }
 
+TEST(scheduler_scores_long_targets_in_pieces) {
+  ModelConfig config = small_config();
+  config.positions = 600;
+  const Weights weights = random_weights(config);
+  Request r = request(7);
+  r.scoring = true;
+  r.targets.resize(r.sources.size());
+  for (size_t i = 0; i < r.targets.size(); ++i)
+    for (size_t j = 0; j < 99 * i; ++j) r.targets[i].push_back(1 + static_cast<int>((i + j * j) % 51));
+  const auto truth = run(weights, r, kNothing);
+  for (size_t i = 0; i < r.targets.size(); ++i) CHECK(truth[i].hypotheses[0].log_probs.size() == 99 * i + 1);
+  Request head = r;  // what stands in front of a cut does not depend on what follows
+  for (auto& target : head.targets) target.resize(std::min<size_t>(target.size(), 50));
+  const auto heads = run(weights, head, kNothing);
+  for (size_t i = 0; i < r.targets.size(); ++i)
+    CHECK(std::equal(heads[i].hypotheses[0].log_probs.begin(), heads[i].hypotheses[0].log_probs.end() - 1,
+                     truth[i].hypotheses[0].log_probs.begin()));
+  for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{1, 1}, {2, 3}, {3, 0}}) {
+    r.threads = threads;
+    r.slots = slots;
+    CHECK(same(run(weights, r, kNothing), truth));
+  }
+}
+
 TEST(scheduler_passes_errors_on) {
   Request r = request(300);
   r.threads = 2;

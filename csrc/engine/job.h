@@ -1,0 +1,43 @@
+// What the workers of one call share: the sentences, how to decode them, and where results go.
+#pragma once
+#include <atomic>
+#include <stdexcept>
+#include <vector>
+
+#include "engine/beam.h"
+
+namespace distilmt {
+
+// Weights that yield no numbers: damaged, or beyond what float32 holds.
+struct ModelError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis };
+
+struct Output {
+  Status status = Status::ok;
+  std::vector<Hypothesis> hypotheses;  // best first
+};
+
+// Each output is written by the one worker that took its sentence.
+struct Job {
+  const std::vector<std::vector<int>>* sources;            // without end symbols
+  const std::vector<std::vector<int>>* targets = nullptr;  // to be scored, without end symbols; null: search
+  SearchOptions options;
+  std::vector<size_t> order;  // sentences to be decoded, longest source first
+  std::vector<Output>* outputs;
+  std::atomic<size_t> next{0};  // index into order
+  std::atomic<size_t> done{0};
+  std::atomic<bool> stop{false};  // looked at between layers: a step of a large model takes long
+
+  // Appends what the encoder reads of a sentence to `ids`; returns how many tokens that is.
+  int read_source(size_t index, std::vector<int32_t>& ids) const {
+    const std::vector<int>& source = (*sources)[index];
+    ids.insert(ids.end(), source.begin(), source.end());
+    ids.push_back(options.eos);
+    return static_cast<int>(source.size()) + 1;
+  }
+};
+
+}  // namespace distilmt

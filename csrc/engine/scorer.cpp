@@ -1,0 +1,98 @@
+#include "engine/scorer.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace distilmt {
+
+Scorer::Scorer(const Weights& weights, Job& job, const DecoderShape& shape)
+    : weights_(weights),
+      job_(job),
+      shape_(shape),
+      chunk_(encoder_chunk(shape.source_positions)),
+      encoder_(weights, chunk_, job.stop),
+      decoder_(weights, shape, job.stop),
+      one_beam_(1, shape.positions) {}
+
+void Scorer::run() {
+  while (!job_.stop && take()) score();
+}
+
+bool Scorer::take() {
+  indices_.clear();
+  lengths_.clear();
+  std::vector<int32_t> ids;
+  int64_t rows = 0;
+  while (static_cast<int>(indices_.size()) < shape_.slots && rows < shape_.rows) {
+    // The queue is sorted by falling length, so the next sentence is no longer than the last.
+    if (!indices_.empty() && static_cast<int64_t>(ids.size()) + lengths_.back() > chunk_) break;
+    const size_t at = job_.next.fetch_add(1);
+    if (at >= job_.order.size()) break;
+    indices_.push_back(job_.order[at]);
+    lengths_.push_back(job_.read_source(indices_.back(), ids));
+    rows += static_cast<int64_t>((*job_.targets)[indices_.back()].size()) + 1;
+  }
+  if (indices_.empty()) return false;
+  const float* encoded = encoder_.encode(ids, lengths_);
+  for (size_t i = 0; i < indices_.size(); ++i) {
+    decoder_.enter(static_cast<int>(i), encoded, lengths_[i]);
+    encoded += lengths_[i] * weights_.config.hidden;
+  }
+  return true;
+}
+
+void Scorer::score() {
+  std::vector<int32_t> tokens;  // of each sentence: start symbol, target, end symbol; each but the last is read
+  for (size_t index : indices_) {
+    const std::vector<int>& target = (*job_.targets)[index];
+    tokens.push_back(job_.options.start);
+    tokens.insert(tokens.end(), target.begin(), target.end());
+    tokens.push_back(job_.options.eos);
+    (*job_.outputs)[index].hypotheses.resize(1);
+  }
+  std::vector<DecoderInput> inputs;
+  const int32_t* token = tokens.data();
+  for (int slot = 0; slot < static_cast<int>(indices_.size()); ++slot, ++token) {
+    const int count = static_cast<int>((*job_.targets)[indices_[slot]].size()) + 1;
+    for (int position = 0; position < count; ++position, ++token)
+      inputs.push_back({slot, slot, lengths_[slot], position, 1, token, &one_beam_});
+  }
+  // The fewest steps, of nearly equal height.
+  const size_t steps = (inputs.size() + shape_.rows - 1) / shape_.rows, height = (inputs.size() + steps - 1) / steps;
+  for (size_t first = 0; first < inputs.size(); first += height) {
+    const std::vector<DecoderInput> rows(inputs.begin() + first,
+                                         inputs.begin() + std::min(first + height, inputs.size()));
+    const float* hidden = decoder_.step(rows);
+    if (job_.stop) return;
+    record(rows, hidden);
+  }
+  finish();
+}
+
+void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden) {
+  wanted_.clear();
+  for (const DecoderInput& input : inputs) wanted_.push_back(input.tokens[1]);
+  wanted_logit_.resize(inputs.size());
+  log_sum_exp_.resize(inputs.size());
+  project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(inputs.size()), weights_.projection, nullptr, 0, 0,
+                wanted_.data(), wanted_logit_.data(), nullptr, log_sum_exp_.data());
+  for (size_t row = 0; row < inputs.size(); ++row) {
+    if (!std::isfinite(log_sum_exp_[row])) throw ModelError("the model's output is not a number");
+    Hypothesis& scored = (*job_.outputs)[indices_[inputs[row].slot]].hypotheses[0];
+    scored.log_probs.push_back(wanted_logit_[row] - log_sum_exp_[row]);
+  }
+}
+
+void Scorer::finish() {
+  for (size_t index : indices_) {
+    Hypothesis& scored = (*job_.outputs)[index].hypotheses[0];
+    scored.ids = (*job_.targets)[index];
+    scored.ended = true;
+    float sum = 0;
+    for (float log_prob : scored.log_probs) sum += log_prob;
+    scored.score = normalize(sum, static_cast<int>(scored.log_probs.size()), job_.options.length_penalty);
+    ++job_.done;
+  }
+}
+
+}  // namespace distilmt
