@@ -17,6 +17,12 @@ struct Candidate {
   int32_t id;
 };
 
+// How the probability of a row lies over the ids.
+struct Spread {
+  float rest;     // of all ids that are not in top; small ones keep their digits, since 1 - sum is never formed
+  float entropy;  // -sum p log p over all ids, nats
+};
+
 // hidden [m, w.k], ldh floats between rows; w [vocab, k].
 // banned [n_banned], ascending: ids that may not be candidates; they count in log_sum_exp all the same (Hugging Face
 // takes
@@ -29,8 +35,9 @@ struct Candidate {
 // scoring); it
 //   is written to picked_logit [m]. Ids must lie in [0, vocab).
 // log_sum_exp [m]: over ALL ids.
+// spread [m], nullable; needs k of at least 1. The other results do not depend on whether it is asked for.
 void project_top_k(const float* hidden, int64_t ldh, int64_t m, const PackedMatrix& w, const int32_t* banned,
                    int64_t n_banned, int64_t k, const int32_t* picked, float* picked_logit, Candidate* top,
-                   float* log_sum_exp);
+                   float* log_sum_exp, Spread* spread = nullptr);
 
 }  // namespace distilmt

@@ -8,18 +8,30 @@ namespace distilmt::DISTILMT_ISA_NAMESPACE {
 namespace {
 
 // The sums of exponentials of one row, relative to `maximum`. Lanes are emptied into a double every kFlush panels, so
-// that a vocabulary of any size costs no accuracy.
+// that a vocabulary of any size costs no accuracy. What a spread needs besides: `rest`, the sum without the ids in top,
+// and `moment`, the sum of e^y y with y = logit - maximum (entropy = log total - moment / total).
 struct RowSum {
   float lanes[kWidth];
   double total;
   float maximum;
+  float rest_lanes[kWidth], moment_lanes[kWidth];
+  double rest, moment;
 };
 constexpr int64_t kFlush = 32;
 
 float exp_one(float x) { return exp(broadcast(x))[0]; }
 
+template <bool with_spread>
 void raise_maximum(RowSum& row, float maximum) {
-  const float shrink = exp_one(row.maximum - maximum);
+  const float rise = maximum - row.maximum, shrink = exp_one(-rise);
+  if (with_spread) {
+    // Each y falls by `rise`, which may be infinite where nothing is left.
+    const bool left = shrink > 0;
+    store(row.moment_lanes, left ? (load(row.moment_lanes) - load(row.lanes) * rise) * shrink : vec{});
+    row.moment = left ? (row.moment - row.total * rise) * shrink : 0;
+    store(row.rest_lanes, load(row.rest_lanes) * shrink);
+    row.rest *= shrink;
+  }
   store(row.lanes, load(row.lanes) * shrink);
   row.total *= shrink;
   row.maximum = maximum;
@@ -48,6 +60,7 @@ void insert(Candidate* top, int64_t k, float logit, int32_t id) {
 }
 
 // One row of a tile: logits of ids first .. first + kPanel.
+template <bool with_spread>
 DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first, const int32_t* banned,
                              int64_t n_banned, int64_t k, Candidate* top, RowSum& row) {
   const vec x0 = load(sums) + load(bias), x1 = load(sums + kWidth) + load(bias + kWidth);
@@ -57,7 +70,7 @@ DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first
   const unsigned over = greater_mask(x0, bar) | greater_mask(x1, bar) << kWidth;
   if (over) {
     const float highest = largest(maximum(x0, x1));
-    if (highest > row.maximum) raise_maximum(row, highest);
+    if (highest > row.maximum) raise_maximum<with_spread>(row, highest);
     if (k > 0) {
       float logits[kPanel];
       store(logits, x0);
@@ -65,16 +78,41 @@ DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first
       for (unsigned rest = over; rest; rest &= rest - 1) {
         const int c = __builtin_ctz(rest);
         const int32_t id = static_cast<int32_t>(first + c);
-        if (logits[c] > top[k - 1].logit && !is_banned(id, banned, n_banned)) insert(top, k, logits[c], id);
+        float left_out = logits[c];
+        if (logits[c] > top[k - 1].logit && !is_banned(id, banned, n_banned)) {
+          left_out = top[k - 1].logit;
+          insert(top, k, logits[c], id);
+        }
+        if (with_spread) row.rest += exp_one(left_out - row.maximum);
       }
     }
   }
-  store(row.lanes, load(row.lanes) + (exp(x0 - row.maximum) + exp(x1 - row.maximum)));
+  const vec y0 = x0 - row.maximum, y1 = x1 - row.maximum, e0 = exp(y0), e1 = exp(y1);
+  store(row.lanes, load(row.lanes) + (e0 + e1));
+  if (with_spread) {
+    store(row.rest_lanes, load(row.rest_lanes) + ((x0 > bar ? vec{} : e0) + (x1 > bar ? vec{} : e1)));
+    const vec low = broadcast(-88.0f);  // where e is 0 already, and the product with -infinity would be NaN
+    store(row.moment_lanes, load(row.moment_lanes) + (e0 * maximum(y0, low) + e1 * maximum(y1, low)));
+  }
 }
 
-void flush(RowSum& row) {
-  for (int c = 0; c < kWidth; ++c) row.total += row.lanes[c];
-  store(row.lanes, vec{});
+void empty(float* lanes, double& total) {
+  for (int c = 0; c < kWidth; ++c) total += lanes[c];
+  store(lanes, vec{});
+}
+
+void empty(RowSum& row, bool with_spread) {
+  empty(row.lanes, row.total);
+  if (!with_spread) return;
+  empty(row.rest_lanes, row.rest);
+  empty(row.moment_lanes, row.moment);
+}
+
+// Of an emptied row. The total is taken from its parts, lest a small rest drown in a certain token's 1.
+Spread spread_of(const RowSum& row, const Candidate* top, int64_t k) {
+  double total = row.rest;
+  for (int64_t j = 0; j < k; ++j) total += exp_one(top[j].logit - row.maximum);
+  return {static_cast<float>(row.rest / total), static_cast<float>(__builtin_log(total) - row.moment / total)};
 }
 
 }  // namespace
@@ -86,13 +124,12 @@ int64_t project_scratch(int64_t m, int64_t k) {
 
 void project_block(const float* hidden, int64_t ldh, int64_t m, const float* panels, const float* bias, int64_t vocab,
                    int64_t d, const int32_t* banned, int64_t n_banned, int64_t k, const int32_t* picked,
-                   float* picked_logit, Candidate* top, float* log_sum_exp, float* scratch) {
+                   float* picked_logit, Candidate* top, float* log_sum_exp, Spread* spread, float* scratch) {
   const RowTiles tiles(m);
   pack_tiles(hidden, ldh, tiles, d, scratch);
   RowSum* sums = reinterpret_cast<RowSum*>(scratch + m * padded(d, kChunk));
   for (int64_t i = 0; i < m; ++i) {
-    store(sums[i].lanes, vec{});
-    sums[i].total = 0;
+    sums[i] = {};
     sums[i].maximum = -__FLT_MAX__;  // not -infinity: -infinity minus itself is NaN
     for (int64_t j = 0; j < k; ++j) top[i * k + j] = {-__builtin_inff(), -1};
   }
@@ -104,15 +141,19 @@ void project_block(const float* hidden, int64_t ldh, int64_t m, const float* pan
       multiply_tile(rows, scratch + begin * padded(d, kChunk), panels + j * d, d, logits);
       for (int r = 0; r < rows; ++r) {
         const int64_t i = begin + r;
-        consume(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
+        if (spread)
+          consume<true>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
+        else
+          consume<false>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
         if (picked && picked[i] >= j && picked[i] < j + kPanel)
           picked_logit[i] = logits[r * kPanel + picked[i] - j] + bias[picked[i]];
-        if (j / kPanel % kFlush == kFlush - 1) flush(sums[i]);
+        if (j / kPanel % kFlush == kFlush - 1) empty(sums[i], spread);
       }
     }
   }
   for (int64_t i = 0; i < m; ++i) {
-    flush(sums[i]);
+    empty(sums[i], spread);
+    if (spread) spread[i] = spread_of(sums[i], top + i * k, k);
     log_sum_exp[i] = static_cast<float>(sums[i].maximum + __builtin_log(sums[i].total));
   }
 }

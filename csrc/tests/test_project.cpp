@@ -1,5 +1,6 @@
 // Projection against a full row of logits in double: log-sum-exp, order of candidates, ties, bans.
 #include <algorithm>
+#include <tuple>
 
 #include "kernels/project.h"
 #include "tests/kernels.h"
@@ -13,13 +14,16 @@ namespace {
 struct Projection {
   std::vector<Candidate> top;
   std::vector<float> log_sum_exp, picked_logit;
+  std::vector<Spread> spread;
 };
 
 Projection project(const std::vector<float>& hidden, int64_t m, const PackedMatrix& w, int64_t k,
-                   const std::vector<int32_t>& banned = {}, const std::vector<int32_t>& picked = {}) {
-  Projection p{std::vector<Candidate>(m * k), std::vector<float>(m), std::vector<float>(m, 77.0f)};
+                   const std::vector<int32_t>& banned = {}, const std::vector<int32_t>& picked = {},
+                   bool spread = false) {
+  Projection p{std::vector<Candidate>(m * k), std::vector<float>(m), std::vector<float>(m, 77.0f),
+               std::vector<Spread>(spread ? m : 0)};
   project_top_k(hidden.data(), w.k, m, w, banned.data(), banned.size(), k, picked.empty() ? nullptr : picked.data(),
-                p.picked_logit.data(), p.top.data(), p.log_sum_exp.data());
+                p.picked_logit.data(), p.top.data(), p.log_sum_exp.data(), spread ? p.spread.data() : nullptr);
   return p;
 }
 
@@ -121,5 +125,52 @@ TEST(project_rows_are_independent) {
     const Projection one = project(row, 1, w, k, banned);
     CHECK(same_bits(&one.log_sum_exp[0], &whole.log_sum_exp[i], 1));
     CHECK(std::memcmp(one.top.data(), &whole.top[i * k], sizeof(Candidate) * k) == 0);
+  }
+}
+
+// Entropy and the mass behind the top in double, the latter by adding small probabilities up. The tolerance is
+// relative: a certain row has a rest of 1e-30 and an entropy like it.
+TEST(project_spread) {
+  for (const auto& [vocab, k, scale] : std::vector<std::tuple<int64_t, int64_t, float>>{{1, 1, 1.0f},
+                                                                                        {5, 5, 1.0f},
+                                                                                        {67, 1, 0.3f},
+                                                                                        {67, 9, 6.0f},
+                                                                                        {1001, 4, 0.1f},
+                                                                                        {1001, 4, 5.0f},
+                                                                                        {9001, 8, 2.0f},
+                                                                                        {20001, 300, 0.5f},
+                                                                                        {500, 3, 1e4f}}) {
+    const int64_t m = 17, d = 24;
+    const auto hidden = normal(m * d, 1, scale), weight = normal(vocab * d, 2);
+    auto bias = normal(vocab, 3);
+    if (vocab > 4) bias[vocab / 2] = -kInfinity;
+    const PackedMatrix w = pack(weight.data(), bias.data(), vocab, d);
+    const std::vector<int32_t> banned = {0};
+    const Projection p = project(hidden, m, w, k, banned, {}, true), without = project(hidden, m, w, k, banned);
+    CHECK(same_bits(p.log_sum_exp.data(), without.log_sum_exp.data(), m));
+    CHECK(std::memcmp(p.top.data(), without.top.data(), sizeof(Candidate) * m * k) == 0);
+    std::vector<float> logits(m * vocab);
+    gemm(hidden.data(), d, m, w, Activation::none, nullptr, 0, logits.data(), vocab);
+    for (int64_t i = 0; i < m; ++i) {
+      const float* row = &logits[i * vocab];
+      const double highest = *std::max_element(row, row + vocab);
+      double total = 0, rest = 0, moment = 0;
+      for (int64_t j = 0; j < vocab; ++j) {
+        const double y = row[j] - highest, e = std::exp(y);
+        const bool in_top = std::any_of(&p.top[i * k], &p.top[i * k] + k, [&](Candidate c) { return c.id == j; });
+        // The kernel's exponential ends at e^-87.
+        if (y < -87) continue;
+        total += in_top ? 0 : e;
+        moment += e * y;
+      }
+      rest = total;
+      for (int64_t j = 0; j < k; ++j)
+        if (p.top[i * k + j].id >= 0) total += std::exp(p.top[i * k + j].logit - highest);
+      const double entropy = std::log1p(total - 1) - moment / total;
+      CHECK_NEAR(p.spread[i].rest, rest / total, 3e-6 * rest / total);
+      CHECK_NEAR(p.spread[i].entropy, entropy, 3e-6 * entropy + 1e-15);
+      const Projection one = project({&hidden[i * d], &hidden[(i + 1) * d]}, 1, w, k, banned, {}, true);
+      CHECK(std::memcmp(&one.spread[0], &p.spread[i], sizeof(Spread)) == 0);
+    }
   }
 }
