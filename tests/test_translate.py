@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.translate import Translator, usable_cpus
+from distilmt.translate import Translator, repeats, usable_cpus
 from marian import random_model, random_sources, save
 
 
@@ -68,7 +68,16 @@ def test_c3_35_a_hypothesis_that_does_not_end(translator: Translator) -> None:
         assert len(best.log_probs) <= 4 and (not unfinished or len(best.ids) == 4)
     # The model's 40 positions cap what the caller allows.
     capped = translator.translate_ids(sources, beam_size=1, min_length=50, max_length=100)
-    assert {len(t.hypotheses[0].ids) for t in capped} == {40} and {t.status for t in capped} == {"max_length"}
+    assert {len(t.hypotheses[0].ids) for t in capped} == {40}
+    assert {t.status for t in capped} == {"max_length", "repetition"}
+    assert all((t.status == "repetition") == repeats(t.hypotheses[0].ids) for t in capped)
+
+
+def test_repetition_is_a_phrase_eight_times_in_a_row() -> None:
+    assert repeats([3, 4] + [5] * 8) and not repeats([3, 4] + [5] * 7) and not repeats([5] * 8 + [6])
+    phrase = [1, 2, 3, 4, 5, 6, 7, 1]
+    assert repeats([9, *phrase * 8]) and repeats(phrase * 8 + phrase[:3]) and not repeats(phrase * 7 + phrase[:7])
+    assert not repeats(list(range(9)) * 9) and not repeats([])
 
 
 def test_c3_36_empty_best_hypothesis() -> None:

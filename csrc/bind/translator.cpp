@@ -1,6 +1,7 @@
 // Python's door to the translator: load weights, decode id lists. Arguments were checked in
 // python/distilmt/translate.py; here only what memory safety needs is checked again.
 #include <pybind11/functional.h>
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -37,6 +38,7 @@ const char* name(Status status) {
     case Status::empty_source: return "empty_source";
     case Status::too_long: return "too_long";
     case Status::empty_hypothesis: return "empty_hypothesis";
+    case Status::not_finite: return "not_finite";
   }
   return "?";
 }
@@ -111,17 +113,36 @@ void check(const Weights& weights, const Request& request) {
   require(o.eos < c.source_vocab, "the end symbol must lie in the source vocabulary");
   for (const auto& ids : request.sources)
     for (int id : ids) require(id >= 0 && id < c.source_vocab, "ids must lie in the source vocabulary");
+  require(request.soft_labels >= 0 && request.soft_labels <= c.target_vocab, "soft_labels must be at most the vocabulary");
   require(!request.scoring || request.targets.size() == request.sources.size(), "one target per source");
 }
 
+template <class T>
+py::array_t<T> array(const std::vector<T>& values, int64_t columns) {
+  return py::array_t<T>({static_cast<int64_t>(values.size()) / columns, columns}, values.data());
+}
+
+// (ids, score, log_probs, soft labels or None, hidden states or None)
+py::tuple python_of(const Hypothesis& h, int64_t hidden) {
+  py::object soft = py::none(), states = py::none();
+  if (const SoftLabels& s = h.soft_labels; s.k > 0)
+    soft = py::make_tuple(array(s.ids, s.k), array(s.log_probs, s.k), py::array_t<float>(s.tail_mass.size(), s.tail_mass.data()),
+                          py::array_t<float>(s.entropy.size(), s.entropy.data()));
+  if (!h.states.empty()) states = array(h.states, hidden);
+  return py::make_tuple(h.ids, h.score, h.log_probs, soft, states);
+}
+
 py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
-                std::optional<std::vector<std::vector<int>>> targets, const py::dict& options, int threads, int slots,
+                std::optional<std::vector<std::vector<int>>> targets, const py::dict& options, int soft_labels,
+                bool hidden_states, int threads, int slots,
                 const std::optional<std::function<void(size_t)>>& progress) {
   Request request;
   request.sources = std::move(sources);
   request.scoring = targets.has_value();
   if (targets) request.targets = std::move(*targets);
   request.options = options_of(options);
+  request.soft_labels = soft_labels;
+  request.hidden_states = hidden_states;
   request.threads = threads;
   request.slots = slots;
   check(weights, request);
@@ -137,7 +158,7 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
   py::list results;
   for (const Output& output : outputs) {
     py::list hypotheses;
-    for (const Hypothesis& h : output.hypotheses) hypotheses.append(py::make_tuple(h.ids, h.score, h.log_probs));
+    for (const Hypothesis& h : output.hypotheses) hypotheses.append(python_of(h, weights.config.hidden));
     results.append(py::make_tuple(name(output.status), hypotheses));
   }
   return results;
@@ -146,13 +167,12 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
 }  // namespace
 
 void bind_translator(py::module_& m) {
-  py::register_exception<ModelError>(m, "ModelError", PyExc_RuntimeError);
   py::class_<Weights>(m, "Weights", "A Marian model, packed for this machine's instruction set.")
       .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"))
-      .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("threads"),
+      .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("soft_labels"), py::arg("hidden_states"), py::arg("threads"),
            py::arg("slots"), py::arg("progress"),
-           "Translates, or scores targets where they are given. Returns (status, [(ids, score, log_probs)]) per "
-           "source.");
+           "Translates, or scores targets where they are given. Returns (status, [(ids, score, log_probs, "
+           "soft_labels, hidden_states)]) per source.");
 }
 
 }  // namespace distilmt

@@ -116,13 +116,16 @@ Hypothesis Beam::read(const Kept& kept) const {
   hypothesis.ended = node.token == options_->eos;
   if (!hypothesis.ended) hypothesis.ids.push_back(node.token);
   hypothesis.log_probs.push_back(node.log_prob);
+  hypothesis.rows.push_back(kept.step == 0 ? 0 : node.parent);
   for (int step = kept.step - 1; step >= 0; --step) {
     node = trellis_[step * width_ + node.parent];
     hypothesis.ids.push_back(node.token);
     hypothesis.log_probs.push_back(node.log_prob);
+    hypothesis.rows.push_back(step == 0 ? 0 : node.parent);
   }
   std::reverse(hypothesis.ids.begin(), hypothesis.ids.end());
   std::reverse(hypothesis.log_probs.begin(), hypothesis.log_probs.end());
+  std::reverse(hypothesis.rows.begin(), hypothesis.rows.end());
   return hypothesis;
 }
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/soft_labels.h"
 #include "kernels/project.h"
 
 namespace distilmt {
@@ -39,6 +40,9 @@ struct Hypothesis {
   std::vector<float> log_probs;  // one per token, end symbol included
   float score = 0;               // sum of log_probs / their number ^ length_penalty
   bool ended = false;            // with the end symbol
+  std::vector<int> rows;         // per token, which row of its step it was chosen from
+  SoftLabels soft_labels;        // one row per token, where asked for
+  std::vector<float> states;     // [tokens, hidden] before the output projection, where asked for
 };
 
 // sum / length ^ penalty, rounded as Hugging Face rounds it: the power in double, the quotient in float32.

@@ -1,19 +1,14 @@
 // What the workers of one call share: the sentences, how to decode them, and where results go.
 #pragma once
 #include <atomic>
-#include <stdexcept>
 #include <vector>
 
 #include "engine/beam.h"
 
 namespace distilmt {
 
-// Weights that yield no numbers: damaged, or beyond what float32 holds.
-struct ModelError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis };
+// not_finite: the model's output is not a number, its weights being damaged or beyond what the arithmetic holds.
+enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis, not_finite };
 
 struct Output {
   Status status = Status::ok;
@@ -25,6 +20,8 @@ struct Job {
   const std::vector<std::vector<int>>* sources;            // without end symbols
   const std::vector<std::vector<int>>* targets = nullptr;  // to be scored, without end symbols; null: search
   SearchOptions options;
+  int soft_labels = 0;         // ids per token to report; 0: none
+  bool hidden_states = false;  // to be reported; scoring only
   std::vector<size_t> order;  // sentences to be decoded, longest source first
   std::vector<Output>* outputs;
   std::atomic<size_t> next{0};  // index into order

@@ -63,7 +63,9 @@ DecoderShape choose_shape(const Weights& weights, const Request& request, const 
   };
   if (request.slots > 0) return with(std::min(request.slots, share));
   int slots = std::min(share, std::max(1, kRows / shape.beams));
-  while (slots > 1 && Decoder::bytes(weights.config, with(slots)) > kWorkerBytes) --slots;
+  const int64_t soft = request.soft_labels > 0 ? SoftLabels::bytes_per_row(request.soft_labels) : 0;
+  const int64_t noted = soft * shape.positions * shape.beams;  // by a slot
+  while (slots > 1 && Decoder::bytes(weights.config, with(slots)) + slots * noted > kWorkerBytes) --slots;
   return with(slots);
 }
 
@@ -122,6 +124,8 @@ std::vector<Output> run(const Weights& weights, const Request& request, const st
   job.sources = &request.sources;
   job.targets = request.scoring ? &request.targets : nullptr;
   job.options = request.options;
+  job.soft_labels = request.soft_labels;
+  job.hidden_states = request.hidden_states;
   job.options.max_length = std::min(request.options.max_length, static_cast<int>(weights.config.positions));
   std::sort(job.options.banned.begin(), job.options.banned.end());  // as project_top_k wants them
   job.outputs = &outputs;

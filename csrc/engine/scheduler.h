@@ -17,6 +17,8 @@ struct Request {
   std::vector<std::vector<int>> targets;  // with `scoring`: ids, without end symbols
   bool scoring = false;
   SearchOptions options;
+  int soft_labels = 0;         // ids per token to report, beside tail mass and entropy; at most the target vocabulary
+  bool hidden_states = false;  // with `scoring`: the decoder's output of each token
   int threads = 1;
   int slots = 0;  // sentences in flight per worker; 0: chosen from the beam size and the memory they take
 };

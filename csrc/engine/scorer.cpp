@@ -70,27 +70,41 @@ void Scorer::score() {
 }
 
 void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden) {
+  const int k = job_.soft_labels;
+  const int64_t d = weights_.config.hidden;
   wanted_.clear();
   for (const DecoderInput& input : inputs) wanted_.push_back(input.tokens[1]);
   wanted_logit_.resize(inputs.size());
   log_sum_exp_.resize(inputs.size());
-  project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(inputs.size()), weights_.projection, nullptr, 0, 0,
-                wanted_.data(), wanted_logit_.data(), nullptr, log_sum_exp_.data());
-  for (size_t row = 0; row < inputs.size(); ++row) {
-    if (!std::isfinite(log_sum_exp_[row])) throw ModelError("the model's output is not a number");
-    Hypothesis& scored = (*job_.outputs)[indices_[inputs[row].slot]].hypotheses[0];
+  top_.resize(inputs.size() * k);
+  spread_.resize(inputs.size());
+  project_top_k(hidden, d, static_cast<int64_t>(inputs.size()), weights_.projection, nullptr, 0, k, wanted_.data(),
+                wanted_logit_.data(), top_.data(), log_sum_exp_.data(), k > 0 ? spread_.data() : nullptr, k);
+  for (size_t row = 0; row < inputs.size(); ++row, hidden += d) {
+    Output& output = (*job_.outputs)[indices_[inputs[row].slot]];
+    if (!std::isfinite(log_sum_exp_[row])) output.status = Status::not_finite;
+    Hypothesis& scored = output.hypotheses[0];
     scored.log_probs.push_back(wanted_logit_[row] - log_sum_exp_[row]);
+    if (k > 0) {
+      scored.soft_labels.k = k;
+      scored.soft_labels.resize(scored.log_probs.size());
+      scored.soft_labels.set(scored.log_probs.size() - 1, &top_[row * k], log_sum_exp_[row], spread_[row]);
+    }
+    if (job_.hidden_states) scored.states.insert(scored.states.end(), hidden, hidden + d);
   }
 }
 
 void Scorer::finish() {
   for (size_t index : indices_) {
-    Hypothesis& scored = (*job_.outputs)[index].hypotheses[0];
-    scored.ids = (*job_.targets)[index];
-    scored.ended = true;
-    float sum = 0;
-    for (float log_prob : scored.log_probs) sum += log_prob;
-    scored.score = normalize(sum, static_cast<int>(scored.log_probs.size()), job_.options.length_penalty);
+    Output& output = (*job_.outputs)[index];
+    if (output.status == Status::not_finite) output.hypotheses.clear();
+    for (Hypothesis& scored : output.hypotheses) {
+      scored.ids = (*job_.targets)[index];
+      scored.ended = true;
+      float sum = 0;
+      for (float log_prob : scored.log_probs) sum += log_prob;
+      scored.score = normalize(sum, static_cast<int>(scored.log_probs.size()), job_.options.length_penalty);
+    }
     ++job_.done;
   }
 }

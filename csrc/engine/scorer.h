@@ -18,7 +18,7 @@ class Scorer {
   // shape: one beam; a place per slot.
   Scorer(const Weights& weights, Job& job, const DecoderShape& shape);
 
-  // Until the queue is empty or the job is stopped. Throws ModelError.
+  // Until the queue is empty or the job is stopped.
   void run();
 
  private:
@@ -42,6 +42,8 @@ class Scorer {
   // Of the rows at hand.
   std::vector<int32_t> wanted_;
   std::vector<float> wanted_logit_, log_sum_exp_;
+  std::vector<Candidate> top_;
+  std::vector<Spread> spread_;
 };
 
 }  // namespace distilmt

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace distilmt {
 Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
@@ -63,6 +64,7 @@ void Worker::start(Slot& slot, const Sentence& sentence) {
   slot.position = 0;
   slot.tokens.assign(1, job_.options.start);
   slot.beam.emplace(job_.options);
+  slot.soft_labels.k = job_.soft_labels;
 }
 
 void Worker::step() {
@@ -78,6 +80,8 @@ void Worker::step() {
     picked_.insert(picked_.end(), slot.rows(), job_.options.eos);
     k_ = std::max(k_, slot.beam->wanted());
   }
+  // Soft labels know no bans: the banned ids come too, and are left out afterwards.
+  if (job_.soft_labels > 0) k_ = std::max(k_ + static_cast<int>(job_.options.banned.size()), job_.soft_labels);
   const float* hidden = decoder_.step(inputs_);
   if (job_.stop) return;
   project(hidden);
@@ -93,17 +97,38 @@ void Worker::project(const float* hidden) {
   picked_logit_.resize(rows);
   log_sum_exp_.resize(rows);
   top_.resize(rows * k_);
+  const bool soft = job_.soft_labels > 0;
+  spread_.resize(soft ? rows : 0);
   const std::vector<int>& banned = job_.options.banned;
   // Picking costs a product per row: only the ban of the end symbol with renormalisation needs it.
   const bool pick = job_.options.renormalize && job_.options.min_length > 0;
   project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(rows), weights_.projection, banned.data(),
-                static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr, picked_logit_.data(),
-                top_.data(), log_sum_exp_.data());
-  for (float value : log_sum_exp_)
-    if (!std::isfinite(value)) throw ModelError("the model's output is not a number");
+                soft ? 0 : static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr,
+                picked_logit_.data(), top_.data(), log_sum_exp_.data(), soft ? spread_.data() : nullptr,
+                job_.soft_labels);
+}
+
+// Of the rows of a slot; then their candidates become what they are without soft labels.
+void Worker::note_soft_labels(Slot& slot, int64_t row) {
+  const std::vector<int>& banned = job_.options.banned;
+  const size_t first = static_cast<size_t>(slot.position) * shape_.beams;
+  slot.soft_labels.resize(first + shape_.beams);
+  for (int beam = 0; beam < slot.rows(); ++beam, ++row) {
+    Candidate *top = top_.data() + row * k_, *end = top + k_;
+    slot.soft_labels.set(first + beam, top, log_sum_exp_[row], spread_[row]);
+    Candidate* left = std::remove_if(
+        top, end, [&](const Candidate& c) { return std::binary_search(banned.begin(), banned.end(), c.id); });
+    std::fill(left, end, Candidate{-std::numeric_limits<float>::infinity(), -1});
+  }
 }
 
 void Worker::advance(Slot& slot, int64_t row) {
+  const float* sums = log_sum_exp_.data() + row;
+  if (!std::all_of(sums, sums + slot.rows(), [](float sum) { return std::isfinite(sum); })) {
+    (*job_.outputs)[slot.sentence->index].status = Status::not_finite;
+    return leave(slot);
+  }
+  if (job_.soft_labels > 0) note_soft_labels(slot, row);
   if (job_.options.renormalize && slot.beam->end_banned()) {
     // The end symbol's share goes to the others: log(sum of exp - exp of its logit).
     for (int64_t i = row; i < row + slot.rows(); ++i)
@@ -129,6 +154,18 @@ void Worker::finish(Slot& slot) {
     output.status = Status::max_length;
   else if (best.ids.empty())
     output.status = Status::empty_hypothesis;
+  if (job_.soft_labels > 0) {
+    for (Hypothesis& hypothesis : output.hypotheses) {
+      hypothesis.soft_labels.k = job_.soft_labels;
+      hypothesis.soft_labels.resize(hypothesis.rows.size());
+      for (size_t step = 0; step < hypothesis.rows.size(); ++step)
+        hypothesis.soft_labels.copy(step, slot.soft_labels, step * shape_.beams + hypothesis.rows[step]);
+    }
+  }
+  leave(slot);
+}
+
+void Worker::leave(Slot& slot) {
   free_places_.push_back(slot.sentence->place);
   slot.sentence.reset();
   ++job_.done;

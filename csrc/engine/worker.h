@@ -18,7 +18,7 @@ class Worker {
  public:
   Worker(const Weights& weights, Job& job, const DecoderShape& shape);
 
-  // Until the queue is empty or the job is stopped. Throws ModelError.
+  // Until the queue is empty or the job is stopped.
   void run();
 
  private:
@@ -33,6 +33,7 @@ class Worker {
     int position = 0;
     std::optional<Beam> beam;
     std::vector<int32_t> tokens;  // what each beam reads next
+    SoftLabels soft_labels;       // [step, beam], where asked for
     AncestorTable ancestors;
     int rows() const { return static_cast<int>(tokens.size()); }
   };
@@ -42,8 +43,10 @@ class Worker {
   void start(Slot& slot, const Sentence& sentence);
   void step();
   void project(const float* hidden);
+  void note_soft_labels(Slot& slot, int64_t row);
   void advance(Slot& slot, int64_t row);
   void finish(Slot& slot);
+  void leave(Slot& slot);
 
   const Weights& weights_;
   Job& job_;
@@ -61,6 +64,7 @@ class Worker {
   std::vector<int32_t> picked_;
   std::vector<float> picked_logit_, log_sum_exp_;
   std::vector<Candidate> top_;
+  std::vector<Spread> spread_;
 };
 
 }  // namespace distilmt

@@ -19,7 +19,7 @@ struct Candidate {
 
 // How the probability of a row lies over the ids.
 struct Spread {
-  float rest;     // of all ids that are not in top; small ones keep their digits, since 1 - sum is never formed
+  float rest;     // of all ids but the best `spread_k`; a small one keeps its digits, since 1 - sum is never formed
   float entropy;  // -sum p log p over all ids, nats
 };
 
@@ -35,9 +35,9 @@ struct Spread {
 // scoring); it
 //   is written to picked_logit [m]. Ids must lie in [0, vocab).
 // log_sum_exp [m]: over ALL ids.
-// spread [m], nullable; needs k of at least 1. The other results do not depend on whether it is asked for.
+// spread [m], nullable: with spread_k from 1 to k. The other results do not depend on it, and it does not depend on k.
 void project_top_k(const float* hidden, int64_t ldh, int64_t m, const PackedMatrix& w, const int32_t* banned,
                    int64_t n_banned, int64_t k, const int32_t* picked, float* picked_logit, Candidate* top,
-                   float* log_sum_exp, Spread* spread = nullptr);
+                   float* log_sum_exp, Spread* spread = nullptr, int64_t spread_k = 0);
 
 }  // namespace distilmt

@@ -8,7 +8,7 @@ namespace distilmt::DISTILMT_ISA_NAMESPACE {
 namespace {
 
 // The sums of exponentials of one row, relative to `maximum`. Lanes are emptied into a double every kFlush panels, so
-// that a vocabulary of any size costs no accuracy. What a spread needs besides: `rest`, the sum without the ids in top,
+// that a vocabulary of any size costs no accuracy. What a spread needs besides: `rest`, the sum without the best ids,
 // and `moment`, the sum of e^y y with y = logit - maximum (entropy = log total - moment / total).
 struct RowSum {
   float lanes[kWidth];
@@ -62,11 +62,12 @@ void insert(Candidate* top, int64_t k, float logit, int32_t id) {
 // One row of a tile: logits of ids first .. first + kPanel.
 template <bool with_spread>
 DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first, const int32_t* banned,
-                             int64_t n_banned, int64_t k, Candidate* top, RowSum& row) {
+                             int64_t n_banned, int64_t k, Candidate* top, int64_t spread_k, RowSum& row) {
   const vec x0 = load(sums) + load(bias), x1 = load(sums + kWidth) + load(bias + kWidth);
   // The k-th best is never above the maximum, so one comparison guards both; few tiles pass it once the row has warmed
   // up.
   const vec bar = broadcast(k > 0 ? top[k - 1].logit : row.maximum);
+  const float spread_bar = with_spread ? top[spread_k - 1].logit : 0;
   const unsigned over = greater_mask(x0, bar) | greater_mask(x1, bar) << kWidth;
   if (over) {
     const float highest = largest(maximum(x0, x1));
@@ -78,19 +79,19 @@ DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first
       for (unsigned rest = over; rest; rest &= rest - 1) {
         const int c = __builtin_ctz(rest);
         const int32_t id = static_cast<int32_t>(first + c);
-        float left_out = logits[c];
-        if (logits[c] > top[k - 1].logit && !is_banned(id, banned, n_banned)) {
-          left_out = top[k - 1].logit;
-          insert(top, k, logits[c], id);
+        const bool enters = logits[c] > top[k - 1].logit && !is_banned(id, banned, n_banned);
+        if (with_spread && logits[c] > spread_bar) {
+          const float last = top[spread_k - 1].logit;
+          row.rest += exp_one((enters && logits[c] > last ? last : logits[c]) - row.maximum);
         }
-        if (with_spread) row.rest += exp_one(left_out - row.maximum);
+        if (enters) insert(top, k, logits[c], id);
       }
     }
   }
   const vec y0 = x0 - row.maximum, y1 = x1 - row.maximum, e0 = exp(y0), e1 = exp(y1);
   store(row.lanes, load(row.lanes) + (e0 + e1));
   if (with_spread) {
-    store(row.rest_lanes, load(row.rest_lanes) + ((x0 > bar ? vec{} : e0) + (x1 > bar ? vec{} : e1)));
+    store(row.rest_lanes, load(row.rest_lanes) + ((x0 > spread_bar ? vec{} : e0) + (x1 > spread_bar ? vec{} : e1)));
     const vec low = broadcast(-88.0f);  // where e is 0 already, and the product with -infinity would be NaN
     store(row.moment_lanes, load(row.moment_lanes) + (e0 * maximum(y0, low) + e1 * maximum(y1, low)));
   }
@@ -124,7 +125,8 @@ int64_t project_scratch(int64_t m, int64_t k) {
 
 void project_block(const float* hidden, int64_t ldh, int64_t m, const float* panels, const float* bias, int64_t vocab,
                    int64_t d, const int32_t* banned, int64_t n_banned, int64_t k, const int32_t* picked,
-                   float* picked_logit, Candidate* top, float* log_sum_exp, Spread* spread, float* scratch) {
+                   float* picked_logit, Candidate* top, float* log_sum_exp, Spread* spread, int64_t spread_k,
+                   float* scratch) {
   const RowTiles tiles(m);
   pack_tiles(hidden, ldh, tiles, d, scratch);
   RowSum* sums = reinterpret_cast<RowSum*>(scratch + m * padded(d, kChunk));
@@ -142,9 +144,9 @@ void project_block(const float* hidden, int64_t ldh, int64_t m, const float* pan
       for (int r = 0; r < rows; ++r) {
         const int64_t i = begin + r;
         if (spread)
-          consume<true>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
+          consume<true>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, spread_k, sums[i]);
         else
-          consume<false>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, sums[i]);
+          consume<false>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, spread_k, sums[i]);
         if (picked && picked[i] >= j && picked[i] < j + kPanel)
           picked_logit[i] = logits[r * kPanel + picked[i] - j] + bias[picked[i]];
         if (j / kPanel % kFlush == kFlush - 1) empty(sums[i], spread);
@@ -153,7 +155,7 @@ void project_block(const float* hidden, int64_t ldh, int64_t m, const float* pan
   }
   for (int64_t i = 0; i < m; ++i) {
     empty(sums[i], spread);
-    if (spread) spread[i] = spread_of(sums[i], top + i * k, k);
+    if (spread) spread[i] = spread_of(sums[i], top + i * k, spread_k);
     log_sum_exp[i] = static_cast<float>(sums[i].maximum + __builtin_log(sums[i].total));
   }
 }

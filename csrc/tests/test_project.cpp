@@ -19,11 +19,12 @@ struct Projection {
 
 Projection project(const std::vector<float>& hidden, int64_t m, const PackedMatrix& w, int64_t k,
                    const std::vector<int32_t>& banned = {}, const std::vector<int32_t>& picked = {},
-                   bool spread = false) {
+                   int64_t spread_k = 0) {
   Projection p{std::vector<Candidate>(m * k), std::vector<float>(m), std::vector<float>(m, 77.0f),
-               std::vector<Spread>(spread ? m : 0)};
+               std::vector<Spread>(spread_k ? m : 0)};
   project_top_k(hidden.data(), w.k, m, w, banned.data(), banned.size(), k, picked.empty() ? nullptr : picked.data(),
-                p.picked_logit.data(), p.top.data(), p.log_sum_exp.data(), spread ? p.spread.data() : nullptr);
+                p.picked_logit.data(), p.top.data(), p.log_sum_exp.data(), spread_k ? p.spread.data() : nullptr,
+                spread_k);
   return p;
 }
 
@@ -146,7 +147,7 @@ TEST(project_spread) {
     if (vocab > 4) bias[vocab / 2] = -kInfinity;
     const PackedMatrix w = pack(weight.data(), bias.data(), vocab, d);
     const std::vector<int32_t> banned = {0};
-    const Projection p = project(hidden, m, w, k, banned, {}, true), without = project(hidden, m, w, k, banned);
+    const Projection p = project(hidden, m, w, k, banned, {}, k), without = project(hidden, m, w, k, banned);
     CHECK(same_bits(p.log_sum_exp.data(), without.log_sum_exp.data(), m));
     CHECK(std::memcmp(p.top.data(), without.top.data(), sizeof(Candidate) * m * k) == 0);
     std::vector<float> logits(m * vocab);
@@ -169,7 +170,7 @@ TEST(project_spread) {
       const double entropy = std::log1p(total - 1) - moment / total;
       CHECK_NEAR(p.spread[i].rest, rest / total, 3e-6 * rest / total);
       CHECK_NEAR(p.spread[i].entropy, entropy, 3e-6 * entropy + 1e-15);
-      const Projection one = project({&hidden[i * d], &hidden[(i + 1) * d]}, 1, w, k, banned, {}, true);
+      const Projection one = project({&hidden[i * d], &hidden[(i + 1) * d]}, 1, w, k + 3, banned, {}, k);
       CHECK(std::memcmp(&one.spread[0], &p.spread[i], sizeof(Spread)) == 0);
     }
   }

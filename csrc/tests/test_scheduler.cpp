@@ -1,5 +1,6 @@
 // The whole translator on a random model: what threads, slots and company may not change. Also the thread sanitizer's
 // food.
+#include <algorithm>
 #include <random>
 
 #include "engine/scheduler.h"
@@ -134,7 +135,34 @@ TEST(scheduler_passes_errors_on) {
   };
   CHECK_THROWS(run(weights, r, fail), "enough");
   CHECK(calls == 1);
-  CHECK_THROWS(run(random_weights(small_config(), INFINITY), request(3), kNothing), "not a number");
+}
+
+// One damaged word of the source: the sentences that hold it have no numbers, the others do not notice.
+TEST(scheduler_not_finite_is_a_matter_of_the_sentence) {
+  Weights weights = random_weights(small_config());
+  Request r = request(20);
+  r.threads = 2;
+  const auto truth = run(weights, r, kNothing);
+  Request s = r;
+  s.scoring = true;
+  for (const Output& output : truth) s.targets.push_back(output.hypotheses[0].ids);
+  const auto scored = run(weights, s, kNothing);
+  ModelConfig config = weights.config;
+  weights.target_embedding = weights.source_embedding;  // lest the word be damaged on both sides
+  weights.source_embedding[7 * config.hidden] = NAN;
+  int damaged = 0;
+  for (const auto& [request, before] : {std::pair{&r, &truth}, {&s, &scored}}) {
+    auto found = run(weights, *request, kNothing);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const auto& source = r.sources[i];
+      if (std::find(source.begin(), source.end(), 7) == source.end()) continue;
+      CHECK(found[i].status == Status::not_finite && found[i].hypotheses.empty());
+      found[i] = (*before)[i];
+      ++damaged;
+    }
+    CHECK(same(found, *before));
+  }
+  CHECK(damaged > 2 && damaged < 30);
 }
 
 TEST(scheduler_nothing_to_do) {

@@ -5,8 +5,6 @@ def build_facts() -> dict[str, str | bool]: ...
 def active_isa() -> str: ...
 def available_isas() -> list[str]: ...
 
-class ModelError(RuntimeError): ...
-
 class Weights:
     def __init__(
         self, path: bytes, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
@@ -16,7 +14,9 @@ class Weights:
         sources: Sequence[Sequence[int]],
         targets: Sequence[Sequence[int]] | None,
         options: dict[str, Any],
+        soft_labels: int,
+        hidden_states: bool,
         threads: int,
         slots: int,
         progress: Callable[[int], None] | None,
-    ) -> list[tuple[str, list[tuple[list[int], float, list[float]]]]]: ...
+    ) -> list[tuple[str, list[tuple[list[int], float, list[float], tuple[Any, ...] | None, Any]]]]: ...

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
+from distilmt.soft_labels import SoftLabels
 from distilmt.translate import Hypothesis, Status, Translation
 from distilmt.vocab import TooLong, Vocab, apply_too_long
 
@@ -50,6 +51,8 @@ def join(
         score = sum(log_probs) / max(1, len(log_probs)) ** length_penalty
         ids = list(chain.from_iterable(each.ids for each in best))
         text = " ".join(each.text for each in best if each.text)
+        soft_labels = [each.soft_labels for each in best if each.soft_labels is not None]
+        joined = SoftLabels.joined(soft_labels) if soft_labels else None
         worst = next((piece.status for piece in pieces if piece.status != "ok"), status)
-        whole.append(Translation([Hypothesis(ids, text, score, log_probs)], worst))
+        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], worst))
     return whole

@@ -11,9 +11,12 @@ Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size
         print(translation.text, translation.status)
 
 Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
-hypothesis is the end symbol alone; and without the model having been asked, with one empty hypothesis: `empty_source`:
-nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off). With
-`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
+hypothesis is the end symbol alone; `repetition`: the best hypothesis ends in a phrase of at most 8 tokens that stands
+there at least 8 times in a row, with or without an end symbol behind it; `redone_float32`: as `ok`, but compute_type
+gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no finite numbers in
+float32 either, so the weights are damaged; and without the model having been asked `empty_source`: nothing but white
+space; `too_long`: more tokens than the model has positions (nothing is cut off). With `too_long="split"` or
+`"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
 """
 
 from __future__ import annotations
@@ -24,20 +27,28 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt import _native, native_model
+from distilmt import native_model
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.soft_labels import SoftLabels
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import MarianMTModel
 
+    from distilmt.native_model import NativeModel
     from distilmt.vocab import TooLong, Vocab
 
 MAX_BEAM_SIZE = 256
-Status = Literal["ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated"]
+MAX_SOFT_LABELS = 1024
+Status = Literal[
+    "ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated", "repetition",
+    "not_finite", "redone_float32",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,13 +57,14 @@ class Hypothesis:
 
     ids: without start and end symbols; text: "" where ids were translated without text; score: normalised by the
     length penalty, in nats; log_probs: one per token, in nats, the end symbol's included where it was reached. A token
-    that the model's settings force has log-probability 0.
+    that the model's settings force has log-probability 0. soft_labels: one row per entry of log_probs, where asked for.
     """
 
     ids: list[int]
     text: str
     score: float
     log_probs: list[float]
+    soft_labels: SoftLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,17 @@ class Translation:
 @dataclass(frozen=True)
 class Scored:
     """A given target under the model: log-probability of each token and of the end symbol, and their normalised sum, in
-    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source` or `too_long`."""
+    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source`, `too_long` or `not_finite`.
+
+    Where asked for, with one row per entry of log_probs: soft_labels; hidden_states, float32 [tokens, d], what the
+    decoder gives to the output projection.
+    """
 
     log_probs: list[float]
     score: float
     status: Status
+    soft_labels: SoftLabels | None = None
+    hidden_states: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -127,7 +145,9 @@ class Translator:
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
         self._vocab: Vocab | None = None
+        self.compute_type = "float32"
         self._model = native_model.load(self.folder)
+        self._float32_model: NativeModel | None = None
 
     @classmethod
     def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
@@ -141,6 +161,8 @@ class Translator:
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
             model.save_pretrained(folder)
             translator = cls(folder, **options)
+            if translator.compute_type != "float32":
+                translator._in_float32()  # while the folder exists
         if vocab is not None:
             translator._vocab = translator._matching(vocab)
         return translator
@@ -173,6 +195,7 @@ class Translator:
         early_stopping: bool | Literal["never"] = False,
         max_length: int = 256,
         min_length: int = 0,
+        soft_labels: int = 0,
         too_long: TooLong = "skip",
         progress: Callable[[int], None] | None = None,
     ) -> list[Translation]:
@@ -187,6 +210,8 @@ class Translator:
                 is worse at its present length, "never" when it can not become better at any length.
             max_length, min_length: generated tokens with the end symbol, Hugging Face's max_new_tokens and
                 min_new_tokens. max_length is capped by the model's positions, and min_length by max_length.
+            soft_labels: most likely ids to report per token of each hypothesis, with their log-probabilities, the mass
+                of the others and the entropy; 0 for none.
             too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
                 translates it in pieces and joins their best hypotheses.
             progress: called with the number of sentences done, about every 50 ms.
@@ -200,9 +225,11 @@ class Translator:
         from distilmt import long_lines
 
         sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
-        outputs = self._decode(sources, None, options, progress)
+        outputs = self._decode(sources, None, options, progress, soft_labels)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
-        parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
+        parts = [
+            _translation(status, hypotheses, lambda _: next(decoded), soft_labels) for status, hypotheses in outputs
+        ]
         return long_lines.join(parts, counts, statuses, length_penalty)
 
     def translate_ids(
@@ -215,14 +242,15 @@ class Translator:
         early_stopping: bool | Literal["never"] = False,
         max_length: int = 256,
         min_length: int = 0,
+        soft_labels: int = 0,
         progress: Callable[[int], None] | None = None,
     ) -> list[Translation]:
         """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay ""."""
         options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
         sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
         return [
-            _translation(status, hypotheses, lambda _: "")
-            for status, hypotheses in self._decode(sources, None, options, progress)
+            _translation(status, hypotheses, lambda _: "", soft_labels)
+            for status, hypotheses in self._decode(sources, None, options, progress, soft_labels)
         ]
 
     def score(
@@ -231,13 +259,22 @@ class Translator:
         targets: Sequence[str],
         *,
         length_penalty: float = 1.0,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """Scores given targets: log-probability of every token. Forced tokens and bans of the search do not apply.
 
-        Raises: ConfigError: counts differ.
+        Args:
+            sources, targets: texts, one target per source.
+            length_penalty: exponent of the length a score is divided by; 0 for none.
+            soft_labels: as of `translate`, for the tokens of the target.
+            hidden_states: report the decoder's states, as a datastore of nearest neighbours wants them.
+            progress: called with the number of sentences done, about every 50 ms.
+        Raises: ConfigError: counts differ, or an argument.
         """
-        return self._score(self._encode(sources), self.vocab.encode_target(list(targets)), length_penalty, progress)
+        encoded = self.vocab.encode_target(list(targets))
+        return self._score(self._encode(sources), encoded, length_penalty, soft_labels, hidden_states, progress)
 
     def score_ids(
         self,
@@ -245,21 +282,25 @@ class Translator:
         targets: Sequence[Sequence[int]],
         *,
         length_penalty: float = 1.0,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """As `score`, from ids without end symbols."""
         sources = _checked_ids("sources", sources, self._model.source_vocab)
         targets = _checked_ids("targets", targets, self._model.target_vocab)
-        return self._score(sources, targets, length_penalty, progress)
+        return self._score(sources, targets, length_penalty, soft_labels, hidden_states, progress)
 
-    def _score(self, sources: Any, targets: Any, length_penalty: float, progress: Any) -> list[Scored]:
+    def _score(
+        self, sources: Any, targets: Any, length_penalty: float, soft_labels: int, hidden_states: bool, progress: Any
+    ) -> list[Scored]:
         if len(sources) != len(targets):
             raise ConfigError(f"targets: expected one per source, {len(sources)}, got {len(targets)}")
         options = self._options(1, 1, length_penalty, False, self._model.positions, 0)
         results = []
-        for status, hypotheses in self._decode(sources, targets, options, progress):
-            _, score, log_probs = hypotheses[0] if hypotheses else ([], 0.0, [])
-            results.append(Scored(log_probs, score, status))
+        for status, hypotheses in self._decode(sources, targets, options, progress, soft_labels, hidden_states):
+            _, score, log_probs, soft, states = hypotheses[0] if hypotheses else ([], 0.0, [], None, None)
+            results.append(Scored(log_probs, score, status, _soft(soft, soft_labels), states))
         return results
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -291,13 +332,31 @@ class Translator:
         }  # fmt: skip
 
     def _decode(
-        self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
-    ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
+        self,
+        sources: Any,
+        targets: Any,
+        options: dict[str, Any],
+        progress: Callable[[int], None] | None,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
+    ) -> list[tuple[Any, list[Any]]]:
+        """(status, [(ids, score, log_probs, soft labels or None, hidden states or None)]) per source."""
+        whole("soft_labels", soft_labels, 0, min(MAX_SOFT_LABELS, self._model.target_vocab))
+
+        def run(model: NativeModel, sources: Any, targets: Any, progress: Any) -> Any:
+            return model.weights.decode(
+                sources, targets, options, soft_labels, hidden_states, self.threads, self.slots, progress
+            )
+
         start = time.perf_counter()
         try:
-            outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
-        except _native.ModelError as error:
-            raise DataError(f"{self.folder}: {error} - its weights are damaged, take an earlier checkpoint") from None
+            outputs = run(self._model, sources, targets, progress)
+            redo = [i for i, (status, _) in enumerate(outputs) if status == "not_finite"]
+            if redo and self.compute_type != "float32":
+                chosen = None if targets is None else [targets[i] for i in redo]
+                again = run(self._in_float32(), [sources[i] for i in redo], chosen, None)
+                for i, (status, hypotheses) in zip(redo, again, strict=True):
+                    outputs[i] = ("redone_float32" if status == "ok" else status, hypotheses)
         except MemoryError:
             raise ResourceError(
                 f"{self.threads} workers of {self.slots or 'the default'} slots: memory is exhausted - "
@@ -305,14 +364,29 @@ class Translator:
             ) from None
         tokens = sum(len(hypotheses[0][2]) for _, hypotheses in outputs if hypotheses)
         self.stats = Stats(len(outputs), tokens, time.perf_counter() - start)
-        return outputs
+        return outputs  # type: ignore[no-any-return]
+
+    def _in_float32(self) -> NativeModel:
+        """The same folder in float32, loaded when first needed."""
+        if self._float32_model is None:
+            self._float32_model = native_model.load(self.folder)
+        return self._float32_model
 
 
-def _translation(
-    status: Any, hypotheses: list[tuple[list[int], float, list[float]]], text: Callable[[Any], str]
-) -> Translation:
-    found = [Hypothesis(ids, text(ids), score, log_probs) for ids, score, log_probs in hypotheses]
-    return Translation(found or [Hypothesis([], "", 0.0, [])], status)
+def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:
+    found = [Hypothesis(h[0], text(h[0]), h[1], h[2], _soft(h[3], soft_labels)) for h in hypotheses]
+    if found and repeats(found[0].ids):
+        status = "repetition"
+    return Translation(found or [Hypothesis([], "", 0.0, [], _soft(None, soft_labels))], status)
+
+
+def _soft(arrays: Any, k: int) -> SoftLabels | None:
+    return SoftLabels(*arrays) if arrays else SoftLabels.none(k) if k else None
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Whether they end in a phrase of at most 8 tokens that stands at least 8 times in a row, wherever the phrase begins."""
+    return any(len(ids) >= 8 * n and ids[-8 * n : -n] == ids[-7 * n :] for n in range(1, 9))
 
 
 def _blank(text: str) -> bool:
