@@ -5,14 +5,17 @@
 #pragma once
 #include <atomic>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 #include <vector>
 
-#include "engine/beam.h"
+#include "engine/choices.h"
 #include "engine/decoder.h"
 #include "engine/encoder.h"
 #include "engine/forced.h"
+#include "engine/neighbours.h"
+#include "engine/search.h"
 
 namespace distilmt {
 
@@ -30,10 +33,12 @@ struct Output {
 
 // What the workers of one call share. Each output is written by the one worker that took its sentence.
 struct Job {
-  const std::vector<std::vector<int>>* sources;            // without end symbols
-  const std::vector<std::vector<int>>* targets = nullptr;  // to be scored; null: search
+  const std::vector<std::vector<int>>* sources;             // without end symbols
+  const std::vector<std::vector<int>>* targets = nullptr;   // to be scored; null: search
+  const std::vector<std::vector<int>>* prefixes = nullptr;  // first target tokens; null: none
   SearchOptions options;
-  std::vector<size_t> order;  // sentences to be decoded, longest first
+  const FindNeighbours* neighbours = nullptr;  // null: none
+  std::vector<size_t> order;                   // sentences to be decoded, longest first
   std::vector<Output>* outputs;
   std::atomic<size_t> next{0};  // index into order
   std::atomic<size_t> done{0};
@@ -57,9 +62,9 @@ class Worker {
     explicit Slot(const DecoderShape& shape) : ancestors(shape.beams, shape.positions) {}
     std::optional<Sentence> sentence;  // empty: the slot is free
     int position = 0;
-    std::optional<Beam> beam;      // while searching
-    std::optional<Forced> forced;  // while scoring
-    std::vector<int32_t> tokens;   // what each beam reads next
+    std::unique_ptr<Search> search;  // while searching
+    std::optional<Forced> forced;    // while scoring
+    std::vector<int32_t> tokens;     // what each row reads next
     AncestorTable ancestors;
     int rows() const { return static_cast<int>(tokens.size()); }
   };
@@ -67,8 +72,12 @@ class Worker {
   void fill_slots();
   void encode_some();
   void start(Slot& slot, const Sentence& sentence);
+  const std::vector<int>& prefix_of(const Sentence& sentence) const;
   void step();
-  void project(const float* hidden);
+  void set_row_aside(const Slot& slot, int row);
+  void project();
+  void choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) const;
+  void widen(int64_t row, Row& out);
   void advance(Slot& slot, int64_t row);
   void finish(Slot& slot);
 
@@ -84,10 +93,18 @@ class Worker {
 
   // Of the current step.
   std::vector<DecoderInput> inputs_;
-  int k_ = 0;
-  std::vector<int32_t> picked_;
-  std::vector<float> picked_logit_, log_sum_exp_;
-  std::vector<Candidate> top_;
+  const float* hidden_ = nullptr;  // [rows, hidden]
+  int k_ = 0;                      // candidates per row
+  Neighbours neighbours_;
+  std::vector<int> text_;
+  std::vector<Aside> asides_;  // of all rows; ids and logits once more as the kernel wants them
+  std::vector<int32_t> aside_ids_;
+  std::vector<int64_t> aside_begin_;  // [rows + 1]
+  std::vector<float> aside_logits_, log_sum_exp_, free_log_sum_;
+  std::vector<DrawKey> keys_;
+  std::vector<Candidate> top_, drawn_, all_;
+  std::vector<float> logits_;  // [vocab], where a row is widened
+  std::vector<Row> rows_;      // of the slot at hand
 };
 
 }  // namespace distilmt
