@@ -209,8 +209,9 @@ def test_impossible_config(folder: Path, file: str, change: dict[str, Any], mess
     ("file", "change"),
     [
         ("config.json", {"activation_function": "tanh"}),
-        ("generation_config.json", {"no_repeat_ngram_size": 3}),
-        ("generation_config.json", {"repetition_penalty": 1.2}),
+        ("generation_config.json", {"no_repeat_ngram_size": -3}),
+        ("generation_config.json", {"repetition_penalty": "much"}),
+        ("generation_config.json", {"encoder_no_repeat_ngram_size": 3}),
         ("generation_config.json", {"do_sample": True}),
         ("generation_config.json", {"bad_words_ids": [[4, 5]]}),
     ],

@@ -43,6 +43,7 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
   query_key_value_ = aligned<float>(rows * 3 * d);
   context_ = aligned<float>(rows * d);
   inner_ = aligned<float>(rows * weights.config.decoder_ffn);
+  if (shape.attention) attention_ = aligned<float>(rows * shape.source_positions);
 }
 
 float* Decoder::key(int slot, int position, int64_t layer, int beam) const {
@@ -78,13 +79,16 @@ void Decoder::attend_self(const std::vector<DecoderInput>& inputs, int64_t layer
 void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t layer) {
   const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
   float* query = context_.get();
+  float* attention = layer + 1 == weights_.config.decoder_layers ? attention_.get() : nullptr;
   for (size_t i = 0; i < inputs.size();) {
     const DecoderInput& in = inputs[i];
     int rows = 0;  // of this input and of those behind it that read the same source
     for (; i < inputs.size() && inputs[i].place == in.place; ++i) rows += inputs[i].rows;
     const float* keys = source_.get() + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
-    attend_cross(query, rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query, d);
+    attend_cross(query, rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query, d,
+                 attention, shape_.source_positions);
     query += rows * d;
+    if (attention) attention += rows * shape_.source_positions;
   }
 }
 

@@ -20,6 +20,7 @@ struct DecoderShape {
   int positions = 1;         // target tokens at most
   int places = 1;            // encoded sentences: in flight, and waiting
   int source_positions = 1;  // source tokens at most
+  bool attention = false;    // keep that of the last layer
 };
 
 // One sentence's part of a step: `rows` beams read one token each. A step may hold several positions of a slot, one
@@ -45,6 +46,12 @@ class Decoder {
   // Returns hidden states [sum of rows, hidden], valid until the next call.
   const float* step(const std::vector<DecoderInput>& inputs);
 
+  // After a step, where the shape asks for it: the attention [source positions] of a row to its source, mean over the
+  // heads of the last layer; else null.
+  const float* attention(int64_t row) const {
+    return shape_.attention ? attention_.get() + row * shape_.source_positions : nullptr;
+  }
+
  private:
   float* key(int slot, int position, int64_t layer, int beam) const;
   void attend_self(const std::vector<DecoderInput>& inputs, int64_t layer);
@@ -56,6 +63,7 @@ class Decoder {
   Aligned<float> own_;     // [slot, position, layer, beam, key | value, hidden]
   Aligned<float> source_;  // [place, source position, layer, key | value, hidden]
   Aligned<float> x_, query_key_value_, context_, inner_;
+  Aligned<float> attention_;                 // [rows, source positions]
   std::vector<const float*> keys_, values_;  // [position] of the beam at hand
   std::vector<int32_t> ids_, at_;
 };

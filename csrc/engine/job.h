@@ -3,7 +3,8 @@
 #include <atomic>
 #include <vector>
 
-#include "engine/beam.h"
+#include "engine/neighbours.h"
+#include "engine/search.h"
 
 namespace distilmt {
 
@@ -17,12 +18,14 @@ struct Output {
 
 // Each output is written by the one worker that took its sentence.
 struct Job {
-  const std::vector<std::vector<int>>* sources;            // without end symbols
-  const std::vector<std::vector<int>>* targets = nullptr;  // to be scored, without end symbols; null: search
+  const std::vector<std::vector<int>>* sources;             // without end symbols
+  const std::vector<std::vector<int>>* targets = nullptr;   // to be scored, without end symbols; null: search
+  const std::vector<std::vector<int>>* prefixes = nullptr;  // first target tokens; null: none
   SearchOptions options;
-  int soft_labels = 0;         // ids per token to report; 0: none
-  bool hidden_states = false;  // to be reported; scoring only
-  std::vector<size_t> order;  // sentences to be decoded, longest source first
+  const FindNeighbours* neighbours = nullptr;  // null: none
+  int soft_labels = 0;                         // ids per token to report; 0: none
+  bool hidden_states = false;                  // to be reported; scoring only
+  std::vector<size_t> order;                   // sentences to be decoded, longest source first
   std::vector<Output>* outputs;
   std::atomic<size_t> next{0};  // index into order
   std::atomic<size_t> done{0};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace distilmt {
 
@@ -78,17 +79,33 @@ void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden
   log_sum_exp_.resize(inputs.size());
   top_.resize(inputs.size() * k);
   spread_.resize(inputs.size());
-  project_top_k(hidden, d, static_cast<int64_t>(inputs.size()), weights_.projection, nullptr, 0, k, wanted_.data(),
-                wanted_logit_.data(), top_.data(), log_sum_exp_.data(), k > 0 ? spread_.data() : nullptr, k);
+  wanted_begin_.resize(inputs.size() + 1);
+  std::iota(wanted_begin_.begin(), wanted_begin_.end(), 0);  // each row sets one id aside: its target
+  Projection p{hidden,
+               d,
+               static_cast<int64_t>(inputs.size()),
+               &weights_.projection,
+               wanted_.data(),
+               wanted_begin_.data(),
+               wanted_logit_.data(),
+               k,
+               top_.data(),
+               log_sum_exp_.data()};
+  p.spread = k > 0 ? spread_.data() : nullptr;
+  p.spread_k = k;
+  project(p);
   for (size_t row = 0; row < inputs.size(); ++row, hidden += d) {
     Output& output = (*job_.outputs)[indices_[inputs[row].slot]];
     if (!std::isfinite(log_sum_exp_[row])) output.status = Status::not_finite;
+    if (output.status == Status::not_finite) continue;
     Hypothesis& scored = output.hypotheses[0];
     scored.log_probs.push_back(wanted_logit_[row] - log_sum_exp_[row]);
     if (k > 0) {
       scored.soft_labels.k = k;
       scored.soft_labels.resize(scored.log_probs.size());
-      scored.soft_labels.set(scored.log_probs.size() - 1, &top_[row * k], log_sum_exp_[row], spread_[row]);
+      known_.assign(top_.begin() + row * k, top_.begin() + (row + 1) * k);
+      known_.push_back({wanted_logit_[row], wanted_[row]});
+      scored.soft_labels.set(scored.log_probs.size() - 1, known_, log_sum_exp_[row], spread_[row]);
     }
     if (job_.hidden_states) scored.states.insert(scored.states.end(), hidden, hidden + d);
   }
@@ -103,7 +120,7 @@ void Scorer::finish() {
       scored.ended = true;
       float sum = 0;
       for (float log_prob : scored.log_probs) sum += log_prob;
-      scored.score = normalize(sum, static_cast<int>(scored.log_probs.size()), job_.options.length_penalty);
+      scored.score = normalize(sum, static_cast<int>(scored.log_probs.size()), job_.options);
     }
     ++job_.done;
   }

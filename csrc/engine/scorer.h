@@ -41,8 +41,9 @@ class Scorer {
   std::vector<int> lengths_;  // source tokens, end symbol included
   // Of the rows at hand.
   std::vector<int32_t> wanted_;
+  std::vector<int64_t> wanted_begin_;
   std::vector<float> wanted_logit_, log_sum_exp_;
-  std::vector<Candidate> top_;
+  std::vector<Candidate> top_, known_;
   std::vector<Spread> spread_;
 };
 

@@ -2,6 +2,7 @@
 // entropy of the whole distribution.
 #pragma once
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -25,16 +26,21 @@ struct SoftLabels {
     entropy.resize(rows);
   }
 
-  // top: k or more, as project_top_k left them without bans, with the log-sum-exp and the spread of the row, of k.
-  void set(size_t row, const Candidate* top, float log_sum_exp, const Spread& spread) {
-    tail_mass[row] = spread.rest;
+  // known: the k best free ids of a row (kernels/project.h), and all that were set aside; spread: of k.
+  void set(size_t row, std::vector<Candidate>& known, float log_sum_exp, const Spread& spread) {
+    std::sort(known.begin(), known.end(), [](const Candidate& a, const Candidate& b) {
+      return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+    });
+    double tail = spread.rest;
+    for (size_t j = k; j < known.size(); ++j) tail += std::exp(known[j].logit - log_sum_exp);
+    tail_mass[row] = static_cast<float>(tail);
     entropy[row] = spread.entropy;
     int32_t* id = ids.data() + row * k;
     for (int j = 0; j < k; ++j) {
-      id[j] = top[j].id;
-      log_probs[row * k + j] = top[j].logit - log_sum_exp;
+      id[j] = known[j].id;
+      log_probs[row * k + j] = known[j].logit - log_sum_exp;
       // Fewer ids than k are possible: any other has probability 0, the lowest one will do.
-      if (id[j] < 0)
+      if (std::isinf(known[j].logit))
         for (id[j] = 0; std::find(id, id + j, id[j]) != id + j;) ++id[j];
     }
   }

@@ -2,9 +2,18 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numeric>
+
+#include "engine/beam.h"
+#include "engine/sampler.h"
 
 namespace distilmt {
+namespace {
+
+const std::vector<int> kNoPrefix;
+
+}  // namespace
+
 Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
     : weights_(weights),
       job_(job),
@@ -12,7 +21,8 @@ Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
       chunk_(encoder_chunk(shape.source_positions)),
       encoder_(weights, chunk_, job.stop),
       decoder_(weights, shape, job.stop),
-      slots_(shape.slots, Slot(shape)) {
+      rows_(shape.beams) {
+  for (int slot = 0; slot < shape.slots; ++slot) slots_.emplace_back(shape);
   for (int place = shape.places - 1; place >= 0; --place) free_places_.push_back(place);
 }
 
@@ -59,67 +69,140 @@ void Worker::encode_some() {
   }
 }
 
+const std::vector<int>& Worker::prefix_of(const Sentence& sentence) const {
+  return job_.prefixes ? (*job_.prefixes)[sentence.index] : kNoPrefix;
+}
+
 void Worker::start(Slot& slot, const Sentence& sentence) {
+  const SearchOptions& o = job_.options;
+  const std::vector<int>& prefix = prefix_of(sentence);
+  const int before = static_cast<int>(prefix.size());
+  const int longest = std::min(o.max_length, static_cast<int>(weights_.config.positions) - before);
   slot.sentence = sentence;
   slot.position = 0;
-  slot.tokens.assign(1, job_.options.start);
-  slot.beam.emplace(job_.options);
+  if (o.sample)
+    slot.search =
+        std::make_unique<Sampler>(o, before, longest, sentence_key(o.seed, (*job_.sources)[sentence.index], prefix));
+  else
+    slot.search = std::make_unique<Beam>(o, before, longest, sentence.length);
+  slot.tokens.assign(slot.search->rows(), o.start);
   slot.soft_labels.k = job_.soft_labels;
 }
 
 void Worker::step() {
   inputs_.clear();
-  picked_.clear();
-  k_ = 0;
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (!slot.sentence) continue;
     for (int beam = 0; beam < slot.rows(); ++beam) slot.ancestors.write(beam, slot.position);
     inputs_.push_back({static_cast<int>(i), slot.sentence->place, slot.sentence->length, slot.position, slot.rows(),
                        slot.tokens.data(), &slot.ancestors});
-    picked_.insert(picked_.end(), slot.rows(), job_.options.eos);
-    k_ = std::max(k_, slot.beam->wanted());
   }
-  // Soft labels know no bans: the banned ids come too, and are left out afterwards.
-  if (job_.soft_labels > 0) k_ = std::max(k_ + static_cast<int>(job_.options.banned.size()), job_.soft_labels);
-  const float* hidden = decoder_.step(inputs_);
+  hidden_ = decoder_.step(inputs_);
   if (job_.stop) return;
-  project(hidden);
   int64_t row = 0;
+  for (const DecoderInput& input : inputs_) row += input.rows;
+  if (job_.neighbours) neighbours_ = (*job_.neighbours)(hidden_, row);
+  asides_.clear();
+  aside_ids_.clear();
+  aside_begin_.assign(1, 0);
+  keys_.clear();
+  for (const DecoderInput& input : inputs_)
+    for (int beam = 0; beam < input.rows; ++beam) set_row_aside(slots_[input.slot], beam);
+  project();
+  row = 0;
   for (const DecoderInput& input : inputs_) {
     advance(slots_[input.slot], row);
     row += input.rows;
   }
 }
 
-void Worker::project(const float* hidden) {
-  const size_t rows = picked_.size();
-  picked_logit_.resize(rows);
-  log_sum_exp_.resize(rows);
-  top_.resize(rows * k_);
-  const bool soft = job_.soft_labels > 0;
-  spread_.resize(soft ? rows : 0);
-  const std::vector<int>& banned = job_.options.banned;
-  // Picking costs a product per row: only the ban of the end symbol with renormalisation needs it.
-  const bool pick = job_.options.renormalize && job_.options.min_length > 0;
-  project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(rows), weights_.projection, banned.data(),
-                soft ? 0 : static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr,
-                picked_logit_.data(), top_.data(), log_sum_exp_.data(), soft ? spread_.data() : nullptr,
-                job_.soft_labels);
+void Worker::set_row_aside(const Slot& slot, int row) {
+  std::vector<Aside> asides;
+  const size_t at = aside_begin_.size() - 1;
+  for (int64_t i = at * neighbours_.k; i < static_cast<int64_t>(at + 1) * neighbours_.k; ++i)
+    asides.push_back({neighbours_.ids[i], false, false, neighbours_.probabilities[i]});
+  text_.clear();
+  if (reads_text(job_.options)) {
+    const std::vector<int>& prefix = prefix_of(*slot.sentence);
+    text_.push_back(job_.options.start);
+    text_.insert(text_.end(), prefix.begin(), prefix.end());
+    slot.search->read(row, text_);
+  }
+  set_aside(job_.options, text_, slot.search->end_banned(), asides);
+  wanted_ = slot.search->wanted();
+  keys_.push_back(slot.search->draw_key(row));
+  asides_.insert(asides_.end(), asides.begin(), asides.end());
+  for (const Aside& aside : asides) aside_ids_.push_back(aside.id);
+  aside_begin_.push_back(static_cast<int64_t>(aside_ids_.size()));
 }
 
-// Of the rows of a slot; then their candidates become what they are without soft labels.
+void Worker::project() {
+  const size_t rows = aside_begin_.size() - 1;
+  const SearchOptions& o = job_.options;
+  aside_logits_.resize(aside_ids_.size());
+  log_sum_exp_.resize(rows);
+  free_log_sum_.resize(rows);
+  drawn_.resize(rows);
+  k_ = std::max(wanted_, job_.soft_labels);
+  top_.resize(rows * k_);
+  spread_.resize(job_.soft_labels > 0 ? rows : 0);
+  Projection p{hidden_,           weights_.config.hidden, static_cast<int64_t>(rows), &weights_.projection,
+               aside_ids_.data(), aside_begin_.data(),    aside_logits_.data(),       k_,
+               top_.data(),       log_sum_exp_.data()};
+  if (o.sample || renormalises(o, job_.neighbours != nullptr)) p.free_log_sum = free_log_sum_.data();
+  if (o.sample) {
+    p.inverse_temperature = 1.0f / o.temperature;
+    p.keys = keys_.data();
+    p.drawn = drawn_.data();
+  }
+  if (job_.soft_labels > 0) {
+    p.spread = spread_.data();
+    p.spread_k = job_.soft_labels;
+  }
+  distilmt::project(p);
+}
+
+// Of the rows of a slot: the model's own, whatever the search makes of them.
 void Worker::note_soft_labels(Slot& slot, int64_t row) {
-  const std::vector<int>& banned = job_.options.banned;
   const size_t first = static_cast<size_t>(slot.position) * shape_.beams;
   slot.soft_labels.resize(first + shape_.beams);
-  for (int beam = 0; beam < slot.rows(); ++beam, ++row) {
-    Candidate *top = top_.data() + row * k_, *end = top + k_;
-    slot.soft_labels.set(first + beam, top, log_sum_exp_[row], spread_[row]);
-    Candidate* left = std::remove_if(
-        top, end, [&](const Candidate& c) { return std::binary_search(banned.begin(), banned.end(), c.id); });
-    std::fill(left, end, Candidate{-std::numeric_limits<float>::infinity(), -1});
+  for (int i = 0; i < slot.rows(); ++i, ++row) {
+    std::vector<Candidate> known(top_.begin() + row * k_, top_.begin() + row * k_ + job_.soft_labels);
+    for (int64_t j = aside_begin_[row]; j < aside_begin_[row + 1]; ++j)
+      known.push_back({aside_logits_[j], aside_ids_[j]});
+    slot.soft_labels.set(first + i, known, log_sum_exp_[row], spread_[row]);
   }
+}
+
+void Worker::choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) const {
+  const int64_t begin = aside_begin_[row];
+  ProjectedRow projected{top,
+                         k,
+                         log_sum_exp_[row],
+                         asides_.data() + begin,
+                         aside_logits_.data() + begin,
+                         aside_begin_[row + 1] - begin,
+                         free_log_sum_[row],
+                         drawn_[row]};
+  if (job_.neighbours) {
+    projected.neighbours = true;
+    projected.lambda = neighbours_.lambda[row];
+  }
+  choose(projected, job_.options, out);
+}
+
+// All free ids of a row are its candidates: its logits are computed once more, bit for bit, and kept this time.
+void Worker::widen(int64_t row, Row& out) {
+  const int64_t vocab = weights_.projection.n;
+  logits_.resize(vocab);
+  gemm(hidden_ + row * weights_.config.hidden, weights_.config.hidden, 1, weights_.projection, Activation::none,
+       nullptr, 0, logits_.data(), vocab);
+  for (int64_t i = aside_begin_[row]; i < aside_begin_[row + 1]; ++i) logits_[aside_ids_[i]] = -INFINITY;
+  all_.clear();
+  for (int64_t id = 0; id < vocab; ++id)
+    if (logits_[id] > -INFINITY) all_.push_back({logits_[id], static_cast<int32_t>(id)});
+  choose_row(row, all_.data(), static_cast<int64_t>(all_.size()), out);
 }
 
 void Worker::advance(Slot& slot, int64_t row) {
@@ -129,43 +212,53 @@ void Worker::advance(Slot& slot, int64_t row) {
     return leave(slot);
   }
   if (job_.soft_labels > 0) note_soft_labels(slot, row);
-  if (job_.options.renormalize && slot.beam->end_banned()) {
-    // The end symbol's share goes to the others: log(sum of exp - exp of its logit).
-    for (int64_t i = row; i < row + slot.rows(); ++i)
-      log_sum_exp_[i] += static_cast<float>(std::log1p(-std::exp(double{picked_logit_[i]} - log_sum_exp_[i])));
-  }
-  const bool first = slot.rows() < shape_.beams;  // one row spoke for all beams
-  slot.beam->advance(top_.data() + row * k_, k_, log_sum_exp_.data() + row);
-  if (slot.beam->done()) return finish(slot);
-  std::vector<int> parents(shape_.beams, 0);
-  slot.tokens.resize(shape_.beams);
-  for (int beam = 0; beam < shape_.beams; ++beam) {
-    slot.tokens[beam] = slot.beam->token(beam);
-    if (!first) parents[beam] = slot.beam->parent(beam);
+  const std::vector<int>& prefix = prefix_of(*slot.sentence);
+  std::vector<int> parents(slot.rows());
+  if (slot.position < static_cast<int>(prefix.size())) {
+    std::iota(parents.begin(), parents.end(), 0);
+    slot.search->cover(decoder_.attention(row));
+    slot.tokens.assign(slot.rows(), prefix[slot.position]);
+  } else {
+    for (int i = 0; i < slot.rows(); ++i) {
+      choose_row(row + i, top_.data() + (row + i) * k_, wanted_, rows_[i]);
+      rows_[i].attention = decoder_.attention(row + i);
+    }
+    slot.search->advance(rows_.data(), [&](int i) { widen(row + i, rows_[i]); });
+    if (slot.search->done()) return finish(slot);
+    slot.tokens.resize(slot.search->rows());
+    parents.resize(slot.search->rows());
+    for (int i = 0; i < slot.rows(); ++i) {
+      slot.tokens[i] = slot.search->token(i);
+      parents[i] = slot.search->parent(i);
+    }
   }
   slot.ancestors.follow(parents, ++slot.position);
 }
 
 void Worker::finish(Slot& slot) {
   Output& output = (*job_.outputs)[slot.sentence->index];
-  output.hypotheses = slot.beam->best();
+  output.hypotheses = slot.search->results();
   const Hypothesis& best = output.hypotheses[0];
+  const std::vector<int>& prefix = prefix_of(*slot.sentence);
   if (!best.ended)
     output.status = Status::max_length;
-  else if (best.ids.empty())
+  else if (best.ids.empty() && prefix.empty())
     output.status = Status::empty_hypothesis;
-  if (job_.soft_labels > 0) {
-    for (Hypothesis& hypothesis : output.hypotheses) {
-      hypothesis.soft_labels.k = job_.soft_labels;
-      hypothesis.soft_labels.resize(hypothesis.rows.size());
-      for (size_t step = 0; step < hypothesis.rows.size(); ++step)
-        hypothesis.soft_labels.copy(step, slot.soft_labels, step * shape_.beams + hypothesis.rows[step]);
-    }
+  for (Hypothesis& hypothesis : output.hypotheses) {
+    hypothesis.ids.insert(hypothesis.ids.begin(), prefix.begin(), prefix.end());
+    hypothesis.log_probs.insert(hypothesis.log_probs.begin(), prefix.size(), 0.0f);  // as of all that is forced
+    if (job_.soft_labels == 0) continue;
+    hypothesis.rows.insert(hypothesis.rows.begin(), prefix.size(), 0);  // all rows read the same prefix
+    hypothesis.soft_labels.k = job_.soft_labels;
+    hypothesis.soft_labels.resize(hypothesis.rows.size());
+    for (size_t step = 0; step < hypothesis.rows.size(); ++step)
+      hypothesis.soft_labels.copy(step, slot.soft_labels, step * shape_.beams + hypothesis.rows[step]);
   }
   leave(slot);
 }
 
 void Worker::leave(Slot& slot) {
+  slot.search.reset();
   free_places_.push_back(slot.sentence->place);
   slot.sentence.reset();
   ++job_.done;

@@ -5,9 +5,11 @@
 // leaves; the next one takes its slot at the next step. No number computed for it depends on its company.
 #pragma once
 #include <deque>
+#include <memory>
 #include <optional>
 #include <vector>
 
+#include "engine/choices.h"
 #include "engine/decoder.h"
 #include "engine/encoder.h"
 #include "engine/job.h"
@@ -31,9 +33,9 @@ class Worker {
     explicit Slot(const DecoderShape& shape) : ancestors(shape.beams, shape.positions) {}
     std::optional<Sentence> sentence;  // empty: the slot is free
     int position = 0;
-    std::optional<Beam> beam;
-    std::vector<int32_t> tokens;  // what each beam reads next
-    SoftLabels soft_labels;       // [step, beam], where asked for
+    std::unique_ptr<Search> search;
+    std::vector<int32_t> tokens;  // what each row reads next
+    SoftLabels soft_labels;       // [position, row], where asked for
     AncestorTable ancestors;
     int rows() const { return static_cast<int>(tokens.size()); }
   };
@@ -41,8 +43,12 @@ class Worker {
   void fill_slots();
   void encode_some();
   void start(Slot& slot, const Sentence& sentence);
+  const std::vector<int>& prefix_of(const Sentence& sentence) const;
   void step();
-  void project(const float* hidden);
+  void set_row_aside(const Slot& slot, int row);
+  void project();
+  void choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) const;
+  void widen(int64_t row, Row& out);
   void note_soft_labels(Slot& slot, int64_t row);
   void advance(Slot& slot, int64_t row);
   void finish(Slot& slot);
@@ -60,11 +66,20 @@ class Worker {
 
   // Of the current step.
   std::vector<DecoderInput> inputs_;
-  int k_ = 0;
-  std::vector<int32_t> picked_;
-  std::vector<float> picked_logit_, log_sum_exp_;
-  std::vector<Candidate> top_;
+  const float* hidden_ = nullptr;  // [rows, hidden]
+  int wanted_ = 0;                 // candidates per row that the searches want
+  int64_t k_ = 0;                  // candidates per row that are projected
+  Neighbours neighbours_;
+  std::vector<int> text_;
+  std::vector<Aside> asides_;  // of all rows; ids and logits once more as the kernel wants them
+  std::vector<int32_t> aside_ids_;
+  std::vector<int64_t> aside_begin_;  // [rows + 1]
+  std::vector<float> aside_logits_, log_sum_exp_, free_log_sum_;
+  std::vector<DrawKey> keys_;
+  std::vector<Candidate> top_, drawn_, all_;
+  std::vector<float> logits_;  // [vocab], where a row is widened
   std::vector<Spread> spread_;
+  std::vector<Row> rows_;  // of the slot at hand
 };
 
 }  // namespace distilmt

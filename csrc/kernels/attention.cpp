@@ -13,7 +13,7 @@ DISTILMT_PER_ISA(void attend_rows(const float* q, const float* const* keys, cons
                                   int64_t d, int64_t heads, float* scratch, float* out);)
 DISTILMT_PER_ISA(void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values,
                                    int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
-                                   int64_t ldo);)
+                                   int64_t ldo, float* weights, int64_t ldw);)
 
 void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads, float* out) {
   float* scratch = workspace(DISTILMT_ACTIVE(sentence_scratch)(length, d, heads));
@@ -27,9 +27,9 @@ void attend_rows(const float* q, const float* const* keys, const float* const* v
 }
 
 void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
-                  int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo) {
+                  int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo, float* weights, int64_t ldw) {
   float* scratch = workspace(DISTILMT_ACTIVE(query_scratch)(length, heads));
-  DISTILMT_ACTIVE(attend_cross)(q, rows, ldq, keys, values, stride, length, d, heads, scratch, out, ldo);
+  DISTILMT_ACTIVE(attend_cross)(q, rows, ldq, keys, values, stride, length, d, heads, scratch, out, ldo, weights, ldw);
 }
 
 }  // namespace distilmt

@@ -124,12 +124,22 @@ void blend(const float* p, int64_t ldp, Cache values, int64_t length, int64_t fi
         store(out + r * ldo + first + c * kWidth, total[r][c]);
 }
 
+// scores [heads, length] -> mean [length].
+void mean_of_heads(const float* scores, int64_t heads, int64_t length, float* mean) {
+  for (int64_t t = 0; t < length; ++t) {
+    float total = 0;
+    for (int64_t h = 0; h < heads; ++h) total += scores[h * length + t];
+    mean[t] = total / static_cast<float>(heads);
+  }
+}
+
 template <int Rows, class Cache>
 void attend(const float* q, int64_t ldq, Cache keys, Cache values, int64_t length, int64_t d, int64_t heads,
-            float* scores, float* out, int64_t ldo) {
+            float* scores, float* out, int64_t ldo, float* weights = nullptr, int64_t ldw = 0) {
   const int64_t size = d / heads, ldp = heads * length;
   score<Rows>(q, ldq, keys, length, size, heads, scores);
   for (int64_t i = 0; i < Rows * heads; ++i) softmax(scores + i * length, length, scale_of(size));
+  for (int r = 0; weights && r < Rows; ++r) mean_of_heads(scores + r * ldp, heads, length, weights + r * ldw);
   for (int64_t h = 0; h < heads; ++h) {
     const float* p = scores + h * length;
     int64_t c = h * size;
@@ -176,14 +186,15 @@ void attend_rows(const float* q, const float* const* keys, const float* const* v
 }
 
 void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
-                  int64_t length, int64_t d, int64_t heads, float* scratch, float* out, int64_t ldo) {
+                  int64_t length, int64_t d, int64_t heads, float* scratch, float* out, int64_t ldo, float* weights,
+                  int64_t ldw) {
   const Strided k{keys, stride}, v{values, stride};
   static_assert(kQueries == 4);
-  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo)
-    attend<4>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 3) attend<3>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 2) attend<2>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
-  if (rows == 1) attend<1>(q, ldq, k, v, length, d, heads, scratch, out, ldo);
+  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo, weights += weights ? 4 * ldw : 0)
+    attend<4>(q, ldq, k, v, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 3) attend<3>(q, ldq, k, v, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 2) attend<2>(q, ldq, k, v, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 1) attend<1>(q, ldq, k, v, length, d, heads, scratch, out, ldo, weights, ldw);
 }
 
 }  // namespace distilmt::DISTILMT_ISA_NAMESPACE

@@ -7,17 +7,26 @@
 namespace distilmt::DISTILMT_ISA_NAMESPACE {
 namespace {
 
-// The sums of exponentials of one row, relative to `maximum`. Lanes are emptied into a double every kFlush panels, so
-// that a vocabulary of any size costs no accuracy. What a spread needs besides: `rest`, the sum without the best ids,
-// and `moment`, the sum of e^y y with y = logit - maximum (entropy = log total - moment / total).
+// What is known of one row so far. Sums of exponentials are relative to `maximum`; lanes are emptied into a double
+// every kFlush panels, so that a vocabulary of any size costs no accuracy.
 struct RowSum {
   float lanes[kWidth];
   double total;
   float maximum;
+  int64_t aside;  // the next id set aside
+  // For a spread: the sum without the best ids and those set aside, and the sum of e^y y with y = logit - maximum
+  // (entropy = log total - moment / total).
   float rest_lanes[kWidth], moment_lanes[kWidth];
   double rest, moment;
 };
 constexpr int64_t kFlush = 32;
+
+// The free ids of one row, at a temperature: weights up to now, and at which sum the next one is drawn.
+struct RowFree {
+  double total, next;
+  float maximum;
+  uint32_t draws;
+};
 
 float exp_one(float x) { return exp(broadcast(x))[0]; }
 
@@ -37,20 +46,6 @@ void raise_maximum(RowSum& row, float maximum) {
   row.maximum = maximum;
 }
 
-bool is_banned(int32_t id, const int32_t* banned, int64_t n_banned) {
-  while (n_banned > 0) {
-    const int64_t half = n_banned / 2;
-    if (banned[half] == id) return true;
-    if (banned[half] < id) {
-      banned += half + 1;
-      n_banned -= half + 1;
-    } else {
-      n_banned = half;
-    }
-  }
-  return false;
-}
-
 // Keeps top [k] sorted. Ids come in rising order, so a new candidate goes behind its equals: the lower id wins a tie.
 void insert(Candidate* top, int64_t k, float logit, int32_t id) {
   int64_t at = k - 1;
@@ -59,10 +54,22 @@ void insert(Candidate* top, int64_t k, float logit, int32_t id) {
   top[at].id = id;
 }
 
-// One row of a tile: logits of ids first .. first + kPanel.
+// Writes the logits of row i's ids that are set aside in this panel. Returns a bit for each.
+DISTILMT_INLINE unsigned take_aside(const Projection& p, int64_t i, const float* sums, const float* bias, int64_t first,
+                                    RowSum& row) {
+  unsigned aside = 0;
+  for (; row.aside < p.aside_begin[i + 1] && p.aside[row.aside] < first + kPanel; ++row.aside) {
+    const int64_t c = p.aside[row.aside] - first;
+    p.aside_logit[row.aside] = sums[c] + bias[c];
+    aside |= 1u << c;
+  }
+  return aside;
+}
+
+// One row of a tile: logits of ids first .. first + kPanel, some of them set aside.
 template <bool with_spread>
-DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first, const int32_t* banned,
-                             int64_t n_banned, int64_t k, Candidate* top, int64_t spread_k, RowSum& row) {
+DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first, unsigned aside, int64_t k,
+                             Candidate* top, int64_t spread_k, RowSum& row) {
   const vec x0 = load(sums) + load(bias), x1 = load(sums + kWidth) + load(bias + kWidth);
   // The k-th best is never above the maximum, so one comparison guards both; few tiles pass it once the row has warmed
   // up.
@@ -76,64 +83,109 @@ DISTILMT_INLINE void consume(const float* sums, const float* bias, int64_t first
       float logits[kPanel];
       store(logits, x0);
       store(logits + kWidth, x1);
-      for (unsigned rest = over; rest; rest &= rest - 1) {
+      for (unsigned rest = over & ~aside; rest; rest &= rest - 1) {
         const int c = __builtin_ctz(rest);
-        const int32_t id = static_cast<int32_t>(first + c);
-        const bool enters = logits[c] > top[k - 1].logit && !is_banned(id, banned, n_banned);
         if (with_spread && logits[c] > spread_bar) {
-          const float last = top[spread_k - 1].logit;
-          row.rest += exp_one((enters && logits[c] > last ? last : logits[c]) - row.maximum);
+          const float last = top[spread_k - 1].logit;  // leaves the best, if this one enters
+          row.rest += exp_one((logits[c] > last ? last : logits[c]) - row.maximum);
         }
-        if (enters) insert(top, k, logits[c], id);
+        if (logits[c] > top[k - 1].logit) insert(top, k, logits[c], static_cast<int32_t>(first + c));
       }
     }
   }
   const vec y0 = x0 - row.maximum, y1 = x1 - row.maximum, e0 = exp(y0), e1 = exp(y1);
   store(row.lanes, load(row.lanes) + (e0 + e1));
   if (with_spread) {
-    store(row.rest_lanes, load(row.rest_lanes) + ((x0 > spread_bar ? vec{} : e0) + (x1 > spread_bar ? vec{} : e1)));
     const vec low = broadcast(-88.0f);  // where e is 0 already, and the product with -infinity would be NaN
     store(row.moment_lanes, load(row.moment_lanes) + (e0 * maximum(y0, low) + e1 * maximum(y1, low)));
+    alignas(64) float others[kPanel];
+    store(others, x0 > spread_bar ? vec{} : e0);
+    store(others + kWidth, x1 > spread_bar ? vec{} : e1);
+    for (; aside; aside &= aside - 1) others[__builtin_ctz(aside)] = 0;
+    store(row.rest_lanes, load(row.rest_lanes) + (load(others) + load(others + kWidth)));
   }
 }
 
-void empty(float* lanes, double& total) {
+// The same logits at a temperature, without those set aside. An id is drawn with probability weight / sum up to it, in
+// which case it replaces the one drawn before; from one draw to the next it takes one uniform number, which says how
+// far the sum must rise first. So the draw does not depend on the width of panels.
+void consume_free(const float* sums, const float* bias, int64_t first, unsigned aside, float scale, const DrawKey* key,
+                  Candidate* drawn, RowFree& row) {
+  vec x0 = (load(sums) + load(bias)) * scale, x1 = (load(sums + kWidth) + load(bias + kWidth)) * scale;
+  float weights[kPanel];
+  if (aside) {
+    store(weights, x0);
+    store(weights + kWidth, x1);
+    for (; aside; aside &= aside - 1) weights[__builtin_ctz(aside)] = -__builtin_inff();
+    x0 = load(weights);
+    x1 = load(weights + kWidth);
+  }
+  const float highest = largest(maximum(x0, x1));
+  if (highest > row.maximum) {
+    const double shrink = exp_one(row.maximum - highest);
+    row.total *= shrink;
+    row.next *= shrink;
+    row.maximum = highest;
+  }
+  const vec e0 = exp(x0 - row.maximum), e1 = exp(x1 - row.maximum);
+  const double panel = static_cast<double>(sum(e0)) + sum(e1);
+  if (!key || row.total + panel < row.next) {
+    row.total += panel;
+    return;
+  }
+  store(weights, e0);
+  store(weights + kWidth, e1);
+  for (int c = 0; c < kPanel; ++c) {
+    row.total += weights[c];
+    if (!(weights[c] > 0) || row.total < row.next) continue;
+    drawn->id = static_cast<int32_t>(first + c);
+    drawn->logit = sums[c] + bias[c];
+    row.next = row.total / key->uniform(row.draws++, 0);
+  }
+}
+
+void flush(float* lanes, double& total) {
   for (int c = 0; c < kWidth; ++c) total += lanes[c];
   store(lanes, vec{});
 }
 
-void empty(RowSum& row, bool with_spread) {
-  empty(row.lanes, row.total);
+void flush(RowSum& row, bool with_spread) {
+  flush(row.lanes, row.total);
   if (!with_spread) return;
-  empty(row.rest_lanes, row.rest);
-  empty(row.moment_lanes, row.moment);
+  flush(row.rest_lanes, row.rest);
+  flush(row.moment_lanes, row.moment);
 }
 
-// Of an emptied row. The total is taken from its parts, lest a small rest drown in a certain token's 1.
-Spread spread_of(const RowSum& row, const Candidate* top, int64_t k) {
+// Of row i, flushed. The total is taken from its parts, lest a small rest drown in a certain token's 1.
+Spread spread_of(const Projection& p, int64_t i, const RowSum& row) {
   double total = row.rest;
-  for (int64_t j = 0; j < k; ++j) total += exp_one(top[j].logit - row.maximum);
+  for (int64_t j = 0; j < p.spread_k; ++j) total += exp_one(p.top[i * p.k + j].logit - row.maximum);
+  for (int64_t j = p.aside_begin[i]; j < p.aside_begin[i + 1]; ++j) total += exp_one(p.aside_logit[j] - row.maximum);
   return {static_cast<float>(row.rest / total), static_cast<float>(__builtin_log(total) - row.moment / total)};
 }
 
 }  // namespace
 
-// Floats of scratch for m rows: packed rows and one RowSum each.
-int64_t project_scratch(int64_t m, int64_t k) {
-  return m * (padded(k, kChunk) + static_cast<int64_t>(sizeof(RowSum) / sizeof(float)));
+// Floats of scratch for m rows: packed rows, one RowSum and one RowFree each.
+int64_t project_scratch(int64_t m, int64_t d) {
+  return m * (padded(d, kChunk) + static_cast<int64_t>((sizeof(RowSum) + sizeof(RowFree)) / sizeof(float)));
 }
 
-void project_block(const float* hidden, int64_t ldh, int64_t m, const float* panels, const float* bias, int64_t vocab,
-                   int64_t d, const int32_t* banned, int64_t n_banned, int64_t k, const int32_t* picked,
-                   float* picked_logit, Candidate* top, float* log_sum_exp, Spread* spread, int64_t spread_k,
-                   float* scratch) {
+// Rows first .. first + m of the projection.
+void project_block(const Projection& p, int64_t first, int64_t m, const float* panels, const float* bias, int64_t vocab,
+                   int64_t d, float* scratch) {
   const RowTiles tiles(m);
-  pack_tiles(hidden, ldh, tiles, d, scratch);
+  pack_tiles(p.hidden + first * p.ldh, p.ldh, tiles, d, scratch);
   RowSum* sums = reinterpret_cast<RowSum*>(scratch + m * padded(d, kChunk));
-  for (int64_t i = 0; i < m; ++i) {
-    sums[i] = {};
-    sums[i].maximum = -__FLT_MAX__;  // not -infinity: -infinity minus itself is NaN
-    for (int64_t j = 0; j < k; ++j) top[i * k + j] = {-__builtin_inff(), -1};
+  RowFree* free = reinterpret_cast<RowFree*>(sums + m);
+  for (int64_t r = 0; r < m; ++r) {
+    const int64_t i = first + r;
+    sums[r] = {};
+    sums[r].maximum = -__FLT_MAX__;  // not -infinity: -infinity minus itself is NaN
+    sums[r].aside = p.aside_begin[i];
+    for (int64_t j = 0; j < p.k; ++j) p.top[i * p.k + j] = {-__builtin_inff(), -1};
+    if (p.free_log_sum) free[r] = {0, 0, -__FLT_MAX__, 0};
+    if (p.keys) p.drawn[i] = {-__builtin_inff(), -1};
   }
   alignas(64) float logits[kRows * kPanel];
   for (int64_t j = 0; j < vocab; j += kPanel) {
@@ -141,22 +193,26 @@ void project_block(const float* hidden, int64_t ldh, int64_t m, const float* pan
       const int64_t begin = tiles.begin(t);
       const int rows = tiles.rows(t);
       multiply_tile(rows, scratch + begin * padded(d, kChunk), panels + j * d, d, logits);
-      for (int r = 0; r < rows; ++r) {
-        const int64_t i = begin + r;
-        if (spread)
-          consume<true>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, spread_k, sums[i]);
+      for (int row = 0; row < rows; ++row) {
+        const int64_t r = begin + row, i = first + r;
+        const float* x = logits + row * kPanel;
+        const unsigned aside = take_aside(p, i, x, bias + j, j, sums[r]);
+        if (p.spread)
+          consume<true>(x, bias + j, j, aside, p.k, p.top + i * p.k, p.spread_k, sums[r]);
         else
-          consume<false>(logits + r * kPanel, bias + j, j, banned, n_banned, k, top + i * k, spread_k, sums[i]);
-        if (picked && picked[i] >= j && picked[i] < j + kPanel)
-          picked_logit[i] = logits[r * kPanel + picked[i] - j] + bias[picked[i]];
-        if (j / kPanel % kFlush == kFlush - 1) empty(sums[i], spread);
+          consume<false>(x, bias + j, j, aside, p.k, p.top + i * p.k, 0, sums[r]);
+        if (p.free_log_sum)
+          consume_free(x, bias + j, j, aside, p.inverse_temperature, p.keys ? p.keys + i : nullptr,
+                       p.keys ? p.drawn + i : nullptr, free[r]);
+        if (j / kPanel % kFlush == kFlush - 1) flush(sums[r], p.spread);
       }
     }
   }
-  for (int64_t i = 0; i < m; ++i) {
-    empty(sums[i], spread);
-    if (spread) spread[i] = spread_of(sums[i], top + i * k, spread_k);
-    log_sum_exp[i] = static_cast<float>(sums[i].maximum + __builtin_log(sums[i].total));
+  for (int64_t r = 0; r < m; ++r) {
+    flush(sums[r], p.spread);
+    if (p.spread) p.spread[first + r] = spread_of(p, first + r, sums[r]);
+    p.log_sum_exp[first + r] = static_cast<float>(sums[r].maximum + __builtin_log(sums[r].total));
+    if (p.free_log_sum) p.free_log_sum[first + r] = static_cast<float>(free[r].maximum + __builtin_log(free[r].total));
   }
 }
 

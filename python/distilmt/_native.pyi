@@ -19,4 +19,6 @@ class Weights:
         threads: int,
         slots: int,
         progress: Callable[[int], None] | None,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        neighbours: Callable[[Any], tuple[Any, Any, Any]] | None = None,
     ) -> list[tuple[str, list[tuple[list[int], float, list[float], tuple[Any, ...] | None, Any]]]]: ...

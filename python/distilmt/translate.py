@@ -1,10 +1,11 @@
-"""The native translator: beam search over a MarianMT folder on the CPU, in float32.
+"""The native translator: beam search and sampling over a MarianMT folder on the CPU, in float32.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
-`beam_size=1`. A candidate's score is its summed log-probability, accumulated in float32; a finished hypothesis is worth
-`sum / length ** length_penalty`, its length counting the end symbol. Ties go to the lower beam, then to the lower id
-(torch leaves them open). The result for a sentence does not depend on the others, on their order, on `threads` or on
-`slots`, to the last bit; instruction sets may differ from each other in the last bits.
+`beam_size=1`; `distilmt.search` says each option. A candidate's score is its summed log-probability, accumulated in
+float32; a finished hypothesis is worth `sum / length ** length_penalty`, its length counting the end symbol. Ties go to
+the lower beam, then to the lower id (torch leaves them open). The result for a sentence does not depend on the others,
+on their order, on `threads` or on `slots`, to the last bit; instruction sets may differ from each other in the last
+bits.
 
     translator = Translator("run/student")
     for translation in translator.translate(["Ein Hund bellt."], beam_size=4):
@@ -33,17 +34,20 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt import native_model
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.search import resolve, whole
 from distilmt.soft_labels import SoftLabels
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from transformers import MarianMTModel
+    from typing_extensions import Unpack
 
     from distilmt.native_model import NativeModel
+    from distilmt.neighbours import Neighbours
+    from distilmt.search import SearchOptions
     from distilmt.vocab import TooLong, Vocab
 
-MAX_BEAM_SIZE = 256
 MAX_SOFT_LABELS = 1024
 Status = Literal[
     "ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated", "repetition",
@@ -55,9 +59,10 @@ Status = Literal[
 class Hypothesis:
     """One translation.
 
-    ids: without start and end symbols; text: "" where ids were translated without text; score: normalised by the
-    length penalty, in nats; log_probs: one per token, in nats, the end symbol's included where it was reached. A token
-    that the model's settings force has log-probability 0. soft_labels: one row per entry of log_probs, where asked for.
+    ids: without start and end symbols, prefix included; text: "" where ids were translated without text; score: what the
+    search ranks by, normalised by the length penalty, in nats; log_probs: the model's, one per token, in nats, the end
+    symbol's included where it was reached. A token that a prefix or the model's settings force has log-probability 0.
+    soft_labels: one row per entry of log_probs, where asked for.
     """
 
     ids: list[int]
@@ -189,68 +194,67 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
-        beam_size: int = 5,
-        n_best: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: bool | Literal["never"] = False,
-        max_length: int = 256,
-        min_length: int = 0,
+        prefixes: Sequence[str] | None = None,
         soft_labels: int = 0,
         too_long: TooLong = "skip",
+        neighbours: Neighbours | None = None,
         progress: Callable[[int], None] | None = None,
+        **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """Translates texts, one translation per text, in order.
+        """Translates texts, one translation per text, in order. Equal texts (and prefixes) are translated once.
 
         Args:
             texts: one sentence each.
-            beam_size: beams per sentence; 1 is greedy search.
-            n_best: hypotheses to return, at most beam_size; fewer come back where the vocabulary has no more.
-            length_penalty: exponent of the length a score is divided by; 0 for none.
-            early_stopping: Hugging Face's: True stops at beam_size finished hypotheses, False when the best living beam
-                is worse at its present length, "never" when it can not become better at any length.
-            max_length, min_length: generated tokens with the end symbol, Hugging Face's max_new_tokens and
-                min_new_tokens. max_length is capped by the model's positions, and min_length by max_length.
+            prefixes: how each translation must begin, "" for anyhow: decoder_input_ids of Hugging Face `generate`,
+                target_prefix of CTranslate2. A prefix stands in ids and text, with log-probability 0; score, length,
+                max_length and min_length count what was generated behind it; n-grams and repetitions look into it.
             soft_labels: most likely ids to report per token of each hypothesis, with their log-probabilities, the mass
                 of the others and the entropy; 0 for none.
             too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
                 translates it in pieces and joins their best hypotheses.
+            neighbours: hidden states [rows, d] float32 -> (ids [rows, k], probabilities [rows, k], lambda, one or
+                [rows]), mixed into each step (`distilmt.neighbours`). Called from worker threads, one at a time; what it
+                raises ends the call.
             progress: called with the number of sentences done, about every 50 ms.
+            search: beam_size, n_best, length_penalty, sample ...: `distilmt.search.SearchOptions` says each.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
         """
         if isinstance(texts, str):
             raise ConfigError("texts: expected a list of texts, got one text - put it in a list")
-        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
-        if too_long == "split" and n_best > 1:
-            raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
+        options = resolve(search, self._model.generation)
+        if too_long == "split" and (options["n_best"] > 1 or prefixes is not None):
+            raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1 and without prefixes')
         from distilmt import long_lines
 
         sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
-        outputs = self._decode(sources, None, options, progress, soft_labels)
+        starts = None if prefixes is None else self.vocab.encode_target(list(prefixes))
+        outputs = self._decode(sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [
             _translation(status, hypotheses, lambda _: next(decoded), soft_labels) for status, hypotheses in outputs
         ]
-        return long_lines.join(parts, counts, statuses, length_penalty)
+        return long_lines.join(parts, counts, statuses, options)
 
     def translate_ids(
         self,
         id_lists: Sequence[Sequence[int]],
         *,
-        beam_size: int = 5,
-        n_best: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: bool | Literal["never"] = False,
-        max_length: int = 256,
-        min_length: int = 0,
+        prefixes: Sequence[Sequence[int]] | None = None,
         soft_labels: int = 0,
+        neighbours: Neighbours | None = None,
         progress: Callable[[int], None] | None = None,
+        **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay ""."""
-        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
+        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay "".
+        Prefixes are ids of the target vocabulary without the start symbol."""
+        options = resolve(search, self._model.generation)
         sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
+        starts = None if prefixes is None else _checked_ids("prefixes", prefixes, self._model.target_vocab)
         return [
             _translation(status, hypotheses, lambda _: "", soft_labels)
-            for status, hypotheses in self._decode(sources, None, options, progress, soft_labels)
+            for status, hypotheses in self._decode(
+                sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours
+            )
         ]
 
     def score(
@@ -296,7 +300,7 @@ class Translator:
     ) -> list[Scored]:
         if len(sources) != len(targets):
             raise ConfigError(f"targets: expected one per source, {len(sources)}, got {len(targets)}")
-        options = self._options(1, 1, length_penalty, False, self._model.positions, 0)
+        options = resolve({"length_penalty": length_penalty}, self._model.generation)
         results = []
         for status, hypotheses in self._decode(sources, targets, options, progress, soft_labels, hidden_states):
             _, score, log_probs, soft, states = hypotheses[0] if hypotheses else ([], 0.0, [], None, None)
@@ -307,30 +311,6 @@ class Translator:
         ids = self.vocab.encode_source(list(texts))
         return [[] if _blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
 
-    def _options(
-        self, beam_size: int, n_best: int, length_penalty: float, early_stopping: Any, max_length: int, min_length: int
-    ) -> dict[str, Any]:
-        whole("beam_size", beam_size, 1, MAX_BEAM_SIZE)
-        whole("n_best", n_best, 1, beam_size, "beam_size")
-        whole("max_length", max_length, 1, 1 << 24)
-        whole("min_length", min_length, 0, max_length, "max_length")
-        if (
-            isinstance(length_penalty, bool)
-            or not isinstance(length_penalty, (int, float))
-            or not abs(length_penalty) <= 100
-        ):
-            raise ConfigError(f"length_penalty: expected a number from -100 to 100, got {length_penalty!r}")
-        if early_stopping not in (True, False, "never"):
-            raise ConfigError(f'early_stopping: expected True, False or "never", got {early_stopping!r}')
-        own = self._model.generation
-        return {
-            "beam_size": beam_size, "n_best": n_best, "length_penalty": float(length_penalty),
-            "early_stopping": {True: "yes", False: "no", "never": "never"}[early_stopping],
-            "max_length": max_length, "min_length": min_length or own.min_length,
-            "eos": own.eos, "start": own.start, "forced_bos": own.forced_bos, "forced_eos": own.forced_eos,
-            "banned": own.banned, "renormalize": own.renormalize,
-        }  # fmt: skip
-
     def _decode(
         self,
         sources: Any,
@@ -339,23 +319,41 @@ class Translator:
         progress: Callable[[int], None] | None,
         soft_labels: int = 0,
         hidden_states: bool = False,
+        prefixes: Any = None,
+        neighbours: Neighbours | None = None,
     ) -> list[tuple[Any, list[Any]]]:
         """(status, [(ids, score, log_probs, soft labels or None, hidden states or None)]) per source."""
         whole("soft_labels", soft_labels, 0, min(MAX_SOFT_LABELS, self._model.target_vocab))
+        if prefixes is not None and len(prefixes) != len(sources):
+            raise ConfigError(f"prefixes: expected one per source, {len(sources)}, got {len(prefixes)}")
+        if neighbours is not None:
+            from distilmt.neighbours import checked
 
-        def run(model: NativeModel, sources: Any, targets: Any, progress: Any) -> Any:
+            neighbours = checked(neighbours, self._model.target_vocab)
+
+        def run(model: NativeModel, chosen: Sequence[int], progress: Callable[[int], None] | None) -> Any:
+            def of(lists: Any) -> Any:
+                return None if lists is None else [lists[i] for i in chosen]
+
             return model.weights.decode(
-                sources, targets, options, soft_labels, hidden_states, self.threads, self.slots, progress
+                of(sources),
+                of(targets),
+                options,
+                soft_labels,
+                hidden_states,
+                self.threads,
+                self.slots,
+                progress,
+                of(prefixes),
+                neighbours,
             )
 
         start = time.perf_counter()
         try:
-            outputs = run(self._model, sources, targets, progress)
+            outputs = run(self._model, range(len(sources)), progress)
             redo = [i for i, (status, _) in enumerate(outputs) if status == "not_finite"]
             if redo and self.compute_type != "float32":
-                chosen = None if targets is None else [targets[i] for i in redo]
-                again = run(self._in_float32(), [sources[i] for i in redo], chosen, None)
-                for i, (status, hypotheses) in zip(redo, again, strict=True):
+                for i, (status, hypotheses) in zip(redo, run(self._in_float32(), redo, None), strict=True):
                     outputs[i] = ("redone_float32" if status == "ok" else status, hypotheses)
         except MemoryError:
             raise ResourceError(
@@ -403,13 +401,6 @@ def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> li
                 f"{name}[{index}]: ids must lie in [0, {vocab}), got {wrong} - encode with the model's vocabulary"
             )
     return lists
-
-
-def whole(name: str, value: Any, low: int, high: int, limit: str = "") -> int:
-    """Checks a whole number in [low, high]. Raises: ConfigError."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{name}: expected a whole number from {low} to {f'{limit} {high}'.strip()}, got {value!r}")
-    return value
 
 
 def usable_cpus() -> int:
