@@ -164,9 +164,7 @@ def test_wrong_options(folder: Path, options: dict[str, Any], message: str) -> N
         Translator(folder, **options)
 
 
-def test_no_ensembles_no_single_text_and_ids_of_the_vocabulary(folder: Path, translator: Translator) -> None:
-    with pytest.raises(ConfigError, match="no ensembles"):
-        Translator([folder, folder])  # type: ignore[arg-type]
+def test_no_single_text_and_ids_of_the_vocabulary(folder: Path, translator: Translator) -> None:
     with pytest.raises(ConfigError, match="expected a list of texts"):
         translator.translate("Ein Hund.")
     with pytest.raises(DataError, match=r"id_lists\[1\]: ids must lie in \[0, 67\), got 67"):

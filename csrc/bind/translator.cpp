@@ -113,8 +113,13 @@ SearchOptions options_of(const py::dict& fields) {
   return o;
 }
 
-void check(const Weights& weights, const Request& request) {
-  const ModelConfig& c = weights.config;
+void check(const Models& models, const Request& request) {
+  require(!models.members.empty() && models.shares.size() == models.members.size(), "one share per model");
+  for (const Weights* model : models.members)
+    require(model && model->config.source_vocab == models.members[0]->config.source_vocab &&
+                model->config.target_vocab == models.members[0]->config.target_vocab,
+            "models must have equal vocabularies");
+  const ModelConfig& c = models.members[0]->config;
   const SearchOptions& o = request.options;
   require(o.beam_size >= 1 && o.beam_size <= 1024 && o.n_best >= 1 && o.n_best <= 1024, "beam_size and n_best");
   require(o.patience > 0 && o.patience <= 1024, "patience");
@@ -172,26 +177,29 @@ py::tuple python_of(const Hypothesis& h, int64_t hidden) {
   return py::make_tuple(h.ids, h.score, h.log_probs, soft, states);
 }
 
-py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
-                std::optional<std::vector<std::vector<int>>> targets, const py::dict& options, int soft_labels,
-                bool hidden_states, int threads, int slots, const std::optional<std::function<void(size_t)>>& progress,
+py::list decode(std::vector<const Weights*> members, std::vector<float> shares, bool geometric,
+                std::vector<std::vector<int>> sources, std::optional<std::vector<std::vector<int>>> targets,
+                const py::dict& options, int soft_labels, bool hidden_states, int threads, int slots,
+                const std::optional<std::function<void(size_t)>>& progress,
                 std::optional<std::vector<std::vector<int>>> prefixes, const std::optional<py::function>& neighbours) {
+  const Models models(std::move(members), std::move(shares), geometric);
   Request request;
   request.sources = std::move(sources);
   request.scoring = targets.has_value();
   if (targets) request.targets = std::move(*targets);
   if (prefixes) request.prefixes = std::move(*prefixes);
-  if (neighbours) request.neighbours = neighbours_of(*neighbours, weights.config.hidden, weights.config.target_vocab);
   request.options = options_of(options);
   request.soft_labels = soft_labels;
   request.hidden_states = hidden_states;
   request.threads = threads;
   request.slots = slots;
-  check(weights, request);
+  check(models, request);
+  const ModelConfig& first = models.members[0]->config;
+  if (neighbours) request.neighbours = neighbours_of(*neighbours, first.hidden, first.target_vocab);
   std::vector<Output> outputs;
   {
     const py::gil_scoped_release release;
-    outputs = run(weights, request, [&](size_t done) {
+    outputs = run(models, request, [&](size_t done) {
       const py::gil_scoped_acquire acquire;
       if (PyErr_CheckSignals() != 0) throw py::error_already_set();  // Ctrl-C
       if (progress) (*progress)(done);
@@ -200,7 +208,7 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
   py::list results;
   for (const Output& output : outputs) {
     py::list hypotheses;
-    for (const Hypothesis& h : output.hypotheses) hypotheses.append(python_of(h, weights.config.hidden));
+    for (const Hypothesis& h : output.hypotheses) hypotheses.append(python_of(h, first.hidden));
     results.append(py::make_tuple(name(output.status), hypotheses));
   }
   return results;
@@ -210,12 +218,13 @@ py::list decode(const Weights& weights, std::vector<std::vector<int>> sources,
 
 void bind_translator(py::module_& m) {
   py::class_<Weights>(m, "Weights", "A Marian model, packed for this machine's instruction set.")
-      .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"))
-      .def("decode", &decode, py::arg("sources"), py::arg("targets"), py::arg("options"), py::arg("soft_labels"),
-           py::arg("hidden_states"), py::arg("threads"), py::arg("slots"), py::arg("progress"),
-           py::arg("prefixes") = py::none(), py::arg("neighbours") = py::none(),
-           "Translates, or scores targets where they are given. Returns (status, [(ids, score, log_probs, "
-           "soft_labels, hidden_states)]) per source.");
+      .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"));
+  m.def(
+      "decode", &decode, py::arg("models"), py::arg("shares"), py::arg("geometric"), py::arg("sources"),
+      py::arg("targets"), py::arg("options"), py::arg("soft_labels"), py::arg("hidden_states"), py::arg("threads"),
+      py::arg("slots"), py::arg("progress"), py::arg("prefixes"), py::arg("neighbours"),
+      "Translates, or scores targets where they are given; several models as one, by the mean of their distributions. "
+      "Returns (status, [(ids, score, log_probs, soft_labels, hidden_states)]) per source.");
 }
 
 }  // namespace distilmt

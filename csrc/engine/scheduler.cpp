@@ -29,8 +29,8 @@ struct Plan {
 };
 
 // Decides what needs no decoding, and the order of the rest.
-Plan prepare(const Weights& weights, const Request& request, Job& job) {
-  const size_t positions = static_cast<size_t>(weights.config.positions);
+Plan prepare(const Models& models, const Request& request, Job& job) {
+  const size_t positions = static_cast<size_t>(models.positions());
   const auto& behind = request.scoring ? request.targets : request.prefixes;
   const std::vector<int> nothing;
   Plan plan;
@@ -59,8 +59,7 @@ Plan prepare(const Weights& weights, const Request& request, Job& job) {
   return plan;
 }
 
-DecoderShape choose_shape(const Weights& weights, const Request& request, const Job& job, int workers,
-                          const Plan& plan) {
+DecoderShape choose_shape(const Models& models, const Request& request, const Job& job, int workers, const Plan& plan) {
   const SearchOptions& o = job.options;
   DecoderShape shape;
   shape.beams = request.scoring ? 1 : o.sample ? o.n_best : o.beam_size;
@@ -78,7 +77,7 @@ DecoderShape choose_shape(const Weights& weights, const Request& request, const 
   int slots = std::min(share, std::max(1, kRows / shape.beams));
   const int64_t soft = request.soft_labels > 0 ? SoftLabels::bytes_per_row(request.soft_labels) : 0;
   const int64_t noted = soft * shape.positions * shape.beams;  // by a slot
-  while (slots > 1 && Decoder::bytes(weights.config, with(slots)) + slots * noted > kWorkerBytes) --slots;
+  while (slots > 1 && Ensemble::bytes(models, with(slots)) + slots * noted > kWorkerBytes) --slots;
   return with(slots);
 }
 
@@ -91,14 +90,14 @@ class Crew {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void add(const Weights& weights, const DecoderShape& shape) {
-    threads_.emplace_back([this, &weights, shape] {
+  void add(const Models& models, const DecoderShape& shape) {
+    threads_.emplace_back([this, &models, shape] {
       std::exception_ptr error;
       try {
         if (job_.targets)
-          Scorer(weights, job_, shape).run();
+          Scorer(models, job_, shape).run();
         else
-          Worker(weights, job_, shape).run();
+          Worker(models, job_, shape).run();
       } catch (...) {
         error = std::current_exception();
         job_.stop = true;
@@ -131,7 +130,7 @@ class Crew {
 
 }  // namespace
 
-std::vector<Output> run(const Weights& weights, const Request& request, const std::function<void(size_t)>& tick) {
+std::vector<Output> run(const Models& models, const Request& request, const std::function<void(size_t)>& tick) {
   std::vector<Output> outputs(request.sources.size());
   Job job;
   job.sources = &request.sources;
@@ -141,14 +140,14 @@ std::vector<Output> run(const Weights& weights, const Request& request, const st
   job.options = request.options;
   job.soft_labels = request.soft_labels;
   job.hidden_states = request.hidden_states;
-  job.options.max_length = std::min(request.options.max_length, static_cast<int>(weights.config.positions));
+  job.options.max_length = std::min(request.options.max_length, static_cast<int>(models.positions()));
   job.outputs = &outputs;
-  const Plan plan = prepare(weights, request, job);
+  const Plan plan = prepare(models, request, job);
   if (!job.order.empty()) {
     const int workers = static_cast<int>(std::min<size_t>(request.threads, job.order.size()));
-    const DecoderShape shape = choose_shape(weights, request, job, workers, plan);
+    const DecoderShape shape = choose_shape(models, request, job, workers, plan);
     Crew crew(job);
-    for (int i = 0; i < workers; ++i) crew.add(weights, shape);
+    for (int i = 0; i < workers; ++i) crew.add(models, shape);
     crew.wait(tick);
   }
   for (const auto& [copy, first] : plan.copies) outputs[copy] = outputs[first];

@@ -7,8 +7,8 @@
 #include <functional>
 #include <vector>
 
+#include "engine/ensemble.h"
 #include "engine/job.h"
-#include "engine/weights.h"
 
 namespace distilmt {
 
@@ -20,7 +20,7 @@ struct Request {
   SearchOptions options;
   FindNeighbours neighbours;   // of a search; may be empty
   int soft_labels = 0;         // ids per token to report, beside tail mass and entropy; at most the target vocabulary
-  bool hidden_states = false;  // with `scoring`: the decoder's output of each token
+  bool hidden_states = false;  // with `scoring`: the (first) decoder's output of each token
   int threads = 1;
   int slots = 0;  // sentences in flight per worker; 0: chosen from the beam size and the memory they take
 };
@@ -30,6 +30,6 @@ struct Request {
 // for twice (the same source, and target or prefix) is decoded once. `tick` runs on the calling thread about every 50
 // ms with the number of sentences done; when it throws, or a worker does, all workers stop within a layer and the
 // exception is passed on.
-std::vector<Output> run(const Weights& weights, const Request& request, const std::function<void(size_t)>& tick);
+std::vector<Output> run(const Models& models, const Request& request, const std::function<void(size_t)>& tick);
 
 }  // namespace distilmt

@@ -6,13 +6,12 @@
 
 namespace distilmt {
 
-Scorer::Scorer(const Weights& weights, Job& job, const DecoderShape& shape)
-    : weights_(weights),
+Scorer::Scorer(const Models& models, Job& job, const DecoderShape& shape)
+    : models_(models),
       job_(job),
       shape_(shape),
       chunk_(encoder_chunk(shape.source_positions)),
-      encoder_(weights, chunk_, job.stop),
-      decoder_(weights, shape, job.stop),
+      ensemble_(models, shape, job.stop),
       one_beam_(1, shape.positions) {}
 
 void Scorer::run() {
@@ -34,11 +33,9 @@ bool Scorer::take() {
     rows += static_cast<int64_t>((*job_.targets)[indices_.back()].size()) + 1;
   }
   if (indices_.empty()) return false;
-  const float* encoded = encoder_.encode(ids, lengths_);
-  for (size_t i = 0; i < indices_.size(); ++i) {
-    decoder_.enter(static_cast<int>(i), encoded, lengths_[i]);
-    encoded += lengths_[i] * weights_.config.hidden;
-  }
+  std::vector<int> places(indices_.size());
+  std::iota(places.begin(), places.end(), 0);
+  ensemble_.enter(ids, lengths_, places);
   return true;
 }
 
@@ -63,16 +60,16 @@ void Scorer::score() {
   for (size_t first = 0; first < inputs.size(); first += height) {
     const std::vector<DecoderInput> rows(inputs.begin() + first,
                                          inputs.begin() + std::min(first + height, inputs.size()));
-    const float* hidden = decoder_.step(rows);
+    ensemble_.step(rows);
     if (job_.stop) return;
-    record(rows, hidden);
+    record(rows);
   }
   finish();
 }
 
-void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden) {
+void Scorer::record(const std::vector<DecoderInput>& inputs) {
   const int k = job_.soft_labels;
-  const int64_t d = weights_.config.hidden;
+  const int64_t d = models_.members[0]->config.hidden;
   wanted_.clear();
   for (const DecoderInput& input : inputs) wanted_.push_back(input.tokens[1]);
   wanted_logit_.resize(inputs.size());
@@ -81,10 +78,10 @@ void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden
   spread_.resize(inputs.size());
   wanted_begin_.resize(inputs.size() + 1);
   std::iota(wanted_begin_.begin(), wanted_begin_.end(), 0);  // each row sets one id aside: its target
-  Projection p{hidden,
-               d,
+  Projection p{nullptr,
+               0,
                static_cast<int64_t>(inputs.size()),
-               &weights_.projection,
+               nullptr,
                wanted_.data(),
                wanted_begin_.data(),
                wanted_logit_.data(),
@@ -93,7 +90,8 @@ void Scorer::record(const std::vector<DecoderInput>& inputs, const float* hidden
                log_sum_exp_.data()};
   p.spread = k > 0 ? spread_.data() : nullptr;
   p.spread_k = k;
-  project(p);
+  ensemble_.project(p);
+  const float* hidden = ensemble_.hidden();
   for (size_t row = 0; row < inputs.size(); ++row, hidden += d) {
     Output& output = (*job_.outputs)[indices_[inputs[row].slot]];
     if (!std::isfinite(log_sum_exp_[row])) output.status = Status::not_finite;

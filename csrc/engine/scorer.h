@@ -7,8 +7,7 @@
 #pragma once
 #include <vector>
 
-#include "engine/decoder.h"
-#include "engine/encoder.h"
+#include "engine/ensemble.h"
 #include "engine/job.h"
 
 namespace distilmt {
@@ -16,7 +15,7 @@ namespace distilmt {
 class Scorer {
  public:
   // shape: one beam; a place per slot.
-  Scorer(const Weights& weights, Job& job, const DecoderShape& shape);
+  Scorer(const Models& models, Job& job, const DecoderShape& shape);
 
   // Until the queue is empty or the job is stopped.
   void run();
@@ -25,15 +24,14 @@ class Scorer {
   // Encodes the next sentences of the queue, each into the slot and place of its number. False: there are none left.
   bool take();
   void score();
-  void record(const std::vector<DecoderInput>& inputs, const float* hidden);
+  void record(const std::vector<DecoderInput>& inputs);
   void finish();
 
-  const Weights& weights_;
+  const Models& models_;
   Job& job_;
   const DecoderShape shape_;
   const int64_t chunk_;  // tokens encoded at once, at most
-  Encoder encoder_;
-  Decoder decoder_;
+  Ensemble ensemble_;
   const AncestorTable one_beam_;
 
   // Of the sentences at hand.

@@ -14,13 +14,12 @@ const std::vector<int> kNoPrefix;
 
 }  // namespace
 
-Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
-    : weights_(weights),
+Worker::Worker(const Models& models, Job& job, const DecoderShape& shape)
+    : models_(models),
       job_(job),
       shape_(shape),
       chunk_(encoder_chunk(shape.source_positions)),
-      encoder_(weights, chunk_, job.stop),
-      decoder_(weights, shape, job.stop),
+      ensemble_(models, shape, job.stop),
       rows_(shape.beams) {
   for (int slot = 0; slot < shape.slots; ++slot) slots_.emplace_back(shape);
   for (int place = shape.places - 1; place >= 0; --place) free_places_.push_back(place);
@@ -48,7 +47,7 @@ void Worker::fill_slots() {
 // ahead no other worker can.
 void Worker::encode_some() {
   std::vector<int32_t> ids;
-  std::vector<int> lengths;
+  std::vector<int> lengths, places;
   std::vector<Sentence> taken;
   while (!free_places_.empty() && taken.size() < slots_.size()) {
     // The queue is sorted by falling length, so the next sentence is no longer than the last.
@@ -57,16 +56,13 @@ void Worker::encode_some() {
     if (at >= job_.order.size()) break;
     const size_t index = job_.order[at];
     lengths.push_back(job_.read_source(index, ids));
-    taken.push_back({index, free_places_.back(), lengths.back()});
+    places.push_back(free_places_.back());
+    taken.push_back({index, places.back(), lengths.back()});
     free_places_.pop_back();
   }
   if (taken.empty()) return;
-  const float* encoded = encoder_.encode(ids, lengths);
-  for (const Sentence& sentence : taken) {
-    decoder_.enter(sentence.place, encoded, sentence.length);
-    encoded += sentence.length * weights_.config.hidden;
-    ready_.push_back(sentence);
-  }
+  ensemble_.enter(ids, lengths, places);
+  ready_.insert(ready_.end(), taken.begin(), taken.end());
 }
 
 const std::vector<int>& Worker::prefix_of(const Sentence& sentence) const {
@@ -77,7 +73,7 @@ void Worker::start(Slot& slot, const Sentence& sentence) {
   const SearchOptions& o = job_.options;
   const std::vector<int>& prefix = prefix_of(sentence);
   const int before = static_cast<int>(prefix.size());
-  const int longest = std::min(o.max_length, static_cast<int>(weights_.config.positions) - before);
+  const int longest = std::min(o.max_length, static_cast<int>(models_.positions()) - before);
   slot.sentence = sentence;
   slot.position = 0;
   if (o.sample)
@@ -98,11 +94,11 @@ void Worker::step() {
     inputs_.push_back({static_cast<int>(i), slot.sentence->place, slot.sentence->length, slot.position, slot.rows(),
                        slot.tokens.data(), &slot.ancestors});
   }
-  hidden_ = decoder_.step(inputs_);
+  ensemble_.step(inputs_);
   if (job_.stop) return;
   int64_t row = 0;
   for (const DecoderInput& input : inputs_) row += input.rows;
-  if (job_.neighbours) neighbours_ = (*job_.neighbours)(hidden_, row);
+  if (job_.neighbours) neighbours_ = (*job_.neighbours)(ensemble_.hidden(), row);
   asides_.clear();
   aside_ids_.clear();
   aside_begin_.assign(1, 0);
@@ -147,9 +143,16 @@ void Worker::project() {
   k_ = std::max(wanted_, job_.soft_labels);
   top_.resize(rows * k_);
   spread_.resize(job_.soft_labels > 0 ? rows : 0);
-  Projection p{hidden_,           weights_.config.hidden, static_cast<int64_t>(rows), &weights_.projection,
-               aside_ids_.data(), aside_begin_.data(),    aside_logits_.data(),       k_,
-               top_.data(),       log_sum_exp_.data()};
+  Projection p{nullptr,
+               0,
+               static_cast<int64_t>(rows),
+               nullptr,
+               aside_ids_.data(),
+               aside_begin_.data(),
+               aside_logits_.data(),
+               k_,
+               top_.data(),
+               log_sum_exp_.data()};
   if (o.sample || renormalises(o, job_.neighbours != nullptr)) p.free_log_sum = free_log_sum_.data();
   if (o.sample) {
     p.inverse_temperature = 1.0f / o.temperature;
@@ -160,7 +163,7 @@ void Worker::project() {
     p.spread = spread_.data();
     p.spread_k = job_.soft_labels;
   }
-  distilmt::project(p);
+  ensemble_.project(p);
 }
 
 // Of the rows of a slot: the model's own, whatever the search makes of them.
@@ -194,10 +197,9 @@ void Worker::choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) 
 
 // All free ids of a row are its candidates: its logits are computed once more, bit for bit, and kept this time.
 void Worker::widen(int64_t row, Row& out) {
-  const int64_t vocab = weights_.projection.n;
+  const int64_t vocab = models_.vocab();
   logits_.resize(vocab);
-  gemm(hidden_ + row * weights_.config.hidden, weights_.config.hidden, 1, weights_.projection, Activation::none,
-       nullptr, 0, logits_.data(), vocab);
+  ensemble_.logits(row, logits_.data());
   for (int64_t i = aside_begin_[row]; i < aside_begin_[row + 1]; ++i) logits_[aside_ids_[i]] = -INFINITY;
   all_.clear();
   for (int64_t id = 0; id < vocab; ++id)
@@ -216,12 +218,12 @@ void Worker::advance(Slot& slot, int64_t row) {
   std::vector<int> parents(slot.rows());
   if (slot.position < static_cast<int>(prefix.size())) {
     std::iota(parents.begin(), parents.end(), 0);
-    slot.search->cover(decoder_.attention(row));
+    slot.search->cover(ensemble_.attention(row));
     slot.tokens.assign(slot.rows(), prefix[slot.position]);
   } else {
     for (int i = 0; i < slot.rows(); ++i) {
       choose_row(row + i, top_.data() + (row + i) * k_, wanted_, rows_[i]);
-      rows_[i].attention = decoder_.attention(row + i);
+      rows_[i].attention = ensemble_.attention(row + i);
     }
     slot.search->advance(rows_.data(), [&](int i) { widen(row + i, rows_[i]); });
     if (slot.search->done()) return finish(slot);

@@ -10,15 +10,14 @@
 #include <vector>
 
 #include "engine/choices.h"
-#include "engine/decoder.h"
-#include "engine/encoder.h"
+#include "engine/ensemble.h"
 #include "engine/job.h"
 
 namespace distilmt {
 
 class Worker {
  public:
-  Worker(const Weights& weights, Job& job, const DecoderShape& shape);
+  Worker(const Models& models, Job& job, const DecoderShape& shape);
 
   // Until the queue is empty or the job is stopped.
   void run();
@@ -54,21 +53,19 @@ class Worker {
   void finish(Slot& slot);
   void leave(Slot& slot);
 
-  const Weights& weights_;
+  const Models& models_;
   Job& job_;
   const DecoderShape shape_;
   const int64_t chunk_;  // tokens encoded at once, at most
-  Encoder encoder_;
-  Decoder decoder_;
+  Ensemble ensemble_;
   std::vector<Slot> slots_;
   std::deque<Sentence> ready_;
   std::vector<int> free_places_;
 
   // Of the current step.
   std::vector<DecoderInput> inputs_;
-  const float* hidden_ = nullptr;  // [rows, hidden]
-  int wanted_ = 0;                 // candidates per row that the searches want
-  int64_t k_ = 0;                  // candidates per row that are projected
+  int wanted_ = 0;  // candidates per row that the searches want
+  int64_t k_ = 0;   // candidates per row that are projected
   Neighbours neighbours_;
   std::vector<int> text_;
   std::vector<Aside> asides_;  // of all rows; ids and logits once more as the kernel wants them

@@ -14,10 +14,11 @@ DISTILMT_PER_ISA(void project_block(const Projection& p, int64_t first, int64_t 
 
 void project(const Projection& p) {
   const auto block = DISTILMT_ACTIVE(project_block);
-  const int64_t height = rows_per_block(p.w->k);
-  float* scratch = workspace(DISTILMT_ACTIVE(project_scratch)(std::min(p.m, height), p.w->k));
+  const int64_t d = p.w ? p.w->k : 0, vocab = p.w ? p.w->n : p.ldh, height = rows_per_block(d);
+  float* scratch = workspace(DISTILMT_ACTIVE(project_scratch)(std::min(p.m, height), d));
   for (int64_t i = 0; i < p.m; i += height)
-    block(p, i, std::min(height, p.m - i), p.w->data.get(), p.w->bias.get(), p.w->n, p.w->k, scratch);
+    block(p, i, std::min(height, p.m - i), p.w ? p.w->data.get() : nullptr, p.w ? p.w->bias.get() : nullptr, vocab, d,
+          scratch);
 }
 
 }  // namespace distilmt

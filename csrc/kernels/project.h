@@ -27,7 +27,7 @@ struct Spread {
 struct Projection {
   const float* hidden;  // [m, w->k], ldh floats between rows
   int64_t ldh, m;
-  const PackedMatrix* w;  // [vocab, k]
+  const PackedMatrix* w;  // [vocab, k]; null: hidden holds the logits themselves, [m, ldh], and vocab is ldh
 
   // Ids set aside: ascending ids aside[aside_begin[i] .. aside_begin[i + 1]) of row i, all in [0, vocab). They are no
   // candidates, and their logits are wanted, whatever their rank: bans, penalties, forced tokens, scoring. They count

@@ -164,6 +164,12 @@ Spread spread_of(const Projection& p, int64_t i, const RowSum& row) {
   return {static_cast<float>(row.rest / total), static_cast<float>(__builtin_log(total) - row.moment / total)};
 }
 
+// A tile of logits that exist: columns beyond the vocabulary are -inf, as a packed bias makes them.
+void copy_tile(const float* from, int64_t ld, int rows, int64_t columns, float* logits) {
+  for (int r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < kPanel; ++c) logits[r * kPanel + c] = c < columns ? from[r * ld + c] : -__builtin_inff();
+}
+
 }  // namespace
 
 // Floats of scratch for m rows: packed rows, one RowSum and one RowFree each.
@@ -171,7 +177,7 @@ int64_t project_scratch(int64_t m, int64_t d) {
   return m * (padded(d, kChunk) + static_cast<int64_t>((sizeof(RowSum) + sizeof(RowFree)) / sizeof(float)));
 }
 
-// Rows first .. first + m of the projection.
+// Rows first .. first + m of the projection; panels and bias null: of logits.
 void project_block(const Projection& p, int64_t first, int64_t m, const float* panels, const float* bias, int64_t vocab,
                    int64_t d, float* scratch) {
   const RowTiles tiles(m);
@@ -188,21 +194,26 @@ void project_block(const Projection& p, int64_t first, int64_t m, const float* p
     if (p.keys) p.drawn[i] = {-__builtin_inff(), -1};
   }
   alignas(64) float logits[kRows * kPanel];
+  const float zeros[kPanel] = {};
   for (int64_t j = 0; j < vocab; j += kPanel) {
     for (int64_t t = 0; t < tiles.count; ++t) {
       const int64_t begin = tiles.begin(t);
       const int rows = tiles.rows(t);
-      multiply_tile(rows, scratch + begin * padded(d, kChunk), panels + j * d, d, logits);
+      const float* offset = bias ? bias + j : zeros;
+      if (panels)
+        multiply_tile(rows, scratch + begin * padded(d, kChunk), panels + j * d, d, logits);
+      else
+        copy_tile(p.hidden + (first + begin) * p.ldh + j, p.ldh, rows, vocab - j, logits);
       for (int row = 0; row < rows; ++row) {
         const int64_t r = begin + row, i = first + r;
         const float* x = logits + row * kPanel;
-        const unsigned aside = take_aside(p, i, x, bias + j, j, sums[r]);
+        const unsigned aside = take_aside(p, i, x, offset, j, sums[r]);
         if (p.spread)
-          consume<true>(x, bias + j, j, aside, p.k, p.top + i * p.k, p.spread_k, sums[r]);
+          consume<true>(x, offset, j, aside, p.k, p.top + i * p.k, p.spread_k, sums[r]);
         else
-          consume<false>(x, bias + j, j, aside, p.k, p.top + i * p.k, 0, sums[r]);
+          consume<false>(x, offset, j, aside, p.k, p.top + i * p.k, 0, sums[r]);
         if (p.free_log_sum)
-          consume_free(x, bias + j, j, aside, p.inverse_temperature, p.keys ? p.keys + i : nullptr,
+          consume_free(x, offset, j, aside, p.inverse_temperature, p.keys ? p.keys + i : nullptr,
                        p.keys ? p.drawn + i : nullptr, free[r]);
         if (j / kPanel % kFlush == kFlush - 1) flush(sums[r], p.spread);
       }

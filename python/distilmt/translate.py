@@ -32,7 +32,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt import native_model
+from distilmt import _native, native_model
+from distilmt.ensemble import MEANS, agreed, shares
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.search import resolve, whole
 from distilmt.soft_labels import SoftLabels
@@ -117,42 +118,56 @@ class Stats:
 
 
 class Translator:
-    """A MarianMT folder, ready to translate.
+    """A MarianMT folder, ready to translate; or several of one vocabulary, which translate as one.
+
+    An ensemble averages the models' distributions at every step; a score is that of the mean. It costs what its models
+    cost together, and the projection of small batches more than that: whole rows of all models are needed, which are
+    made 32 at a time (csrc/engine/ensemble.h).
 
     Args:
-        folder: holds config.json and model.safetensors, and for text the vocabulary.
+        folder: holds config.json and model.safetensors, and for text the vocabulary. A list of folders is an ensemble.
         device: "cpu".
         compute_type: "auto" or "float32".
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
+        ensemble: how several models are averaged: "arithmetic", their probabilities; "geometric", their
+            log-probabilities, renormalised.
+        weights: how much each model counts, positive, in any unit; default: equally.
         slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
     Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why.
     """
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         device: str = "cpu",
         compute_type: str = "auto",
         threads: int | None = None,
         slots: int | None = None,
+        ensemble: str = "arithmetic",
+        weights: Sequence[float] | None = None,
     ) -> None:
-        if isinstance(folder, Sequence) and not isinstance(folder, str):
-            raise ConfigError("folder: expected one model folder, got a list - this version has no ensembles")
+        folders = [Path(f) for f in ([folder] if isinstance(folder, (str, os.PathLike)) else folder)]
+        if not folders:
+            raise ConfigError("folder: expected a model folder or a list of them, got an empty list")
+        if ensemble not in MEANS:
+            raise ConfigError(f"ensemble: expected {' or '.join(MEANS)}, got {ensemble!r}")
         if device != "cpu":
             raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
         if compute_type not in ("auto", "float32"):
             raise ConfigError(
                 f"compute_type: expected auto or float32, got {compute_type!r} - this version has float32 only"
             )
-        self.folder = Path(folder)
+        self.folder, self.folders = folders[0], folders
+        self._shares, self._geometric = shares(weights, len(folders)), ensemble == "geometric"
         self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
         self._vocab: Vocab | None = None
         self.compute_type = "float32"
-        self._model = native_model.load(self.folder)
-        self._float32_model: NativeModel | None = None
+        self._models = [native_model.load(each) for each in folders]
+        self._model = agreed(folders, self._models)  # what they share
+        self._float32_models: list[NativeModel] = []
 
     @classmethod
     def of(cls, model: MarianMTModel, vocab: Vocab | None = None, **options: Any) -> Translator:
@@ -326,16 +341,30 @@ class Translator:
         whole("soft_labels", soft_labels, 0, min(MAX_SOFT_LABELS, self._model.target_vocab))
         if prefixes is not None and len(prefixes) != len(sources):
             raise ConfigError(f"prefixes: expected one per source, {len(sources)}, got {len(prefixes)}")
+        if len(self._models) > 1:
+            for name, asked in (
+                ("hidden_states", hidden_states),
+                ("neighbours", neighbours is not None),
+                ("coverage_penalty", bool(options["coverage_penalty"])),
+            ):
+                if asked:
+                    raise ConfigError(
+                        f"{name}: expected none for an ensemble, got it for {len(self._models)} models - it looks into one "
+                        "model: use a Translator of a single folder"
+                    )
         if neighbours is not None:
             from distilmt.neighbours import checked
 
             neighbours = checked(neighbours, self._model.target_vocab)
 
-        def run(model: NativeModel, chosen: Sequence[int], progress: Callable[[int], None] | None) -> Any:
+        def run(models: list[NativeModel], chosen: Sequence[int], progress: Callable[[int], None] | None) -> Any:
             def of(lists: Any) -> Any:
                 return None if lists is None else [lists[i] for i in chosen]
 
-            return model.weights.decode(
+            return _native.decode(
+                [model.weights for model in models],
+                self._shares,
+                self._geometric,
                 of(sources),
                 of(targets),
                 options,
@@ -350,7 +379,7 @@ class Translator:
 
         start = time.perf_counter()
         try:
-            outputs = run(self._model, range(len(sources)), progress)
+            outputs = run(self._models, range(len(sources)), progress)
             redo = [i for i, (status, _) in enumerate(outputs) if status == "not_finite"]
             if redo and self.compute_type != "float32":
                 for i, (status, hypotheses) in zip(redo, run(self._in_float32(), redo, None), strict=True):
@@ -364,11 +393,10 @@ class Translator:
         self.stats = Stats(len(outputs), tokens, time.perf_counter() - start)
         return outputs  # type: ignore[no-any-return]
 
-    def _in_float32(self) -> NativeModel:
-        """The same folder in float32, loaded when first needed."""
-        if self._float32_model is None:
-            self._float32_model = native_model.load(self.folder)
-        return self._float32_model
+    def _in_float32(self) -> list[NativeModel]:
+        """The same folders in float32, loaded when first needed."""
+        self._float32_models = self._float32_models or [native_model.load(each) for each in self.folders]
+        return self._float32_models
 
 
 def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:
