@@ -344,7 +344,7 @@ def test_as_ctranslate2(tiny_vocab: Vocab, tmp_path: Path, settings: dict[str, A
     """One head, since CTranslate2 counts the coverage of the first alone."""
     ctranslate2 = pytest.importorskip("ctranslate2")
     model = lively_model(tiny_vocab, "2x2:32:64:1", seed=2)
-    model.final_logits_bias[0, model.config.eos_token_id] = 2.0  # so that it ends
+    model.final_logits_bias[0, model.config.eos_token_id] = 1.5  # so that it ends
     model.generation_config.renormalize_logits = True  # CTranslate2 knows no pad that could take probability
     models.save(model, tiny_vocab, tmp_path / "model")
     ctranslate2.converters.TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "converted"))
@@ -365,4 +365,4 @@ def test_as_ctranslate2(tiny_vocab: Vocab, tmp_path: Path, settings: dict[str, A
         near = best.score == pytest.approx(truth.scores[0], rel=1e-4)
         same.append(near and [tokens[i] for i in best.ids] == truth.hypotheses[0])
     assert sum(same) >= len(same) - 1
-    assert sum(t.status == "ok" for t in found) > 10
+    assert sum(t.status == "ok" for t in found) > 5
