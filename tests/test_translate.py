@@ -209,7 +209,8 @@ def progress(done):
 
 try:
     translator = Translator(sys.argv[1], threads=2)
-    translator.translate_ids([[5] * 30] * 100_000, beam_size=12, min_length=40, max_length=40, progress=progress)
+    sources = [[5] * 27 + [1 + i % 60, 1 + i // 60 % 60, 1 + i // 3600] for i in range(100_000)]
+    translator.translate_ids(sources, beam_size=12, min_length=40, max_length=40, progress=progress)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     raise

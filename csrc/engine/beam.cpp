@@ -92,8 +92,7 @@ float Beam::finished_score(const Option& option, const Row* rows) const {
   const float score = normalize(option.score, step_ + 1, options_);
   if (!coverage_) return score;
   const int row = step_ == 0 ? 0 : option.node.parent;
-  const float* attention = option.node.token == options_.eos ? nullptr : rows[row].attention;
-  return score + static_cast<float>(options_.coverage_penalty) * coverage_->penalty(row, attention);
+  return score + static_cast<float>(options_.coverage_penalty) * coverage_->penalty(row, rows[row].attention);
 }
 
 bool Beam::full() const {

@@ -2,8 +2,8 @@
 //
 //   penalty = sum over source tokens of log(min(coverage, 1)), <= 0
 //
-// Source: Wu et al. 2016 (arXiv:1609.08144), equation 14; as CTranslate2 counts it, without the attention of the end
-// symbol, and with that of a prefix.
+// Source: Wu et al. 2016 (arXiv:1609.08144), equation 14. The attention of the end symbol and of a prefix counts, as in
+// CTranslate2 4.8.
 #pragma once
 #include <algorithm>
 #include <cfloat>
@@ -16,12 +16,12 @@ class Coverage {
  public:
   explicit Coverage(size_t source_length) : seen_(1, std::vector<float>(source_length, 0.0f)) {}
 
-  // Of a hypothesis that ends at `row`; attention [source length] of its last token, null where that is the end symbol.
+  // Of a hypothesis that ends in `row` with a token of this attention [source length].
   float penalty(int row, const float* attention) const {
     float total = 0;
     for (size_t j = 0; j < seen_[row].size(); ++j) {
-      const float seen = seen_[row][j] + (attention ? attention[j] : 0.0f);
-      total += std::log(std::clamp(seen, FLT_MIN, 1.0f));  // an empty hypothesis has seen nothing
+      const float seen = seen_[row][j] + attention[j];
+      total += std::log(std::clamp(seen, FLT_MIN, 1.0f));  // sharp attention may leave a token nothing
     }
     return total;
   }

@@ -176,13 +176,14 @@ TEST(beam_coverage_penalty_counts_what_was_not_looked_at) {
   const std::vector<float> prefix = {0.25f, 0.25f};
   beam.cover(prefix.data());
   advance(beam, {{{-1.0f, 5}, {-2.0f, 6}, {-3.0f, 7}, {-4.0f, 8}}}, {{0.25f, 0.75f}});
-  // Both end; the attention of the end symbol does not count: (0.5, 1).
+  // Both end, having looked at (0.625, 1 and more).
   const std::vector<Candidate> ending = {{-0.5f, kEos}, {-9.0f, 6}, {-9.5f, 7}, {-9.6f, 8}};
-  advance(beam, {ending, ending}, {{9.0f, 9.0f}, {9.0f, 9.0f}});
+  advance(beam, {ending, ending}, {{0.125f, 0.875f}, {0.125f, 0.875f}});
   CHECK(beam.done());
-  CHECK_NEAR(beam.results()[0].score, -1.5 + 2 * std::log(0.5), 1e-6);
+  CHECK_NEAR(beam.results()[0].score, -1.5 + 2 * std::log(0.625), 1e-6);
   Coverage nothing(2);
-  CHECK(std::isfinite(nothing.penalty(0, nullptr)) && nothing.penalty(0, nullptr) < -100);
+  const std::vector<float> one = {1.0f, 0.0f};
+  CHECK(std::isfinite(nothing.penalty(0, one.data())) && nothing.penalty(0, one.data()) < -80);
 }
 
 TEST(constraints_of_a_row) {

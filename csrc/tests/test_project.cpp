@@ -269,3 +269,20 @@ TEST(project_spread) {
     }
   }
 }
+
+TEST(project_of_given_logits_is_that_of_the_product) {
+  for (int64_t vocab : {1, 31, 64, 1003}) {
+    const int64_t m = 61, d = 24, k = 5;
+    const auto hidden = normal(m * d, 5), weight = normal(vocab * d, 6), bias = normal(vocab, 7);
+    const PackedMatrix w = pack(weight.data(), bias.data(), vocab, d);
+    std::vector<float> logits(m * vocab);
+    gemm(hidden.data(), d, m, w, Activation::none, nullptr, 0, logits.data(), vocab);
+    const Projected product = project_rows(hidden, m, w, k);
+    std::vector<int64_t> begin(m + 1, 0);
+    std::vector<Candidate> top(m * k);
+    std::vector<float> sums(m);
+    project({logits.data(), vocab, m, nullptr, nullptr, begin.data(), nullptr, k, top.data(), sums.data()});
+    CHECK(same_bits(sums.data(), product.log_sum_exp.data(), m));
+    CHECK(std::memcmp(top.data(), product.top.data(), sizeof(Candidate) * m * k) == 0);
+  }
+}

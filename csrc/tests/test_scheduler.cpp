@@ -56,6 +56,9 @@ bool same(const std::vector<Output>& a, const std::vector<Output>& b) {
     if (a[i].status != b[i].status || a[i].hypotheses.size() != b[i].hypotheses.size()) return false;
     for (size_t j = 0; j < a[i].hypotheses.size(); ++j) {
       const Hypothesis &x = a[i].hypotheses[j], &y = b[i].hypotheses[j];
+      if (x.soft_labels.ids != y.soft_labels.ids || x.soft_labels.log_probs != y.soft_labels.log_probs) return false;
+      if (x.soft_labels.tail_mass != y.soft_labels.tail_mass || x.soft_labels.entropy != y.soft_labels.entropy)
+        return false;
       if (x.ids != y.ids || x.log_probs != y.log_probs || x.score != y.score || x.ended != y.ended) return false;
     }
   }
@@ -163,6 +166,25 @@ TEST(scheduler_not_finite_is_a_matter_of_the_sentence) {
     CHECK(same(found, *before));
   }
   CHECK(damaged > 2 && damaged < 30);
+}
+
+TEST(scheduler_ensembles_do_not_depend_on_company) {
+  ModelConfig other = small_config();
+  other.hidden = 30;
+  other.positions = 40;
+  const Weights a = random_weights(small_config(), 0.3f), b = random_weights(other, 0.3f);
+  for (bool geometric : {false, true}) {
+    const Models models({&a, &b}, {0.25f, 0.75f}, geometric);
+    Request r = request(40);
+    r.soft_labels = 3;
+    const auto truth = run(models, r, kNothing);
+    CHECK(!same(truth, run(a, r, kNothing)) && !same(truth, run(b, r, kNothing)));
+    for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{1, 1}, {2, 3}, {1, 40}}) {
+      r.threads = threads;
+      r.slots = slots;
+      CHECK(same(run(models, r, kNothing), truth));
+    }
+  }
 }
 
 TEST(scheduler_nothing_to_do) {

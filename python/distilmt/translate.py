@@ -23,6 +23,7 @@ space; `too_long`: more tokens than the model has positions (nothing is cut off)
 from __future__ import annotations
 
 import math
+import operator
 import os
 import tempfile
 import time
@@ -234,15 +235,14 @@ class Translator:
             search: beam_size, n_best, length_penalty, sample ...: `distilmt.search.SearchOptions` says each.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
         """
-        if isinstance(texts, str):
-            raise ConfigError("texts: expected a list of texts, got one text - put it in a list")
         options = resolve(search, self._model.generation)
         if too_long == "split" and (options["n_best"] > 1 or prefixes is not None):
             raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1 and without prefixes')
         from distilmt import long_lines
 
-        sources, counts, statuses = long_lines.cut(self._encode(texts), self._model.positions - 1, too_long, self.vocab)
-        starts = None if prefixes is None else self.vocab.encode_target(list(prefixes))
+        lines = self._encode("texts", texts)
+        sources, counts, statuses = long_lines.cut(lines, self._model.positions - 1, too_long, self.vocab)
+        starts = None if prefixes is None else self.vocab.encode_target(_checked_texts("prefixes", prefixes))
         outputs = self._decode(sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [
@@ -292,8 +292,8 @@ class Translator:
             progress: called with the number of sentences done, about every 50 ms.
         Raises: ConfigError: counts differ, or an argument.
         """
-        encoded = self.vocab.encode_target(list(targets))
-        return self._score(self._encode(sources), encoded, length_penalty, soft_labels, hidden_states, progress)
+        ids = self.vocab.encode_target(_checked_texts("targets", targets))
+        return self._score(self._encode("sources", sources), ids, length_penalty, soft_labels, hidden_states, progress)
 
     def score_ids(
         self,
@@ -322,8 +322,9 @@ class Translator:
             results.append(Scored(log_probs, score, status, _soft(soft, soft_labels), states))
         return results
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = self.vocab.encode_source(list(texts))
+    def _encode(self, name: str, texts: Sequence[str]) -> list[list[int]]:
+        texts = _checked_texts(name, texts)
+        ids = self.vocab.encode_source(texts)
         return [[] if _blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
 
     def _decode(
@@ -339,6 +340,10 @@ class Translator:
     ) -> list[tuple[Any, list[Any]]]:
         """(status, [(ids, score, log_probs, soft labels or None, hidden states or None)]) per source."""
         whole("soft_labels", soft_labels, 0, min(MAX_SOFT_LABELS, self._model.target_vocab))
+        if not isinstance(hidden_states, bool):
+            raise ConfigError(f"hidden_states: expected True or False, got {hidden_states!r}")
+        if progress is not None and not callable(progress):
+            raise ConfigError(f"progress: expected a callable, got {progress!r}")
         if prefixes is not None and len(prefixes) != len(sources):
             raise ConfigError(f"prefixes: expected one per source, {len(sources)}, got {len(prefixes)}")
         if len(self._models) > 1:
@@ -420,8 +425,26 @@ def _blank(text: str) -> bool:
     return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 
+def _checked_texts(name: str, texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise ConfigError(f"{name}: expected a list of texts, got one text - put it in a list")
+    try:
+        found = list(texts)
+    except TypeError:
+        raise ConfigError(f"{name}: expected a list of texts, got {texts!r}") from None
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise ConfigError(f"{name}[{index}]: expected a text, got {text!r}")
+    return found
+
+
 def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> list[list[int]]:
-    lists = [[int(i) for i in ids] for ids in id_lists]
+    try:
+        lists = [[operator.index(i) for i in ids] for ids in id_lists]
+    except TypeError as error:
+        raise ConfigError(
+            f"{name}: expected a list of lists of whole numbers ({error}) - one list per sentence"
+        ) from None
     for index, ids in enumerate(lists):
         if ids and (min(ids) < 0 or max(ids) >= vocab):
             wrong = next(i for i in ids if not 0 <= i < vocab)
