@@ -112,6 +112,25 @@ def test_soft_labels_hold_under_penalties_and_bans_of_the_search(pair: tuple[Any
         )
 
 
+def test_soft_labels_of_prefixes_samples_and_penalised_searches(pair: tuple[Any, Translator]) -> None:
+    """They follow each hypothesis, and stay the model's own."""
+    model, translator = pair
+    sources, prefixes = random_sources(4), [[7, 8], [], [10], [11, 12, 13]]
+    settings: list[dict[str, Any]] = [
+        {"beam_size": 3, "n_best": 3, "repetition_penalty": 1.5, "no_repeat_ngram_size": 2},
+        {"sample": True, "n_best": 3, "top_k": 3},
+        {"sample": True, "n_best": 3, "temperature": 2.0, "top_p": 0.9},
+    ]
+    for options in settings:
+        found = translator.translate_ids(sources, prefixes=prefixes, max_length=6, soft_labels=5, **options)
+        assert [t.hypotheses[0].ids for t in found] == [
+            t.hypotheses[0].ids for t in translator.translate_ids(sources, prefixes=prefixes, max_length=6, **options)
+        ]
+        for source, translation in zip(sources, found, strict=True):
+            for h in translation.hypotheses:
+                check(h.soft_labels, forced_logits(model, source, h.ids)[: len(h.log_probs)], 5)
+
+
 def test_ids_without_probability_fill_up() -> None:
     """renormalize_logits takes banned ids out of the distribution: asked for all ids, they come last, with -inf."""
     model = random_model(**MODELS["untied"])
