@@ -116,17 +116,15 @@ def generate(
     n_best: int = 1,
     max_length: int,
     min_length: int = 0,
+    prefix: list[int] | None = None,
     **settings: Any,
 ) -> list[tuple[list[int], float]]:
     """(ids, score) of each hypothesis of `generate` at batch size 1; ids without start and end. Greedy: no score."""
     eos, pad = model.config.eos_token_id, model.config.pad_token_id
-    beams = settings if beam_size > 1 else {}
-    with torch.no_grad():
-        out = model.generate(
-            encoder_input(model, source), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=max_length,
-            min_new_tokens=min_length or None, return_dict_in_generate=True, output_scores=True, do_sample=False,
-            **beams,
-        )  # fmt: skip
+    out = generated(
+        model, source, prefix, num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=max_length,
+        min_new_tokens=min_length or None, **settings,
+    )  # fmt: skip
     scores = out.sequences_scores.tolist() if beam_size > 1 else [math.nan]
     found = []
     for row, score in zip(out.sequences.tolist(), scores, strict=True):
@@ -136,6 +134,19 @@ def generate(
             ids.pop()
         found.append((ids, score))
     return found
+
+
+def generated(model: MarianMTModel, source: list[int], prefix: list[int] | None, **settings: Any) -> Any:
+    """What `generate` returns for one source, whose translation begins with the prefix."""
+    if settings["num_beams"] == 1:
+        settings = {k: v for k, v in settings.items() if k not in ("length_penalty", "early_stopping")}
+    if prefix is not None:
+        settings["decoder_input_ids"] = torch.tensor([[model.config.decoder_start_token_id, *prefix]])
+    with torch.no_grad():
+        return model.generate(
+            encoder_input(model, source), return_dict_in_generate=True, output_scores=True,
+            do_sample=False, **settings,
+        )  # fmt: skip
 
 
 @dataclass
@@ -149,11 +160,19 @@ class Parity:
     worst_score: float = 0.0
 
 
-def compare(translator: Translator, model: MarianMTModel, sources: list[list[int]], **settings: Any) -> Parity:
+def compare(
+    translator: Translator,
+    model: MarianMTModel,
+    sources: list[list[int]],
+    prefixes: list[list[int]] | None = None,
+    **settings: Any,
+) -> Parity:
     """Translates and generates with the same settings. Every disagreement must have a tie on its way, else it fails."""
     parity = Parity(len(sources))
-    for index, (source, ours) in enumerate(zip(sources, translator.translate_ids(sources, **settings), strict=True)):
-        truth = generate(model, source, **settings)
+    found = translator.translate_ids(sources, prefixes=prefixes, **settings)
+    for index, (source, ours) in enumerate(zip(sources, found, strict=True)):
+        prefix = None if prefixes is None else prefixes[index]
+        truth = generate(model, source, prefix=prefix, **settings)
         got = [(h.ids, h.score) for h in ours.hypotheses]
         if [ids for ids, _ in got] == [ids for ids, _ in truth]:
             parity.identical += 1
@@ -163,9 +182,9 @@ def compare(translator: Translator, model: MarianMTModel, sources: list[list[int
                 )
             continue
         margin = (
-            greedy_margin(model, source, truth[0][0], settings["max_length"])
+            greedy_margin(model, source, prefix, **settings)
             if settings["beam_size"] == 1
-            else beam_margin(model, source, **settings)
+            else beam_margin(model, source, prefix=prefix, **settings)
         )
         parity.margins.append(margin)
         assert margin <= TIE, (
@@ -181,11 +200,22 @@ def beam_margin(model: MarianMTModel, source: list[int], **settings: Any) -> flo
     return margins.smallest
 
 
-def greedy_margin(model: MarianMTModel, source: list[int], ids: list[int], max_length: int) -> float:
-    """The smallest gap between the best and the second best token along a greedy path."""
-    logits = forced_logits(model, source, ids)[:max_length]
-    logits[:, model.config.pad_token_id] = -math.inf
-    best = logits.topk(2, dim=-1).values
+def greedy_margin(
+    model: MarianMTModel,
+    source: list[int],
+    prefix: list[int] | None,
+    *,
+    beam_size: int,
+    max_length: int,
+    min_length: int = 0,
+    **settings: Any,
+) -> float:
+    """The smallest gap between the best and the second best token along the greedy path of `generate`."""
+    out = generated(
+        model, source, prefix, num_beams=beam_size, max_new_tokens=max_length, min_new_tokens=min_length or None,
+        **settings,
+    )  # fmt: skip
+    best = torch.cat(out.scores).topk(2, dim=-1).values
     return float((best[:, 0] - best[:, 1]).min())
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.translate import Translator, usable_cpus
+from distilmt.translate import Translator, repeats, usable_cpus
 from marian import random_model, random_sources, save
 
 
@@ -68,7 +68,16 @@ def test_c3_35_a_hypothesis_that_does_not_end(translator: Translator) -> None:
         assert len(best.log_probs) <= 4 and (not unfinished or len(best.ids) == 4)
     # The model's 40 positions cap what the caller allows.
     capped = translator.translate_ids(sources, beam_size=1, min_length=50, max_length=100)
-    assert {len(t.hypotheses[0].ids) for t in capped} == {40} and {t.status for t in capped} == {"max_length"}
+    assert {len(t.hypotheses[0].ids) for t in capped} == {40}
+    assert {t.status for t in capped} == {"max_length", "repetition"}
+    assert all((t.status == "repetition") == repeats(t.hypotheses[0].ids) for t in capped)
+
+
+def test_repetition_is_a_phrase_eight_times_in_a_row() -> None:
+    assert repeats([3, 4] + [5] * 8) and not repeats([3, 4] + [5] * 7) and not repeats([5] * 8 + [6])
+    phrase = [1, 2, 3, 4, 5, 6, 7, 1]
+    assert repeats([9, *phrase * 8]) and repeats(phrase * 8 + phrase[:3]) and not repeats(phrase * 7 + phrase[:7])
+    assert not repeats(list(range(9)) * 9) and not repeats([])
 
 
 def test_c3_36_empty_best_hypothesis() -> None:
@@ -113,7 +122,22 @@ def test_an_exception_of_progress_stops_the_work_and_is_passed_on(translator: Tr
         ({"max_length": 5, "min_length": 6}, "min_length: expected a whole number from 0 to max_length 5, got 6"),
         ({"length_penalty": float("nan")}, "length_penalty"),
         ({"length_penalty": "1"}, "length_penalty"),
-        ({"early_stopping": "always"}, "early_stopping: expected True, False or \"never\", got 'always'"),
+        ({"early_stopping": "always"}, 'early_stopping: expected True, False, "never" or "exact", got .always.'),
+        ({"length_penalty_form": "log"}, 'length_penalty_form: expected "power" or "gnmt", got .log.'),
+        ({"coverage_penalty": -0.1}, "coverage_penalty: expected a number from 0 to 100, got -0.1"),
+        ({"beam_size": 4, "patience": 0.2}, "patience: expected a number from 0.25 to 100, got 0.2"),
+        ({"beam_size": 4, "patience": 0.5, "n_best": 3}, r"n_best: .* 1 to beam_size \* patience 2, got 3"),
+        ({"repetition_penalty": 0}, "repetition_penalty: expected a number from 0.01 to 100, got 0"),
+        ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size: expected a whole number from 0"),
+        ({"sample": 1}, "sample: expected True or False, got 1"),
+        ({"sample": True, "n_best": 2000}, "n_best: expected a whole number from 1 to 1024, got 2000"),
+        ({"temperature": 0.0}, "temperature: expected a number from 0.001 to 1000, got 0.0"),
+        ({"top_k": 1.5}, "top_k: expected a whole number"),
+        ({"top_p": 1.01}, "top_p: expected a number from 1e-09 to 1, got 1.01"),
+        ({"seed": -1}, "seed: expected a whole number"),
+        ({"beams": 4}, "beams: no option of this translator - there are beam_size, n_best"),
+        ({"prefixes": [[5], [6]]}, "prefixes: expected one per source, 1, got 2"),
+        ({"neighbours": 5}, "neighbours: expected a callable, got 5"),
     ],
     ids=str,
 )
@@ -137,9 +161,7 @@ def test_wrong_options(folder: Path, options: dict[str, Any], message: str) -> N
         Translator(folder, **options)
 
 
-def test_no_ensembles_no_single_text_and_ids_of_the_vocabulary(folder: Path, translator: Translator) -> None:
-    with pytest.raises(ConfigError, match="no ensembles"):
-        Translator([folder, folder])  # type: ignore[arg-type]
+def test_no_single_text_and_ids_of_the_vocabulary(folder: Path, translator: Translator) -> None:
     with pytest.raises(ConfigError, match="expected a list of texts"):
         translator.translate("Ein Hund.")
     with pytest.raises(DataError, match=r"id_lists\[1\]: ids must lie in \[0, 67\), got 67"):
@@ -184,7 +206,8 @@ def progress(done):
 
 try:
     translator = Translator(sys.argv[1], compute_type="float32", threads=2)
-    translator.translate_ids([[5] * 30] * 100_000, beam_size=12, min_length=40, max_length=40, progress=progress)
+    sources = [[5] * 27 + [1 + i % 60, 1 + i // 60 % 60, 1 + i // 3600] for i in range(100_000)]
+    translator.translate_ids(sources, beam_size=12, min_length=40, max_length=40, progress=progress)
 except KeyboardInterrupt:
     print("interrupted", flush=True)
     raise

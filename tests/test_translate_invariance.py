@@ -46,15 +46,21 @@ def results(settings, **options):
     back = sorted(range(len(order)), key=order.__getitem__)
     return [show([found[i] for i in back]), scores([forced[i] for i in back])]
 
-for beam in (1, 4):
-    settings = {"beam_size": beam, "n_best": beam, "max_length": 25}
+for settings in (
+    {"beam_size": 1},
+    {"beam_size": 4, "n_best": 4},
+    {"beam_size": 3, "coverage_penalty": 0.4, "repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "patience": 2.0},
+    {"sample": True, "n_best": 5, "temperature": 1.2, "repetition_penalty": 1.1},
+    {"sample": True, "n_best": 2, "temperature": 3.0, "top_p": 0.98},
+):
+    settings["max_length"] = 25
     truth = results({**settings, "alone": True}, threads=1, slots=1)
     for options in (
         {"threads": 1}, {"threads": 2}, {"threads": 3, "slots": 2}, {"threads": 1, "slots": 7},
         {"threads": 1, "slots": 40},
     ):
         for shuffled in (False, True):
-            assert results({**settings, "shuffled": shuffled}, **options) == truth, (beam, options, shuffled)
+            assert results({**settings, "shuffled": shuffled}, **options) == truth, (settings, options, shuffled)
     assert results({**settings, "max_length": 9}, threads=1) != truth  # the comparison can fail
 print(json.dumps([_native.active_isa(), truth]))
 """

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.translate import Translator
+from distilmt.translate import Hypothesis, Scored, Translation, Translator
 from marian import forced_logits, random_model, random_sources, save
 
 Tensors = dict[str, torch.Tensor]
@@ -140,10 +140,51 @@ def test_c3_20_header_that_claims_2_to_the_63_bytes(folder: Path) -> None:
         Translator(folder)
 
 
-def test_damaged_numbers_are_an_error_and_no_translation(folder: Path) -> None:
-    edit_tensors(folder, lambda tensors: tensors["final_logits_bias"].fill_(float("nan")))
-    with pytest.raises(DataError, match="not a number"):
-        Translator(folder).translate_ids([[5]])
+def damage_word(folder: Path, word: int) -> None:
+    """The source's embedding of `word` alone becomes infinite."""
+
+    def change(tensors: Tensors) -> None:
+        shared = tensors.pop("model.shared.weight")
+        tensors["model.decoder.embed_tokens.weight"], tensors["lm_head.weight"] = shared.clone(), shared.clone()
+        tensors["model.encoder.embed_tokens.weight"] = shared
+        shared[word] = float("inf")
+
+    edit_tensors(folder, change)
+    edit_json(folder / "config.json", tie_word_embeddings=False)
+
+
+def test_damaged_numbers_are_a_status_of_the_sentences_concerned(folder: Path) -> None:
+    sound = Translator(folder, compute_type="float32", threads=1)
+    sources = [[7, 8, 9], [5, 6], [5], [6, 6, 5], [8]]
+    settings: dict[str, Any] = {"beam_size": 3, "n_best": 3, "max_length": 9}
+    truth, scores = sound.translate_ids(sources, **settings), sound.score_ids(sources, [[9]] * 5)
+    damage_word(folder, 5)
+    damaged = Translator(folder, compute_type="float32", threads=1)
+    empty = [Hypothesis([], "", 0.0, [])]
+    concerned = [5 in source for source in sources]
+    expected = [Translation(empty, "not_finite") if c else t for c, t in zip(concerned, truth, strict=True)]
+    assert damaged.translate_ids(sources, **settings) == expected
+    scored = damaged.score_ids(sources, [[9]] * 5)
+    assert scored == [Scored([], 0.0, "not_finite") if c else t for c, t in zip(concerned, scores, strict=True)]
+
+
+def test_sentences_without_numbers_are_done_again_in_float32(folder: Path) -> None:
+    """The damaged weights stand in for a lower precision that overflows."""
+    sources = [[7, 8, 9], [5, 6], [8], [5]]
+    settings: dict[str, Any] = {"beam_size": 2, "max_length": 9}
+    truth = Translator(folder, compute_type="float32", threads=1).translate_ids(sources, **settings)
+    sound = {path.name: path.read_bytes() for path in folder.iterdir()}
+    damage_word(folder, 5)
+    low = Translator(folder, compute_type="float32", threads=1)
+    low.compute_type = "int8"
+    for name, content in sound.items():
+        (folder / name).write_bytes(content)
+    redone = low.translate_ids(sources, **settings)
+    assert [t.hypotheses for t in redone] == [t.hypotheses for t in truth]
+    for index in (1, 3):
+        assert redone[index].status == (truth[index].status if truth[index].status != "ok" else "redone_float32")
+    assert [t.status for t in (redone[0], redone[2])] == [t.status for t in (truth[0], truth[2])]
+    assert low.score_ids([[5]], [[9]])[0].status == "redone_float32"
 
 
 def test_c3_21_pickle_is_not_opened(folder: Path) -> None:
@@ -175,8 +216,9 @@ def test_impossible_config(folder: Path, file: str, change: dict[str, Any], mess
     [
         ("config.json", {"model_type": "t5"}),
         ("config.json", {"activation_function": "tanh"}),
-        ("generation_config.json", {"no_repeat_ngram_size": 3}),
-        ("generation_config.json", {"repetition_penalty": 1.2}),
+        ("generation_config.json", {"no_repeat_ngram_size": -3}),
+        ("generation_config.json", {"repetition_penalty": "much"}),
+        ("generation_config.json", {"encoder_no_repeat_ngram_size": 3}),
         ("generation_config.json", {"do_sample": True}),
         ("generation_config.json", {"bad_words_ids": [[4, 5]]}),
     ],

@@ -13,54 +13,61 @@ constexpr float kDead = -1e9f;  // Hugging Face's marker; finite, so that adding
 
 }  // namespace
 
-float normalize(float sum, int length, double penalty) {
-  return sum / static_cast<float>(std::pow(static_cast<double>(length), penalty));
-}
-
-Beam::Beam(const SearchOptions& options) : options_(&options), width_(options.beam_size) {
+Beam::Beam(const SearchOptions& options, int prefix, int max_length, size_t source_length)
+    : Search(options, prefix, max_length), width_(options.beam_size) {
   scores_.assign(width_, kDead);
   scores_[0] = 0;  // the beams are alike before the first step: only one may speak
-  kept_.assign(width_, {kDead, false, 0, {}});
+  const auto room = static_cast<size_t>(std::lround(width_ * options.patience));
+  kept_.assign(std::max<size_t>(room, 1), {kDead, false, 0, {}});
+  if (options.coverage_penalty != 0) coverage_.emplace(source_length);
 }
 
-void Beam::advance(const Candidate* top, int k, const float* log_sum_exp) {
-  collect(top, k, log_sum_exp);
+void Beam::advance(const Row* rows, const Widen&) {
+  collect(rows);
   if (width_ == 1) {  // greedy: the first end is the end
-    const Option& only = candidates_[0];
+    Option& only = candidates_[0];
+    only.score = scores_[0] + only.node.log_prob;
     trellis_.push_back(only.node);
     scores_[0] = only.score;
-    if (only.finishes) kept_[0] = {normalize(only.score, step_ + 1, options_->length_penalty), true, step_, only.node};
+    if (only.finishes) kept_[0] = {finished_score(only, rows), true, step_, only.node};
     done_ = only.finishes;
     ++step_;
-    return;
+  } else {
+    live_on();
+    keep_finished(rows);
+    ++step_;
+    decide();
   }
-  live_on();
-  keep_finished();
-  ++step_;
-  decide();
+  if (!coverage_ || done_) return;
+  std::vector<int> parents;
+  std::vector<const float*> attention;
+  for (int beam = 0; beam < width_; ++beam) {
+    parents.push_back(parent(beam));
+    attention.push_back(rows[parents.back()].attention);
+  }
+  coverage_->follow(parents, attention);
+}
+
+void Beam::cover(const float* attention) {
+  if (coverage_) coverage_->follow({0}, {attention});
 }
 
 // The best 2 * width continuations of all beams together (one, if greedy).
-void Beam::collect(const Candidate* top, int k, const float* log_sum_exp) {
-  const bool last = step_ + 1 >= options_->max_length;
-  const int forced = last && options_->forced_eos >= 0 ? options_->forced_eos : step_ == 0 ? options_->forced_bos : -1;
+void Beam::collect(const Row* rows) {
   candidates_.clear();
   for (int beam = 0; beam < width_; ++beam) {
-    auto add = [&](float log_prob, int id) {
-      candidates_.push_back({scores_[beam] + log_prob, {id, beam, log_prob}, id == options_->eos || last});
+    auto add = [&](const Choice& c) {
+      candidates_.push_back({scores_[beam] + c.score, {c.id, beam, c.log_prob}, c.id == options_.eos || last()});
     };
-    if (forced >= 0) {
-      add(0.0f, forced);
-      continue;
-    }
-    const int row = step_ == 0 ? 0 : beam;
-    for (const Candidate* c = top + row * k; c != top + (row + 1) * k; ++c)
-      if (c->id >= 0 && (c->id != options_->eos || !end_banned())) add(c->logit - log_sum_exp[row], c->id);
+    if (forced() >= 0)
+      add({forced(), 0.0f, 0.0f});
+    else
+      std::for_each(rows[step_ == 0 ? 0 : beam].choices.begin(), rows[step_ == 0 ? 0 : beam].choices.end(), add);
   }
   const size_t keep = width_ == 1 ? 1 : 2 * width_;
   // A vocabulary that leaves fewer choices is filled up with impossible ones.
   const float never = -std::numeric_limits<float>::infinity();
-  while (candidates_.size() < keep) candidates_.push_back({never, {options_->start, 0, never}, last});
+  while (candidates_.size() < keep) candidates_.push_back({never, {options_.start, 0, never}, last()});
   std::partial_sort(candidates_.begin(), candidates_.begin() + keep, candidates_.end(),
                     [](const Option& a, const Option& b) {
                       if (a.score != b.score) return a.score > b.score;
@@ -81,55 +88,85 @@ void Beam::live_on() {
   }
 }
 
-void Beam::keep_finished() {
-  const bool full = std::all_of(kept_.begin(), kept_.end(), [](const Kept& k) { return k.finished; });
+float Beam::finished_score(const Option& option, const Row* rows) const {
+  const float score = normalize(option.score, step_ + 1, options_);
+  if (!coverage_) return score;
+  const int row = step_ == 0 ? 0 : option.node.parent;
+  return score + static_cast<float>(options_.coverage_penalty) * coverage_->penalty(row, rows[row].attention);
+}
+
+bool Beam::full() const {
+  return std::all_of(kept_.begin(), kept_.end(), [](const Kept& k) { return k.finished; });
+}
+
+void Beam::keep_finished(const Row* rows) {
+  const bool closed = full() && options_.early_stopping == EarlyStopping::yes;
+  const size_t room = kept_.size();
   for (size_t i = 0; i < candidates_.size(); ++i) {
     const Option& c = candidates_[i];
     const bool finished = c.finishes && static_cast<int>(i) < width_;
-    float score = normalize(c.score, step_ + 1, options_->length_penalty);
-    if (full && options_->early_stopping == EarlyStopping::yes) score += kDead;
+    float score = finished ? finished_score(c, rows) : normalize(c.score, step_ + 1, options_);
+    if (closed) score += kDead;
     if (!can_improve_) score += kDead;
     if (!finished) score += kDead;
     kept_.push_back({score, finished, step_, c.node});
   }
   std::stable_sort(kept_.begin(), kept_.end(), [](const Kept& a, const Kept& b) { return a.score > b.score; });
-  kept_.resize(width_);
+  kept_.resize(room);
 }
 
 // Whether to go on, after `step_` tokens.
 void Beam::decide() {
-  const bool hopeful = options_->early_stopping == EarlyStopping::never && options_->length_penalty > 0;
-  const float possible = normalize(scores_[0], hopeful ? options_->max_length : step_, options_->length_penalty);
-  const bool full = std::all_of(kept_.begin(), kept_.end(), [](const Kept& k) { return k.finished; });
-  const float worst = kept_.back().score;
-  bool better = false;
-  for (const Kept& k : kept_) better = better || possible > (k.finished ? worst : kDead);
-  can_improve_ = can_improve_ && better;
+  const bool exact = options_.early_stopping == EarlyStopping::exact;
+  const bool hopeful = (exact || options_.early_stopping == EarlyStopping::never) && options_.length_penalty > 0;
+  const float possible = normalize(scores_[0], hopeful ? max_length_ : exact ? step_ + 1 : step_, options_);
+  if (exact) {
+    const Kept& worst = kept_[options_.n_best - 1];
+    can_improve_ = can_improve_ && !(worst.finished && worst.score >= possible);
+  } else {
+    const float worst = kept_.back().score;
+    bool better = false;
+    for (const Kept& k : kept_) better = better || possible > (k.finished ? worst : kDead);
+    can_improve_ = can_improve_ && better;
+  }
   const bool open = std::any_of(candidates_.begin(), candidates_.end(), [](const Option& c) { return !c.finishes; });
-  done_ = !can_improve_ || (full && options_->early_stopping == EarlyStopping::yes) || !open;
+  done_ = !can_improve_ || (full() && options_.early_stopping == EarlyStopping::yes) || !open;
+}
+
+void Beam::read(int row, std::vector<int>& ids) const {
+  const auto begin = ids.size();
+  for (int step = step_ - 1; step >= 0; --step) {
+    const Node& node = trellis_[step * width_ + row];
+    ids.push_back(node.token);
+    row = node.parent;
+  }
+  std::reverse(ids.begin() + begin, ids.end());
 }
 
 Hypothesis Beam::read(const Kept& kept) const {
   Hypothesis hypothesis;
   Node node = kept.last;
   hypothesis.score = kept.score;
-  hypothesis.ended = node.token == options_->eos;
+  hypothesis.ended = node.token == options_.eos;
   if (!hypothesis.ended) hypothesis.ids.push_back(node.token);
   hypothesis.log_probs.push_back(node.log_prob);
+  hypothesis.rows.push_back(kept.step == 0 ? 0 : node.parent);
   for (int step = kept.step - 1; step >= 0; --step) {
     node = trellis_[step * width_ + node.parent];
     hypothesis.ids.push_back(node.token);
     hypothesis.log_probs.push_back(node.log_prob);
+    hypothesis.rows.push_back(step == 0 ? 0 : node.parent);
   }
   std::reverse(hypothesis.ids.begin(), hypothesis.ids.end());
   std::reverse(hypothesis.log_probs.begin(), hypothesis.log_probs.end());
+  std::reverse(hypothesis.rows.begin(), hypothesis.rows.end());
   return hypothesis;
 }
 
-std::vector<Hypothesis> Beam::best() const {
+std::vector<Hypothesis> Beam::results() const {
   std::vector<Hypothesis> all;
   for (const Kept& k : kept_)
-    if (k.finished && static_cast<int>(all.size()) < options_->n_best) all.push_back(read(k));
+    if (k.finished && static_cast<int>(all.size()) < options_.n_best) all.push_back(read(k));
   require(!all.empty(), "beam search: every continuation is banned, so no hypothesis could be finished");
   return all;
 }

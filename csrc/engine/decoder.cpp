@@ -32,13 +32,14 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
       own_(aligned<uint8_t>(own_size(weights.config, shape) * (narrow_ ? 2 : 4))),
       source_(aligned<uint8_t>(source_size(weights.config, shape) * (narrow_ ? 2 : 4))),
       wide_(aligned<float>(narrow_ ? shape.source_positions * weights.cross_key_value.n : 0)),
-      stream_(weights.config, weights.decoder_stack, int64_t{shape.slots} * shape.beams),
+      stream_(weights.config, weights.decoder_stack, shape.rows),
       keys_(shape.positions),
       values_(shape.positions) {
-  const int64_t rows = int64_t{shape.slots} * shape.beams, d = weights.config.hidden;
+  const int64_t rows = shape.rows, d = weights.config.hidden;
   query_key_value_ = aligned<float>(rows * 3 * d);
   context_ = aligned<float>(rows * d);
   inner_ = aligned<float>(rows * weights.config.decoder_ffn);
+  if (shape.attention) attention_ = aligned<float>(rows * shape.source_positions);
 }
 
 void Decoder::enter(int place, const float* encoded, int length) {
@@ -86,11 +87,16 @@ void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t lay
   const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
   const E* source = reinterpret_cast<const E*>(source_.get());
   float* query = context_.get();
-  for (const DecoderInput& in : inputs) {
+  float* attention = layer + 1 == weights_.config.decoder_layers ? attention_.get() : nullptr;
+  for (size_t i = 0; i < inputs.size();) {
+    const DecoderInput& in = inputs[i];
+    int rows = 0;  // of this input and of those behind it that read the same source
+    for (; i < inputs.size() && inputs[i].place == in.place; ++i) rows += inputs[i].rows;
     const E* keys = source + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
-    attend_cross(query, in.rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query,
-                 d);
-    query += in.rows * d;
+    attend_cross(query, rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query, d,
+                 attention, shape_.source_positions);
+    query += rows * d;
+    if (attention) attention += rows * shape_.source_positions;
   }
 }
 

@@ -16,12 +16,15 @@ namespace distilmt {
 struct DecoderShape {
   int slots = 1;             // sentences in flight
   int beams = 1;             // per sentence
+  int rows = 1;              // of one step, at most
   int positions = 1;         // target tokens at most
   int places = 1;            // encoded sentences: in flight, and waiting
   int source_positions = 1;  // source tokens at most
+  bool attention = false;    // keep that of the last layer
 };
 
-// One sentence's part of a step: `rows` beams read one token each.
+// One sentence's part of a step: `rows` beams read one token each. A step may hold several positions of a slot, one
+// behind the other in rising order: each reads the keys and values of those before it.
 struct DecoderInput {
   int slot, place;
   int source_length;
@@ -43,6 +46,12 @@ class Decoder {
   // Returns hidden states [sum of rows, hidden], valid until the next call.
   const float* step(const std::vector<DecoderInput>& inputs);
 
+  // After a step, where the shape asks for it: the attention [source positions] of a row to its source, mean over the
+  // heads of the last layer; else null.
+  const float* attention(int64_t row) const {
+    return shape_.attention ? attention_.get() + row * shape_.source_positions : nullptr;
+  }
+
  private:
   // E: what keys and values are kept as, float or bfloat16.
   template <class E>
@@ -61,6 +70,7 @@ class Decoder {
   Aligned<float> wide_;      // of one source, before it is narrowed
   Stream stream_;
   Aligned<float> query_key_value_, context_, inner_;
+  Aligned<float> attention_;                // [rows, source positions]
   std::vector<const void*> keys_, values_;  // [position] of the beam at hand
   std::vector<int32_t> ids_, at_;
 };

@@ -8,6 +8,10 @@
 
 namespace distilmt {
 
+// Tokens the encoder should take at once, where no sentence has more than `longest`: enough rows for the matrix
+// products to reach their speed.
+constexpr int64_t encoder_chunk(int64_t longest) { return longest > 192 ? longest : 192; }
+
 class Encoder {
  public:
   // max_tokens: bound on the tokens of one call, which fixes the memory. stop: once true, layers are left out, and what

@@ -4,34 +4,51 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <thread>
+
+#include "engine/scorer.h"
+#include "engine/worker.h"
 
 namespace distilmt {
 namespace {
 
 // Rows that the matrix products of a step should have: the weights are read once per step, whatever the number.
 constexpr int kRows = 96;
+// Rows of a step that scores: they come without waiting for each other, and more of them cost little memory.
+constexpr int kScoringRows = 192;
 // Keys and values of one worker, in bytes, beyond which fewer slots are used.
 constexpr int64_t kWorkerBytes = int64_t{1} << 30;
 
-// Decides what needs no decoding, and the order of the rest. Returns the longest source, and the longest target with
-// its end symbol.
-std::pair<int, int> prepare(const Weights& weights, const Request& request, Job& job) {
-  const size_t positions = static_cast<size_t>(weights.config.positions);
-  size_t source = 1, target = 1;
+// What is decoded, and what of it is read.
+struct Plan {
+  int source = 1, target = 1;                     // positions of the longest
+  std::vector<std::pair<size_t, size_t>> copies;  // (output, output that is the same)
+};
+
+// Decides what needs no decoding, and the order of the rest.
+Plan prepare(const Models& models, const Request& request, Job& job) {
+  const size_t positions = static_cast<size_t>(models.positions());
+  const auto& behind = request.scoring ? request.targets : request.prefixes;
+  const std::vector<int> nothing;
+  Plan plan;
+  std::map<std::pair<const std::vector<int>&, const std::vector<int>&>, size_t> seen;
   for (size_t i = 0; i < request.sources.size(); ++i) {
-    const size_t length = request.sources[i].size();
-    const size_t forced = request.scoring ? request.targets[i].size() + 1 : 1;
+    const std::vector<int>& source = request.sources[i];
+    const std::vector<int>& target = behind.empty() ? nothing : behind[i];
     Output& output = (*job.outputs)[i];
-    if (length == 0) {
+    if (source.empty()) {
       output.status = Status::empty_source;
-    } else if (length > positions || forced > positions) {
+    } else if (source.size() > positions || target.size() + 1 > positions) {
       output.status = Status::too_long;
+    } else if (const auto [first, is_new] = seen.try_emplace({source, target}, i); !is_new) {
+      plan.copies.emplace_back(i, first->second);
     } else {
-      source = std::max(source, length);
-      target = std::max(target, forced);
+      const size_t generated = request.scoring ? 1 : static_cast<size_t>(job.options.max_length);
+      plan.source = std::max(plan.source, static_cast<int>(source.size()));
+      plan.target = std::max(plan.target, static_cast<int>(std::min(positions, target.size() + generated)));
       job.order.push_back(i);
     }
   }
@@ -39,25 +56,28 @@ std::pair<int, int> prepare(const Weights& weights, const Request& request, Job&
   // Equal lengths keep the order of the input, so that a run can be followed.
   std::stable_sort(job.order.begin(), job.order.end(),
                    [&](size_t a, size_t b) { return request.sources[a].size() > request.sources[b].size(); });
-  if (!request.scoring) target = std::min(positions, static_cast<size_t>(job.options.max_length));
-  return {static_cast<int>(source), static_cast<int>(target)};
+  return plan;
 }
 
-DecoderShape choose_shape(const Weights& weights, const Request& request, const Job& job, int workers, int source,
-                          int target) {
+DecoderShape choose_shape(const Models& models, const Request& request, const Job& job, int workers, const Plan& plan) {
+  const SearchOptions& o = job.options;
   DecoderShape shape;
-  shape.beams = request.scoring ? 1 : job.options.beam_size;
-  shape.positions = target;
-  shape.source_positions = source;
+  shape.beams = request.scoring ? 1 : o.sample ? o.n_best : o.beam_size;
+  shape.positions = plan.target;
+  shape.source_positions = plan.source;
+  shape.attention = !request.scoring && o.coverage_penalty != 0;
   const int share = static_cast<int>((job.order.size() + workers - 1) / workers);
   auto with = [&](int slots) {
     shape.slots = slots;
-    shape.places = 2 * slots;
+    shape.places = request.scoring ? slots : 2 * slots;
+    shape.rows = request.scoring ? kScoringRows : slots * shape.beams;
     return shape;
   };
   if (request.slots > 0) return with(std::min(request.slots, share));
   int slots = std::min(share, std::max(1, kRows / shape.beams));
-  while (slots > 1 && Decoder::bytes(weights.config, with(slots)) > kWorkerBytes) --slots;
+  const int64_t soft = request.soft_labels > 0 ? SoftLabels::bytes_per_row(request.soft_labels) : 0;
+  const int64_t noted = soft * shape.positions * shape.beams;  // by a slot
+  while (slots > 1 && Ensemble::bytes(models, with(slots)) + slots * noted > kWorkerBytes) --slots;
   return with(slots);
 }
 
@@ -70,11 +90,14 @@ class Crew {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  void add(const Weights& weights, const DecoderShape& shape) {
-    threads_.emplace_back([this, &weights, shape] {
+  void add(const Models& models, const DecoderShape& shape) {
+    threads_.emplace_back([this, &models, shape] {
       std::exception_ptr error;
       try {
-        Worker(weights, job_, shape).run();
+        if (job_.targets)
+          Scorer(models, job_, shape).run();
+        else
+          Worker(models, job_, shape).run();
       } catch (...) {
         error = std::current_exception();
         job_.stop = true;
@@ -107,23 +130,27 @@ class Crew {
 
 }  // namespace
 
-std::vector<Output> run(const Weights& weights, const Request& request, const std::function<void(size_t)>& tick) {
+std::vector<Output> run(const Models& models, const Request& request, const std::function<void(size_t)>& tick) {
   std::vector<Output> outputs(request.sources.size());
   Job job;
   job.sources = &request.sources;
   job.targets = request.scoring ? &request.targets : nullptr;
+  job.prefixes = request.prefixes.empty() ? nullptr : &request.prefixes;
+  job.neighbours = request.scoring || !request.neighbours ? nullptr : &request.neighbours;
   job.options = request.options;
-  job.options.max_length = std::min(request.options.max_length, static_cast<int>(weights.config.positions));
-  std::sort(job.options.banned.begin(), job.options.banned.end());  // as project_top_k wants them
+  job.soft_labels = request.soft_labels;
+  job.hidden_states = request.hidden_states;
+  job.options.max_length = std::min(request.options.max_length, static_cast<int>(models.positions()));
   job.outputs = &outputs;
-  const auto [source, target] = prepare(weights, request, job);
+  const Plan plan = prepare(models, request, job);
   if (!job.order.empty()) {
     const int workers = static_cast<int>(std::min<size_t>(request.threads, job.order.size()));
-    const DecoderShape shape = choose_shape(weights, request, job, workers, source, target);
+    const DecoderShape shape = choose_shape(models, request, job, workers, plan);
     Crew crew(job);
-    for (int i = 0; i < workers; ++i) crew.add(weights, shape);
+    for (int i = 0; i < workers; ++i) crew.add(models, shape);
     crew.wait(tick);
   }
+  for (const auto& [copy, first] : plan.copies) outputs[copy] = outputs[first];
   tick(job.done);
   return outputs;
 }

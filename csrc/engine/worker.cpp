@@ -2,23 +2,26 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+
+#include "engine/beam.h"
+#include "engine/sampler.h"
 
 namespace distilmt {
 namespace {
 
-// Tokens the encoder takes at once: enough rows for the matrix products to reach their speed.
-constexpr int64_t kChunkTokens = 192;
+const std::vector<int> kNoPrefix;
 
 }  // namespace
 
-Worker::Worker(const Weights& weights, Job& job, const DecoderShape& shape)
-    : weights_(weights),
+Worker::Worker(const Models& models, Job& job, const DecoderShape& shape)
+    : models_(models),
       job_(job),
       shape_(shape),
-      chunk_(std::max<int64_t>(kChunkTokens, shape.source_positions)),
-      encoder_(weights, chunk_, job.stop),
-      decoder_(weights, shape, job.stop),
-      slots_(shape.slots, Slot(shape)) {
+      chunk_(encoder_chunk(shape.source_positions)),
+      ensemble_(models, shape, job.stop),
+      rows_(shape.beams) {
+  for (int slot = 0; slot < shape.slots; ++slot) slots_.emplace_back(shape);
   for (int place = shape.places - 1; place >= 0; --place) free_places_.push_back(place);
 }
 
@@ -44,7 +47,7 @@ void Worker::fill_slots() {
 // ahead no other worker can.
 void Worker::encode_some() {
   std::vector<int32_t> ids;
-  std::vector<int> lengths;
+  std::vector<int> lengths, places;
   std::vector<Sentence> taken;
   while (!free_places_.empty() && taken.size() < slots_.size()) {
     // The queue is sorted by falling length, so the next sentence is no longer than the last.
@@ -52,105 +55,212 @@ void Worker::encode_some() {
     const size_t at = job_.next.fetch_add(1);
     if (at >= job_.order.size()) break;
     const size_t index = job_.order[at];
-    const std::vector<int>& source = (*job_.sources)[index];
-    ids.insert(ids.end(), source.begin(), source.end());
-    lengths.push_back(static_cast<int>(source.size()));
-    taken.push_back({index, free_places_.back(), lengths.back()});
+    lengths.push_back(job_.read_source(index, ids));
+    places.push_back(free_places_.back());
+    taken.push_back({index, places.back(), lengths.back()});
     free_places_.pop_back();
   }
   if (taken.empty()) return;
-  const float* encoded = encoder_.encode(ids, lengths);
-  for (const Sentence& sentence : taken) {
-    decoder_.enter(sentence.place, encoded, sentence.length);
-    encoded += sentence.length * weights_.config.hidden;
-    ready_.push_back(sentence);
-  }
+  ensemble_.enter(ids, lengths, places);
+  ready_.insert(ready_.end(), taken.begin(), taken.end());
+}
+
+const std::vector<int>& Worker::prefix_of(const Sentence& sentence) const {
+  return job_.prefixes ? (*job_.prefixes)[sentence.index] : kNoPrefix;
 }
 
 void Worker::start(Slot& slot, const Sentence& sentence) {
+  const SearchOptions& o = job_.options;
+  const std::vector<int>& prefix = prefix_of(sentence);
+  const int before = static_cast<int>(prefix.size());
+  const int longest = std::min(o.max_length, static_cast<int>(models_.positions()) - before);
   slot.sentence = sentence;
   slot.position = 0;
-  slot.tokens.assign(1, job_.options.start);
-  if (job_.targets)
-    slot.forced.emplace((*job_.targets)[sentence.index], job_.options);
+  if (o.sample)
+    slot.search =
+        std::make_unique<Sampler>(o, before, longest, sentence_key(o.seed, (*job_.sources)[sentence.index], prefix));
   else
-    slot.beam.emplace(job_.options);
+    slot.search = std::make_unique<Beam>(o, before, longest, sentence.length);
+  slot.tokens.assign(slot.search->rows(), o.start);
+  slot.soft_labels.k = job_.soft_labels;
 }
 
 void Worker::step() {
   inputs_.clear();
-  picked_.clear();
-  k_ = 0;
   for (size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (!slot.sentence) continue;
     for (int beam = 0; beam < slot.rows(); ++beam) slot.ancestors.write(beam, slot.position);
     inputs_.push_back({static_cast<int>(i), slot.sentence->place, slot.sentence->length, slot.position, slot.rows(),
                        slot.tokens.data(), &slot.ancestors});
-    picked_.insert(picked_.end(), slot.rows(), slot.forced ? slot.forced->wanted() : job_.options.eos);
-    if (slot.beam) k_ = std::max(k_, slot.beam->wanted());
   }
-  const float* hidden = decoder_.step(inputs_);
+  ensemble_.step(inputs_);
   if (job_.stop) return;
-  project(hidden);
   int64_t row = 0;
+  for (const DecoderInput& input : inputs_) row += input.rows;
+  if (job_.neighbours) neighbours_ = (*job_.neighbours)(ensemble_.hidden(), row);
+  asides_.clear();
+  aside_ids_.clear();
+  aside_begin_.assign(1, 0);
+  keys_.clear();
+  for (const DecoderInput& input : inputs_)
+    for (int beam = 0; beam < input.rows; ++beam) set_row_aside(slots_[input.slot], beam);
+  project();
+  row = 0;
   for (const DecoderInput& input : inputs_) {
     advance(slots_[input.slot], row);
     row += input.rows;
   }
 }
 
-void Worker::project(const float* hidden) {
-  const size_t rows = picked_.size();
-  picked_logit_.resize(rows);
+void Worker::set_row_aside(const Slot& slot, int row) {
+  std::vector<Aside> asides;
+  const size_t at = aside_begin_.size() - 1;
+  for (int64_t i = at * neighbours_.k; i < static_cast<int64_t>(at + 1) * neighbours_.k; ++i)
+    asides.push_back({neighbours_.ids[i], false, false, neighbours_.probabilities[i]});
+  text_.clear();
+  if (reads_text(job_.options)) {
+    const std::vector<int>& prefix = prefix_of(*slot.sentence);
+    text_.push_back(job_.options.start);
+    text_.insert(text_.end(), prefix.begin(), prefix.end());
+    slot.search->read(row, text_);
+  }
+  set_aside(job_.options, text_, slot.search->end_banned(), asides);
+  wanted_ = slot.search->wanted();
+  keys_.push_back(slot.search->draw_key(row));
+  asides_.insert(asides_.end(), asides.begin(), asides.end());
+  for (const Aside& aside : asides) aside_ids_.push_back(aside.id);
+  aside_begin_.push_back(static_cast<int64_t>(aside_ids_.size()));
+}
+
+void Worker::project() {
+  const size_t rows = aside_begin_.size() - 1;
+  const SearchOptions& o = job_.options;
+  aside_logits_.resize(aside_ids_.size());
   log_sum_exp_.resize(rows);
+  free_log_sum_.resize(rows);
+  drawn_.resize(rows);
+  k_ = std::max(wanted_, job_.soft_labels);
   top_.resize(rows * k_);
-  const std::vector<int>& banned = job_.options.banned;
-  // Picking costs a product per row: only scoring needs it, and the ban of the end symbol with renormalisation.
-  const bool pick = job_.targets || (job_.options.renormalize && job_.options.min_length > 0);
-  project_top_k(hidden, weights_.config.hidden, static_cast<int64_t>(rows), weights_.projection, banned.data(),
-                static_cast<int64_t>(banned.size()), k_, pick ? picked_.data() : nullptr, picked_logit_.data(),
-                top_.data(), log_sum_exp_.data());
-  for (float value : log_sum_exp_)
-    if (!std::isfinite(value)) throw ModelError("the model's output is not a number");
+  spread_.resize(job_.soft_labels > 0 ? rows : 0);
+  Projection p{nullptr,
+               0,
+               static_cast<int64_t>(rows),
+               nullptr,
+               aside_ids_.data(),
+               aside_begin_.data(),
+               aside_logits_.data(),
+               k_,
+               top_.data(),
+               log_sum_exp_.data()};
+  if (o.sample || renormalises(o, job_.neighbours != nullptr)) p.free_log_sum = free_log_sum_.data();
+  if (o.sample) {
+    p.inverse_temperature = 1.0f / o.temperature;
+    p.keys = keys_.data();
+    p.drawn = drawn_.data();
+  }
+  if (job_.soft_labels > 0) {
+    p.spread = spread_.data();
+    p.spread_k = job_.soft_labels;
+  }
+  ensemble_.project(p);
+}
+
+// Of the rows of a slot: the model's own, whatever the search makes of them.
+void Worker::note_soft_labels(Slot& slot, int64_t row) {
+  const size_t first = static_cast<size_t>(slot.position) * shape_.beams;
+  slot.soft_labels.resize(first + shape_.beams);
+  for (int i = 0; i < slot.rows(); ++i, ++row) {
+    std::vector<Candidate> known(top_.begin() + row * k_, top_.begin() + row * k_ + job_.soft_labels);
+    for (int64_t j = aside_begin_[row]; j < aside_begin_[row + 1]; ++j)
+      known.push_back({aside_logits_[j], aside_ids_[j]});
+    slot.soft_labels.set(first + i, known, log_sum_exp_[row], spread_[row]);
+  }
+}
+
+void Worker::choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) const {
+  const int64_t begin = aside_begin_[row];
+  ProjectedRow projected{top,
+                         k,
+                         log_sum_exp_[row],
+                         asides_.data() + begin,
+                         aside_logits_.data() + begin,
+                         aside_begin_[row + 1] - begin,
+                         free_log_sum_[row],
+                         drawn_[row]};
+  if (job_.neighbours) {
+    projected.neighbours = true;
+    projected.lambda = neighbours_.lambda[row];
+  }
+  choose(projected, job_.options, out);
+}
+
+// All free ids of a row are its candidates: its logits are computed once more, bit for bit, and kept this time.
+void Worker::widen(int64_t row, Row& out) {
+  const int64_t vocab = models_.vocab();
+  logits_.resize(vocab);
+  ensemble_.logits(row, logits_.data());
+  for (int64_t i = aside_begin_[row]; i < aside_begin_[row + 1]; ++i) logits_[aside_ids_[i]] = -INFINITY;
+  all_.clear();
+  for (int64_t id = 0; id < vocab; ++id)
+    if (logits_[id] > -INFINITY) all_.push_back({logits_[id], static_cast<int32_t>(id)});
+  choose_row(row, all_.data(), static_cast<int64_t>(all_.size()), out);
 }
 
 void Worker::advance(Slot& slot, int64_t row) {
-  if (slot.forced) {
-    slot.forced->advance(picked_logit_[row] - log_sum_exp_[row]);
-    if (slot.forced->done()) return finish(slot);
-    slot.tokens[0] = slot.forced->result().ids[slot.position++];
-    return;
+  const float* sums = log_sum_exp_.data() + row;
+  if (!std::all_of(sums, sums + slot.rows(), [](float sum) { return std::isfinite(sum); })) {
+    (*job_.outputs)[slot.sentence->index].status = Status::not_finite;
+    return leave(slot);
   }
-  if (job_.options.renormalize && slot.beam->end_banned()) {
-    // The end symbol's share goes to the others: log(sum of exp - exp of its logit).
-    for (int64_t i = row; i < row + slot.rows(); ++i)
-      log_sum_exp_[i] += static_cast<float>(std::log1p(-std::exp(double{picked_logit_[i]} - log_sum_exp_[i])));
-  }
-  const bool first = slot.rows() < shape_.beams;  // one row spoke for all beams
-  slot.beam->advance(top_.data() + row * k_, k_, log_sum_exp_.data() + row);
-  if (slot.beam->done()) return finish(slot);
-  std::vector<int> parents(shape_.beams, 0);
-  slot.tokens.resize(shape_.beams);
-  for (int beam = 0; beam < shape_.beams; ++beam) {
-    slot.tokens[beam] = slot.beam->token(beam);
-    if (!first) parents[beam] = slot.beam->parent(beam);
+  if (job_.soft_labels > 0) note_soft_labels(slot, row);
+  const std::vector<int>& prefix = prefix_of(*slot.sentence);
+  std::vector<int> parents(slot.rows());
+  if (slot.position < static_cast<int>(prefix.size())) {
+    std::iota(parents.begin(), parents.end(), 0);
+    slot.search->cover(ensemble_.attention(row));
+    slot.tokens.assign(slot.rows(), prefix[slot.position]);
+  } else {
+    for (int i = 0; i < slot.rows(); ++i) {
+      choose_row(row + i, top_.data() + (row + i) * k_, wanted_, rows_[i]);
+      rows_[i].attention = ensemble_.attention(row + i);
+    }
+    slot.search->advance(rows_.data(), [&](int i) { widen(row + i, rows_[i]); });
+    if (slot.search->done()) return finish(slot);
+    slot.tokens.resize(slot.search->rows());
+    parents.resize(slot.search->rows());
+    for (int i = 0; i < slot.rows(); ++i) {
+      slot.tokens[i] = slot.search->token(i);
+      parents[i] = slot.search->parent(i);
+    }
   }
   slot.ancestors.follow(parents, ++slot.position);
 }
 
 void Worker::finish(Slot& slot) {
   Output& output = (*job_.outputs)[slot.sentence->index];
-  if (slot.forced) {
-    output.hypotheses = {slot.forced->result()};
-  } else {
-    output.hypotheses = slot.beam->best();
-    const Hypothesis& best = output.hypotheses[0];
-    if (!best.ended)
-      output.status = Status::max_length;
-    else if (best.ids.size() <= (job_.options.forced_bos >= 0 ? 1 : 0))  // a forced language tag says nothing
-      output.status = Status::empty_hypothesis;
+  output.hypotheses = slot.search->results();
+  const Hypothesis& best = output.hypotheses[0];
+  const std::vector<int>& prefix = prefix_of(*slot.sentence);
+  if (!best.ended)
+    output.status = Status::max_length;
+  else if (best.ids.size() <= (job_.options.forced_bos >= 0 ? 1 : 0) && prefix.empty())  // a forced tag says nothing
+    output.status = Status::empty_hypothesis;
+  for (Hypothesis& hypothesis : output.hypotheses) {
+    hypothesis.ids.insert(hypothesis.ids.begin(), prefix.begin(), prefix.end());
+    hypothesis.log_probs.insert(hypothesis.log_probs.begin(), prefix.size(), 0.0f);  // as of all that is forced
+    if (job_.soft_labels == 0) continue;
+    hypothesis.rows.insert(hypothesis.rows.begin(), prefix.size(), 0);  // all rows read the same prefix
+    hypothesis.soft_labels.k = job_.soft_labels;
+    hypothesis.soft_labels.resize(hypothesis.rows.size());
+    for (size_t step = 0; step < hypothesis.rows.size(); ++step)
+      hypothesis.soft_labels.copy(step, slot.soft_labels, step * shape_.beams + hypothesis.rows[step]);
   }
+  leave(slot);
+}
+
+void Worker::leave(Slot& slot) {
+  slot.search.reset();
   free_places_.push_back(slot.sentence->place);
   slot.sentence.reset();
   ++job_.done;

@@ -1,50 +1,25 @@
-// One worker: takes sentences from the common queue, keeps its slots full, and steps all of them together.
+// One worker of the search: takes sentences from the common queue, keeps its slots full, and steps all of them
+// together.
 //
 // A sentence is encoded (with a few others), waits in a place, gets a slot, is stepped until its search is done and
 // leaves; the next one takes its slot at the next step. No number computed for it depends on its company.
 #pragma once
-#include <atomic>
 #include <deque>
+#include <memory>
 #include <optional>
-#include <stdexcept>
 #include <vector>
 
-#include "engine/beam.h"
-#include "engine/decoder.h"
-#include "engine/encoder.h"
-#include "engine/forced.h"
+#include "engine/choices.h"
+#include "engine/ensemble.h"
+#include "engine/job.h"
 
 namespace distilmt {
 
-// Weights that yield no numbers: damaged, or beyond what float32 holds.
-struct ModelError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-enum class Status { ok, max_length, empty_source, too_long, empty_hypothesis };
-
-struct Output {
-  Status status = Status::ok;
-  std::vector<Hypothesis> hypotheses;  // best first
-};
-
-// What the workers of one call share. Each output is written by the one worker that took its sentence.
-struct Job {
-  const std::vector<std::vector<int>>* sources;            // as the encoder reads them
-  const std::vector<std::vector<int>>* targets = nullptr;  // to be scored; null: search
-  SearchOptions options;
-  std::vector<size_t> order;  // sentences to be decoded, longest first
-  std::vector<Output>* outputs;
-  std::atomic<size_t> next{0};  // index into order
-  std::atomic<size_t> done{0};
-  std::atomic<bool> stop{false};  // looked at between layers: a step of a large model takes long
-};
-
 class Worker {
  public:
-  Worker(const Weights& weights, Job& job, const DecoderShape& shape);
+  Worker(const Models& models, Job& job, const DecoderShape& shape);
 
-  // Until the queue is empty or the job is stopped. Throws ModelError.
+  // Until the queue is empty or the job is stopped.
   void run();
 
  private:
@@ -57,9 +32,9 @@ class Worker {
     explicit Slot(const DecoderShape& shape) : ancestors(shape.beams, shape.positions) {}
     std::optional<Sentence> sentence;  // empty: the slot is free
     int position = 0;
-    std::optional<Beam> beam;      // while searching
-    std::optional<Forced> forced;  // while scoring
-    std::vector<int32_t> tokens;   // what each beam reads next
+    std::unique_ptr<Search> search;
+    std::vector<int32_t> tokens;  // what each row reads next
+    SoftLabels soft_labels;       // [position, row], where asked for
     AncestorTable ancestors;
     int rows() const { return static_cast<int>(tokens.size()); }
   };
@@ -67,27 +42,41 @@ class Worker {
   void fill_slots();
   void encode_some();
   void start(Slot& slot, const Sentence& sentence);
+  const std::vector<int>& prefix_of(const Sentence& sentence) const;
   void step();
-  void project(const float* hidden);
+  void set_row_aside(const Slot& slot, int row);
+  void project();
+  void choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) const;
+  void widen(int64_t row, Row& out);
+  void note_soft_labels(Slot& slot, int64_t row);
   void advance(Slot& slot, int64_t row);
   void finish(Slot& slot);
+  void leave(Slot& slot);
 
-  const Weights& weights_;
+  const Models& models_;
   Job& job_;
   const DecoderShape shape_;
   const int64_t chunk_;  // tokens encoded at once, at most
-  Encoder encoder_;
-  Decoder decoder_;
+  Ensemble ensemble_;
   std::vector<Slot> slots_;
   std::deque<Sentence> ready_;
   std::vector<int> free_places_;
 
   // Of the current step.
   std::vector<DecoderInput> inputs_;
-  int k_ = 0;
-  std::vector<int32_t> picked_;
-  std::vector<float> picked_logit_, log_sum_exp_;
-  std::vector<Candidate> top_;
+  int wanted_ = 0;  // candidates per row that the searches want
+  int64_t k_ = 0;   // candidates per row that are projected
+  Neighbours neighbours_;
+  std::vector<int> text_;
+  std::vector<Aside> asides_;  // of all rows; ids and logits once more as the kernel wants them
+  std::vector<int32_t> aside_ids_;
+  std::vector<int64_t> aside_begin_;  // [rows + 1]
+  std::vector<float> aside_logits_, log_sum_exp_, free_log_sum_;
+  std::vector<DrawKey> keys_;
+  std::vector<Candidate> top_, drawn_, all_;
+  std::vector<float> logits_;  // [vocab], where a row is widened
+  std::vector<Spread> spread_;
+  std::vector<Row> rows_;  // of the slot at hand
 };
 
 }  // namespace distilmt

@@ -156,12 +156,22 @@ void blend(const float* p, int64_t ldp, int64_t heads, Cache<E> values, int64_t 
         store(out + r * ldo + first + c * kWidth, total[r][c]);
 }
 
+// scores [length, ldp], a row's heads beside each other -> mean [length].
+void mean_of_heads(const float* scores, int64_t ldp, int64_t heads, int64_t length, float* mean) {
+  for (int64_t t = 0; t < length; ++t, scores += ldp) {
+    float total = 0;
+    for (int64_t h = 0; h < heads; ++h) total += scores[h];
+    mean[t] = total / static_cast<float>(heads);
+  }
+}
+
 template <int Rows, class E>
 void attend(const float* q, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t length, int64_t d, int64_t heads,
-            float* scores, float* out, int64_t ldo) {
+            float* scores, float* out, int64_t ldo, float* weights, int64_t ldw) {
   const int64_t size = d / heads, ldp = padded(Rows * heads, kWidth);
   score(q, Rows, ldq, keys, length, size, heads, scores, ldp);
   softmax_lines(scores, length, ldp, scale_of(size));
+  for (int r = 0; weights && r < Rows; ++r) mean_of_heads(scores + r * heads, ldp, heads, length, weights + r * ldw);
   for (int64_t h = 0; h < heads; ++h) {
     const float* p = scores + h;
     int64_t c = h * size;
@@ -175,13 +185,13 @@ void attend(const float* q, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t
 
 template <class E>
 void attend_all(const float* q, int64_t rows, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t length, int64_t d,
-                int64_t heads, float* scratch, float* out, int64_t ldo) {
+                int64_t heads, float* scratch, float* out, int64_t ldo, float* weights, int64_t ldw) {
   static_assert(kQueries == 4);
-  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo)
-    attend<4>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
-  if (rows == 3) attend<3>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
-  if (rows == 2) attend<2>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
-  if (rows == 1) attend<1>(q, ldq, keys, values, length, d, heads, scratch, out, ldo);
+  for (; rows >= 4; rows -= 4, q += 4 * ldq, out += 4 * ldo, weights += weights ? 4 * ldw : 0)
+    attend<4>(q, ldq, keys, values, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 3) attend<3>(q, ldq, keys, values, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 2) attend<2>(q, ldq, keys, values, length, d, heads, scratch, out, ldo, weights, ldw);
+  if (rows == 1) attend<1>(q, ldq, keys, values, length, d, heads, scratch, out, ldo, weights, ldw);
 }
 
 }  // namespace
@@ -215,26 +225,26 @@ int64_t query_scratch(int64_t length, int64_t heads) { return padded(kQueries * 
 
 void attend_rows_float32(const float* q, const float* const* keys, const float* const* values, int64_t length,
                          int64_t d, int64_t heads, float* scratch, float* out) {
-  attend<1, float>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d);
+  attend<1, float>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d, nullptr, 0);
 }
 
 void attend_rows_bfloat16(const float* q, const bfloat16* const* keys, const bfloat16* const* values, int64_t length,
                           int64_t d, int64_t heads, float* scratch, float* out) {
-  attend<1, bfloat16>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d);
+  attend<1, bfloat16>(q, d, {keys, nullptr, 0}, {values, nullptr, 0}, length, d, heads, scratch, out, d, nullptr, 0);
 }
 
 void attend_cross_float32(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values,
                           int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
-                          int64_t ldo) {
+                          int64_t ldo, float* weights, int64_t ldw) {
   attend_all<float>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
-                    ldo);
+                    ldo, weights, ldw);
 }
 
 void attend_cross_bfloat16(const float* q, int64_t rows, int64_t ldq, const bfloat16* keys, const bfloat16* values,
                            int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
-                           int64_t ldo) {
+                           int64_t ldo, float* weights, int64_t ldw) {
   attend_all<bfloat16>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
-                       ldo);
+                       ldo, weights, ldw);
 }
 
 void to_bfloat16(const float* x, int64_t count, bfloat16* out) {

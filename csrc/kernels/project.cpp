@@ -8,22 +8,17 @@
 
 namespace distilmt {
 
-DISTILMT_PER_PRODUCT_ISA(int64_t project_row_scratch();)
-DISTILMT_PER_PRODUCT_ISA(void project_block(const float* hidden, int64_t ldh, int64_t m, const PackedView& w,
-                                            const int32_t* banned, int64_t n_banned, int64_t k, const int32_t* picked,
-                                            float* picked_logit, Candidate* top, float* log_sum_exp,
-                                            uint32_t* scratch);)
+DISTILMT_PER_PRODUCT_ISA(int64_t project_scratch(int64_t m);)
+DISTILMT_PER_PRODUCT_ISA(void project_block(const Projection& p, int64_t first, int64_t m, const PackedView* w,
+                                            float* scratch);)
 
-void project_top_k(const float* hidden, int64_t ldh, int64_t m, const PackedMatrix& w, const int32_t* banned,
-                   int64_t n_banned, int64_t k, const int32_t* picked, float* picked_logit, Candidate* top,
-                   float* log_sum_exp) {
+void project(const Projection& p) {
+  constexpr int64_t kGiven = 64;  // rows of logits at a time
   const auto block = DISTILMT_ACTIVE_PRODUCT(project_block);
-  const int64_t height = rows_per_block(w), rows = std::min(m, height);
-  const int64_t floats = product_scratch(rows, w) + rows * DISTILMT_ACTIVE_PRODUCT(project_row_scratch)();
-  uint32_t* scratch = reinterpret_cast<uint32_t*>(workspace(floats));
-  for (int64_t i = 0; i < m; i += height)
-    block(hidden + i * ldh, ldh, std::min(height, m - i), w.view(), banned, n_banned, k, picked ? picked + i : nullptr,
-          picked ? picked_logit + i : nullptr, k > 0 ? top + i * k : nullptr, log_sum_exp + i, scratch);
+  const int64_t height = p.w ? rows_per_block(*p.w) : kGiven, rows = std::min(p.m, height);
+  float* scratch = workspace(DISTILMT_ACTIVE_PRODUCT(project_scratch)(rows) + (p.w ? product_scratch(rows, *p.w) : 0));
+  const PackedView view = p.w ? p.w->view() : PackedView{};
+  for (int64_t i = 0; i < p.m; i += height) block(p, i, std::min(height, p.m - i), p.w ? &view : nullptr, scratch);
 }
 
 }  // namespace distilmt

@@ -1,5 +1,6 @@
 // The whole translator on a random model: what threads, slots and company may not change. Also the thread sanitizer's
 // food.
+#include <algorithm>
 #include <random>
 
 #include "engine/scheduler.h"
@@ -65,6 +66,9 @@ bool same(const std::vector<Output>& a, const std::vector<Output>& b) {
     if (a[i].status != b[i].status || a[i].hypotheses.size() != b[i].hypotheses.size()) return false;
     for (size_t j = 0; j < a[i].hypotheses.size(); ++j) {
       const Hypothesis &x = a[i].hypotheses[j], &y = b[i].hypotheses[j];
+      if (x.soft_labels.ids != y.soft_labels.ids || x.soft_labels.log_probs != y.soft_labels.log_probs) return false;
+      if (x.soft_labels.tail_mass != y.soft_labels.tail_mass || x.soft_labels.entropy != y.soft_labels.entropy)
+        return false;
       if (x.ids != y.ids || x.log_probs != y.log_probs || x.score != y.score || x.ended != y.ended) return false;
     }
   }
@@ -121,6 +125,30 @@ TEST(scheduler_scores_what_it_translates) {
   }
 }
 
+TEST(scheduler_scores_long_targets_in_pieces) {
+  ModelConfig config = small_config();
+  config.positions = 600;
+  const Weights weights = random_weights(config);
+  Request r = request(7);
+  r.scoring = true;
+  r.targets.resize(r.sources.size());
+  for (size_t i = 0; i < r.targets.size(); ++i)
+    for (size_t j = 0; j < 99 * i; ++j) r.targets[i].push_back(1 + static_cast<int>((i + j * j) % 51));
+  const auto truth = run(weights, r, kNothing);
+  for (size_t i = 0; i < r.targets.size(); ++i) CHECK(truth[i].hypotheses[0].log_probs.size() == 99 * i + 1);
+  Request head = r;  // what stands in front of a cut does not depend on what follows
+  for (auto& target : head.targets) target.resize(std::min<size_t>(target.size(), 50));
+  const auto heads = run(weights, head, kNothing);
+  for (size_t i = 0; i < r.targets.size(); ++i)
+    CHECK(std::equal(heads[i].hypotheses[0].log_probs.begin(), heads[i].hypotheses[0].log_probs.end() - 1,
+                     truth[i].hypotheses[0].log_probs.begin()));
+  for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{1, 1}, {2, 3}, {3, 0}}) {
+    r.threads = threads;
+    r.slots = slots;
+    CHECK(same(run(weights, r, kNothing), truth));
+  }
+}
+
 TEST(scheduler_passes_errors_on) {
   Request r = request(300);
   r.threads = 2;
@@ -134,7 +162,53 @@ TEST(scheduler_passes_errors_on) {
   };
   CHECK_THROWS(run(weights, r, fail), "enough");
   CHECK(calls == 1);
-  CHECK_THROWS(run(random_weights(small_config(), INFINITY), request(3), kNothing), "not a number");
+}
+
+// One damaged word of the source: the sentences that hold it have no numbers, the others do not notice.
+TEST(scheduler_not_finite_is_a_matter_of_the_sentence) {
+  Weights weights = random_weights(small_config());
+  Request r = request(20);
+  r.threads = 2;
+  const auto truth = run(weights, r, kNothing);
+  Request s = r;
+  s.scoring = true;
+  for (const Output& output : truth) s.targets.push_back(output.hypotheses[0].ids);
+  const auto scored = run(weights, s, kNothing);
+  ModelConfig config = weights.config;
+  weights.target_embedding = weights.source_embedding;  // lest the word be damaged on both sides
+  weights.source_embedding[7 * config.hidden] = NAN;
+  int damaged = 0;
+  for (const auto& [request, before] : {std::pair{&r, &truth}, {&s, &scored}}) {
+    auto found = run(weights, *request, kNothing);
+    for (size_t i = 0; i < found.size(); ++i) {
+      const auto& source = r.sources[i];
+      if (std::find(source.begin(), source.end(), 7) == source.end()) continue;
+      CHECK(found[i].status == Status::not_finite && found[i].hypotheses.empty());
+      found[i] = (*before)[i];
+      ++damaged;
+    }
+    CHECK(same(found, *before));
+  }
+  CHECK(damaged > 2 && damaged < 30);
+}
+
+TEST(scheduler_ensembles_do_not_depend_on_company) {
+  ModelConfig other = small_config();
+  other.hidden = 30;
+  other.positions = 40;
+  const Weights a = random_weights(small_config(), 0.3f), b = random_weights(other, 0.3f);
+  for (bool geometric : {false, true}) {
+    const Models models({&a, &b}, {0.25f, 0.75f}, geometric);
+    Request r = request(40);
+    r.soft_labels = 3;
+    const auto truth = run(models, r, kNothing);
+    CHECK(!same(truth, run(a, r, kNothing)) && !same(truth, run(b, r, kNothing)));
+    for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{1, 1}, {2, 3}, {1, 40}}) {
+      r.threads = threads;
+      r.slots = slots;
+      CHECK(same(run(models, r, kNothing), truth));
+    }
+  }
 }
 
 TEST(scheduler_nothing_to_do) {

@@ -5,18 +5,23 @@ def build_facts() -> dict[str, str | bool]: ...
 def active_isa() -> str: ...
 def available_isas() -> list[str]: ...
 
-class ModelError(RuntimeError): ...
-
 class Weights:
     def __init__(
         self, path: bytes, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
     ) -> None: ...
-    def decode(
-        self,
-        sources: Sequence[Sequence[int]],
-        targets: Sequence[Sequence[int]] | None,
-        options: dict[str, Any],
-        threads: int,
-        slots: int,
-        progress: Callable[[int], None] | None,
-    ) -> list[tuple[str, list[tuple[list[int], float, list[float]]]]]: ...
+
+def decode(
+    models: Sequence[Weights],
+    shares: Sequence[float],
+    geometric: bool,
+    sources: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]] | None,
+    options: dict[str, Any],
+    soft_labels: int,
+    hidden_states: bool,
+    threads: int,
+    slots: int,
+    progress: Callable[[int], None] | None,
+    prefixes: Sequence[Sequence[int]] | None,
+    neighbours: Callable[[Any], tuple[Any, Any, Any]] | None,
+) -> list[tuple[str, list[tuple[list[int], float, list[float], tuple[Any, ...] | None, Any]]]]: ...

@@ -34,7 +34,29 @@ class TranslateConfig:
         default=False, metadata={"help": "write the score, log-probability by length, before the text"}
     )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    length_penalty_form: Literal["power", "gnmt"] = field(
+        default="power", metadata={"help": "length itself, or (5 + length) / 6"}
+    )
+    coverage_penalty: float = field(
+        default=0.0, metadata={"help": "weight of what a translation left unread of its source"}
+    )
+    patience: float = field(default=1.0, metadata={"help": "finished hypotheses searched for, by beam size"})
+    early_stopping: bool | Literal["never", "exact"] = field(
+        default=False, metadata={"help": "stop as soon as enough are finished; never and exact: when none can improve"}
+    )
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    min_length: int = field(default=0, metadata={"help": "shortest translation in tokens, end symbol included"})
+    repetition_penalty: float | None = field(
+        default=None, metadata={"help": "above 1: against words that stand there already; default: the model's own"}
+    )
+    no_repeat_ngram_size: int | None = field(
+        default=None, metadata={"help": "no n-gram of this size twice; default: the model's own"}
+    )
+    sample: bool = field(default=False, metadata={"help": "draw --n-best samples instead of searching"})
+    temperature: float = field(default=1.0, metadata={"help": "of samples: logits are divided by it"})
+    top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
+    top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
+    seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})
     too_long: Literal["skip", "truncate", "split"] = field(
         default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
     )
@@ -70,19 +92,21 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(TranslateConfig, config, **options)
+    from distilmt.search import DEFAULTS
     from distilmt.translate import Translator
 
     translator = Translator(
         _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
+    search: Any = {name: getattr(config, name) for name in DEFAULTS}
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):
         translations = translator.translate(
             [line.text if line.status == "ok" else "" for line in block],
-            beam_size=config.beam_size, n_best=config.n_best, length_penalty=config.length_penalty,
-            max_length=config.max_length, too_long=config.too_long,
-        )  # fmt: skip
+            too_long=config.too_long,
+            **search,
+        )
         for line, translation in zip(block, translations, strict=True):
             counts[line.status if line.status == "quarantined" else translation.status] += 1
             sys.stdout.writelines(_rows(line.number, translation, config))

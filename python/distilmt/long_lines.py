@@ -5,10 +5,13 @@ Nothing is ever cut in silence: the policy is the user's and the line's status s
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
+from typing import Any
 
+from distilmt.search import length_penalised
+from distilmt.soft_labels import SoftLabels
 from distilmt.translate import Hypothesis, Status, Translation
 from distilmt.vocab import TooLong, apply_too_long
 
@@ -34,9 +37,10 @@ def cut(
 
 
 def join(
-    parts: Sequence[Translation], counts: Sequence[int], statuses: Sequence[Status], length_penalty: float
+    parts: Sequence[Translation], counts: Sequence[int], statuses: Sequence[Status], options: Mapping[str, Any]
 ) -> list[Translation]:
-    """Puts the translations of the pieces together again, one per line; a joined score is that of the joined tokens."""
+    """Puts the translations of the pieces together again, one per line; a joined score is that of the joined tokens'
+    log-probabilities, by the length penalty of the options."""
     whole, first = [], 0
     for count, status in zip(counts, statuses, strict=True):
         pieces = parts[first : first + count]
@@ -47,9 +51,11 @@ def join(
             continue
         best = [piece.hypotheses[0] for piece in pieces]
         log_probs = list(chain.from_iterable(each.log_probs for each in best))
-        score = sum(log_probs) / max(1, len(log_probs)) ** length_penalty
+        score = length_penalised(sum(log_probs), len(log_probs), options)
         ids = list(chain.from_iterable(each.ids for each in best))
         text = " ".join(each.text for each in best if each.text)
+        soft_labels = [each.soft_labels for each in best if each.soft_labels is not None]
+        joined = SoftLabels.joined(soft_labels) if soft_labels else None
         worst = next((piece.status for piece in pieces if piece.status != "ok"), status)
-        whole.append(Translation([Hypothesis(ids, text, score, log_probs)], worst))
+        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], worst))
     return whole

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distilmt import _native
+from distilmt import _native, search
 from distilmt.errors import ConfigError, DataError
 from distilmt.families import COMMON, FAMILIES
 from distilmt.weights import WEIGHTS, prove_checksums, read_header
@@ -23,8 +23,8 @@ ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "swish": "silu", "silu": "silu"}
 # Settings of generation that change what is decoded and that this translator does not have, with their neutral values.
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "do_sample": (None, False), "num_beam_groups": (None, 1), "diversity_penalty": (None, 0.0),
-    "repetition_penalty": (None, 1.0), "encoder_repetition_penalty": (None, 1.0), "guidance_scale": (None, 1, 1.0),
-    "no_repeat_ngram_size": (None, 0), "encoder_no_repeat_ngram_size": (None, 0), "sequence_bias": (None,),
+    "encoder_repetition_penalty": (None, 1.0), "guidance_scale": (None, 1, 1.0),
+    "encoder_no_repeat_ngram_size": (None, 0), "sequence_bias": (None,),
     "exponential_decay_length_penalty": (None,), "begin_suppress_tokens": (None,), "watermarking_config": (None,),
     "stop_strings": (None,), "constraints": (None,), "force_words_ids": (None,), "prompt_lookup_num_tokens": (None,),
     "max_time": (None,),
@@ -33,7 +33,8 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Generation:
-    """The model's own settings of generation that hold whatever the caller asks.
+    """The model's own settings of generation that hold whatever the caller asks, but for repetition_penalty and
+    no_repeat_ngram_size, which hold where the caller asks for none.
 
     min_length counts generated tokens (Hugging Face's `min_length` less the start symbol). -1 means not forced.
     """
@@ -45,6 +46,8 @@ class Generation:
     min_length: int = 0
     banned: list[int] = field(default_factory=list)
     renormalize: bool = False
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
 
 
 @dataclass
@@ -213,6 +216,12 @@ def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Gene
         min_length=max(0, (settings.get("min_length") or 0) - 1),
         banned=banned,
         renormalize=bool(settings.get("renormalize_logits")),
+        repetition_penalty=search.number(
+            f"{path}: repetition_penalty", settings.get("repetition_penalty") or 1.0, *search.REPETITION_PENALTY
+        ),
+        no_repeat_ngram_size=search.whole(
+            f"{path}: no_repeat_ngram_size", settings.get("no_repeat_ngram_size") or 0, 0, 1 << 24
+        ),
     )
 
 

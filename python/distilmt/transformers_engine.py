@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 
-from distilmt import _native
 from distilmt.errors import ConfigError, DataError
 from distilmt.families import FAMILIES
 from distilmt.native_model import Generation, read_json
@@ -27,7 +26,13 @@ SLOTS = 16
 LOGITS = 1 << 26  # of one forward pass over finished hypotheses: 256 MiB
 POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_decoder_position_embeddings")
 
-Output = tuple[str, list[tuple[list[int], float, list[float]]]]  # status, (ids, score, log_probs) of each hypothesis
+# Status, and (ids, score, log_probs, None, None) of each hypothesis: what `_native.decode` gives without soft labels.
+Output = tuple[str, list[tuple[list[int], float, list[float], None, None]]]
+# What `generate` does not have, or not as `distilmt.search` promises it, with the values that ask for nothing.
+NEUTRAL = {
+    "length_penalty_form": "power", "coverage_penalty": 0.0, "patience": 1.0, "sample": False, "temperature": 1.0,
+    "top_k": 0, "top_p": 1.0, "seed": 0,
+}  # fmt: skip
 
 
 class TransformersModel:
@@ -82,11 +87,26 @@ class TransformersModel:
         sources: Sequence[Sequence[int]],
         targets: Sequence[Sequence[int]] | None,
         options: dict[str, Any],
+        soft_labels: int,
+        hidden_states: bool,
         threads: int,
         slots: int,
         progress: Callable[[int], None] | None,
+        prefixes: Sequence[Sequence[int]] | None,
+        neighbours: Any,
     ) -> list[Output]:
-        """As `_native.Weights.decode`: one (status, hypotheses) per source, whose ids are those the encoder reads."""
+        """As `_native.decode`: one (status, hypotheses) per source, whose ids are those the encoder reads.
+
+        Raises: ConfigError: what was asked for is not available here.
+        """
+        refused = {name: options[name] != neutral for name, neutral in NEUTRAL.items()}
+        refused |= {
+            "soft_labels": soft_labels > 0, "hidden_states": hidden_states, "prefixes": prefixes is not None,
+            "neighbours": neighbours is not None, "early_stopping": options["early_stopping"] == "exact",
+        }  # fmt: skip
+        for name, asked in refused.items():
+            if asked:
+                raise ConfigError(f'{name}: not available with engine="transformers" - leave it out')
         outputs: list[Output] = [("empty_source", [])] * len(sources)
         order = []
         for index, source in enumerate(sources):
@@ -115,22 +135,18 @@ class TransformersModel:
         return outputs
 
     def _search(self, sources: list[Sequence[int]], options: dict[str, Any]) -> list[Output]:
-        asked = dict(options)
-        beam_size, n_best, longest = asked.pop("beam_size"), asked.pop("n_best"), asked.pop("max_length")
-        longest = min(longest, self.positions)
-        penalty, start, forced_bos = asked.pop("length_penalty"), asked.pop("start"), asked.pop("forced_bos")
-        shortest = min(asked.pop("min_length"), longest)
-        stopping = {"yes": True, "no": False, "never": "never"}[asked.pop("early_stopping")]
-        for name in ("eos", "forced_eos", "banned", "renormalize"):  # as generation_config.json says
-            asked.pop(name)
-        if asked:
-            raise ConfigError(f'{next(iter(asked))}: not available with engine="transformers" - leave it out')
+        beam_size, n_best, penalty = options["beam_size"], options["n_best"], options["length_penalty"]
+        longest = min(options["max_length"], self.positions)
+        start, forced_bos = options["start"], options["forced_bos"]
+        stopping = {"yes": True, "no": False, "never": "never"}[options["early_stopping"]]
         beams = {"length_penalty": penalty, "early_stopping": stopping} if beam_size > 1 else {}
         with torch.inference_mode():
             rows = self.model.generate(
                 **self._batch(sources), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=longest,
-                min_new_tokens=shortest or None, decoder_start_token_id=start,
-                forced_bos_token_id=None if forced_bos < 0 else forced_bos, do_sample=False, **beams,
+                min_new_tokens=min(options["min_length"], longest) or None, decoder_start_token_id=start,
+                forced_bos_token_id=None if forced_bos < 0 else forced_bos, do_sample=False,
+                repetition_penalty=options["repetition_penalty"], no_repeat_ngram_size=options["no_repeat_ngram_size"],
+                **beams,
             ).tolist()  # fmt: skip
         tokens = [self._generated(row[1:]) for row in rows]
         log_probs = self._log_probs([source for source in sources for _ in range(n_best)], tokens, start)
@@ -143,8 +159,11 @@ class TransformersModel:
                 if len(ids) == longest and ids[-1] == self.generation.forced_eos:
                     values[-1] = 0.0
                 text = ids[:-1] if ids[-1] in self.ends else ids
-                hypotheses.append((text, sum(values) / len(values) ** penalty, values))
-            best, _, values = hypotheses[0]
+                hypotheses.append((text, sum(values) / len(values) ** penalty, values, None, None))
+            if not all(math.isfinite(value) for h in hypotheses for value in h[2]):
+                outputs.append(("not_finite", []))
+                continue
+            best, _, values = hypotheses[0][:3]
             empty = len(best) <= (forced_bos >= 0)
             status = "max_length" if len(best) == len(values) else "empty_hypothesis" if empty else "ok"
             outputs.append((status, hypotheses))
@@ -155,20 +174,19 @@ class TransformersModel:
     ) -> list[Output]:
         tokens = [[*target, self.generation.eos] for target in targets]
         found = self._log_probs(sources, tokens, options["start"])
-        return [
-            ("ok", [(list(target), sum(values) / len(values) ** options["length_penalty"], values)])
-            for target, values in zip(targets, found, strict=True)
-        ]
+        outputs: list[Output] = []
+        for target, values in zip(targets, found, strict=True):
+            score = sum(values) / len(values) ** options["length_penalty"]
+            sound = math.isfinite(score)
+            outputs.append(("ok", [(list(target), score, values, None, None)]) if sound else ("not_finite", []))
+        return outputs
 
     def _generated(self, row: list[int]) -> list[int]:
         """Up to and including the end symbol; what follows it in a batch is padding."""
         return row[: next((i for i, token in enumerate(row, 1) if token in self.ends), len(row))]
 
     def _log_probs(self, sources: list[Sequence[int]], tokens: list[list[int]], start: int) -> list[list[float]]:
-        """Log-probability of each token, end symbols included, under the full softmax.
-
-        Raises: _native.ModelError: the model's output is not a number.
-        """
+        """Log-probability of each token, end symbols included, under the full softmax."""
         rows = max(1, LOGITS // (max(map(len, tokens)) * self.target_vocab))
         found: list[list[float]] = []
         for first in range(0, len(tokens), rows):
@@ -179,8 +197,6 @@ class TransformersModel:
                 logits = self.model(**self._batch(sources[first : first + rows]), decoder_input_ids=read).logits
                 values = logits.gather(2, labels[..., None])[..., 0] - logits.logsumexp(-1)
             found += [row[: len(ids)].tolist() for row, ids in zip(values, part, strict=True)]
-        if any(math.isnan(value) for values in found for value in values):
-            raise _native.ModelError("the model's output is not a number")
         return found
 
     def _batch(self, sources: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:

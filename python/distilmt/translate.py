@@ -1,63 +1,81 @@
-"""The native translator: beam search over a model folder on the CPU, in float32.
+"""The native translator: beam search and sampling over a model folder on the CPU.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
-`beam_size=1`. A candidate's score is its summed log-probability, accumulated in float32; a finished hypothesis is worth
-`sum / length ** length_penalty`, its length counting the end symbol. Ties go to the lower beam, then to the lower id
-(torch leaves them open). The result for a sentence does not depend on the others, on their order, on `threads` or on
-`slots`, to the last bit; instruction sets may differ from each other in the last bits.
+`beam_size=1`; `distilmt.search` says each option. A candidate's score is its summed log-probability, accumulated in
+float32; a finished hypothesis is worth `sum / length ** length_penalty`, its length counting the end symbol. Ties go to
+the lower beam, then to the lower id (torch leaves them open). The result for a sentence does not depend on the others,
+on their order, on `threads` or on `slots`, to the last bit; instruction sets may differ from each other in the last
+bits.
 
     translator = Translator("run/student")
     for translation in translator.translate(["Ein Hund bellt."], beam_size=4):
         print(translation.text, translation.status)
 
 Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
-hypothesis is the end symbol alone; and without the model having been asked, with one empty hypothesis: `empty_source`:
-nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off). With
-`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
+hypothesis is the end symbol alone; `repetition`: the best hypothesis ends in a phrase of at most 8 tokens that stands
+there at least 8 times in a row, with or without an end symbol behind it; `redone_float32`: as `ok`, but compute_type
+gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no finite numbers in
+float32 either, so the weights are damaged; and without the model having been asked `empty_source`: nothing but white
+space; `too_long`: more tokens than the model has positions (nothing is cut off). With `too_long="split"` or
+`"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import os
 import tempfile
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt import _native, native_model
 from distilmt import compute_type as compute_types
 from distilmt.compute_type import ComputeType
+from distilmt.ensemble import MEANS, agreed, shares
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.search import resolve, whole
+from distilmt.soft_labels import SoftLabels
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import MarianMTModel
+    from typing_extensions import Unpack
 
     from distilmt.native_model import NativeModel
+    from distilmt.neighbours import Neighbours
+    from distilmt.search import SearchOptions
     from distilmt.tokenizer import TokenizerVocab
     from distilmt.transformers_engine import TransformersModel
     from distilmt.vocab import TooLong, Vocab
 
-MAX_BEAM_SIZE = 256
-Status = Literal["ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated"]
+MAX_SOFT_LABELS = 1024
+Status = Literal[
+    "ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated", "repetition",
+    "not_finite", "redone_float32",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """One translation.
 
-    ids: without start and end symbols; text: "" where ids were translated without text; score: normalised by the
-    length penalty, in nats; log_probs: one per token, in nats, the end symbol's included where it was reached. A token
-    that the model's settings force has log-probability 0.
+    ids: without start and end symbols, prefix included; text: "" where ids were translated without text; score: what the
+    search ranks by, normalised by the length penalty, in nats; log_probs: the model's, one per token, in nats, the end
+    symbol's included where it was reached. A token that a prefix or the model's settings force has log-probability 0.
+    soft_labels: one row per entry of log_probs, where asked for.
     """
 
     ids: list[int]
     text: str
     score: float
     log_probs: list[float]
+    soft_labels: SoftLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -76,11 +94,17 @@ class Translation:
 @dataclass(frozen=True)
 class Scored:
     """A given target under the model: log-probability of each token and of the end symbol, and their normalised sum, in
-    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source` or `too_long`."""
+    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source`, `too_long` or `not_finite`.
+
+    Where asked for, with one row per entry of log_probs: soft_labels; hidden_states, float32 [tokens, d], what the
+    decoder gives to the output projection.
+    """
 
     log_probs: list[float]
     score: float
     status: Status
+    soft_labels: SoftLabels | None = None
+    hidden_states: NDArray[np.float32] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -99,10 +123,14 @@ class Stats:
 
 
 class Translator:
-    """A model folder, ready to translate.
+    """A model folder, ready to translate; or several of one vocabulary, which translate as one.
+
+    An ensemble averages the models' distributions at every step; a score is that of the mean. It costs what its models
+    cost together, and the projection of small batches more than that: whole rows of all models are needed, which are
+    made 32 at a time (csrc/engine/ensemble.h).
 
     Args:
-        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer.
+        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer. A list of folders is an ensemble.
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
             sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
@@ -110,6 +138,9 @@ class Translator:
             output channel, activations by row, sums exact), within 0.1 BLEU of float32 on Multi30k; or "auto", the
             fastest of these on this processor (`distilmt.compute_type.chosen`). The attribute of this name says what was chosen.
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
+        ensemble: how several models are averaged: "arithmetic", their probabilities; "geometric", their
+            log-probabilities, renormalised.
+        weights: how much each model counts, positive, in any unit; default: equally.
         slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
         source_language, target_language: as the model's tokenizer names them ("deu_Latn"). Families with language tags
             (mBART, M2M100, NLLB) need both for texts; without them ids have to bring their tag along. A multilingual
@@ -119,7 +150,7 @@ class Translator:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         engine: Literal["native", "transformers"] = "native",
         device: str = "cpu",
@@ -128,30 +159,40 @@ class Translator:
         slots: int | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
+        ensemble: str = "arithmetic",
+        weights: Sequence[float] | None = None,
     ) -> None:
-        if isinstance(folder, Sequence) and not isinstance(folder, str):
-            raise ConfigError("folder: expected one model folder, got a list - this version has no ensembles")
+        folders = [Path(f) for f in ([folder] if isinstance(folder, (str, os.PathLike)) else folder)]
+        if not folders:
+            raise ConfigError("folder: expected a model folder or a list of them, got an empty list")
+        if ensemble not in MEANS:
+            raise ConfigError(f"ensemble: expected {' or '.join(MEANS)}, got {ensemble!r}")
         if device != "cpu":
             raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
-        if engine == "transformers" and compute_type == "auto":
-            compute_type = "float32"
-        self.compute_type = compute_types.chosen(compute_type)
-        self.folder = Path(folder)
+        if engine not in ("native", "transformers"):
+            raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
+        if engine == "transformers" and (compute_type not in ("auto", "float32") or len(folders) > 1):
+            what = f"compute_type {compute_type}" if len(folders) == 1 else "an ensemble"
+            raise ConfigError(f"engine: transformers decodes one model in float32, got {what}")
+        self.engine = engine
+        self.compute_type = compute_types.chosen("float32" if engine == "transformers" else compute_type)
+        self.folder, self.folders = folders[0], folders
+        self._shares, self._geometric = shares(weights, len(folders)), ensemble == "geometric"
         self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
         self.slots = 0 if slots is None else whole("slots", slots, 1, 4096)
         self.stats = Stats(0, 0, 0.0)
         self._vocab: Vocab | TokenizerVocab | None = None
-        self._model: NativeModel | TransformersModel
+        self._models: list[Any]
+        self._model: NativeModel | TransformersModel  # what the models share
+        self._float32_models: list[NativeModel] = []
         if engine == "native":
-            self._model = native_model.load(self.folder, self.compute_type)
-        elif engine == "transformers":
+            self._models = [native_model.load(each, self.compute_type) for each in folders]
+            self._model = agreed(folders, self._models)
+        else:
             from distilmt.transformers_engine import TransformersModel
 
-            if self.compute_type != "float32":
-                raise ConfigError(f"compute_type: transformers decodes in float32, got {compute_type!r}")
             self._model = TransformersModel(self.folder)
-        else:
-            raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
+            self._models = [self._model]
         self._languages = (source_language, target_language)
         if any(self._languages):
             _ = self.vocab  # which puts the tags in place, for ids too
@@ -168,6 +209,8 @@ class Translator:
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
             model.save_pretrained(folder)
             translator = cls(folder, **options)
+            if translator.compute_type != "float32":
+                translator._in_float32()  # while the folder exists
         if vocab is not None:
             translator._vocab = translator._matching(vocab)
         return translator
@@ -220,62 +263,66 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
-        beam_size: int = 5,
-        n_best: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: bool | Literal["never"] = False,
-        max_length: int = 256,
-        min_length: int = 0,
+        prefixes: Sequence[str] | None = None,
+        soft_labels: int = 0,
         too_long: TooLong = "skip",
+        neighbours: Neighbours | None = None,
         progress: Callable[[int], None] | None = None,
+        **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """Translates texts, one translation per text, in order.
+        """Translates texts, one translation per text, in order. Equal texts (and prefixes) are translated once.
 
         Args:
             texts: one sentence each.
-            beam_size: beams per sentence; 1 is greedy search.
-            n_best: hypotheses to return, at most beam_size; fewer come back where the vocabulary has no more.
-            length_penalty: exponent of the length a score is divided by; 0 for none.
-            early_stopping: Hugging Face's: True stops at beam_size finished hypotheses, False when the best living beam
-                is worse at its present length, "never" when it can not become better at any length.
-            max_length, min_length: generated tokens with the end symbol, Hugging Face's max_new_tokens and
-                min_new_tokens. max_length is capped by the model's positions, and min_length by max_length.
+            prefixes: how each translation must begin, "" for anyhow: decoder_input_ids of Hugging Face `generate`,
+                target_prefix of CTranslate2. A prefix stands in ids and text, with log-probability 0; score, length,
+                max_length and min_length count what was generated behind it; n-grams and repetitions look into it.
+            soft_labels: most likely ids to report per token of each hypothesis, with their log-probabilities, the mass
+                of the others and the entropy; 0 for none.
             too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
                 translates it in pieces and joins their best hypotheses.
+            neighbours: hidden states [rows, d] float32 -> (ids [rows, k], probabilities [rows, k], lambda, one or
+                [rows]), mixed into each step (`distilmt.neighbours`). Called from worker threads, one at a time; what it
+                raises ends the call.
             progress: called with the number of sentences done, about every 50 ms.
+            search: beam_size, n_best, length_penalty, sample ...: `distilmt.search.SearchOptions` says each.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
         """
-        if isinstance(texts, str):
-            raise ConfigError("texts: expected a list of texts, got one text - put it in a list")
-        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
-        if too_long == "split" and n_best > 1:
-            raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1')
+        options = resolve(search, self._model.generation)
+        if too_long == "split" and (options["n_best"] > 1 or prefixes is not None):
+            raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1 and without prefixes')
         from distilmt import long_lines
 
-        sources, counts, statuses = long_lines.cut(self._encode(texts), self._room, too_long, self.vocab.word_starts)
-        outputs = self._decode(sources, None, options, progress)
+        lines = self._encode("texts", texts)
+        sources, counts, statuses = long_lines.cut(lines, self._room, too_long, self.vocab.word_starts)
+        starts = None if prefixes is None else self.vocab.encode_target(_checked_texts("prefixes", prefixes))
+        outputs = self._decode(sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
-        parts = [_translation(status, hypotheses, lambda _: next(decoded)) for status, hypotheses in outputs]
-        return long_lines.join(parts, counts, statuses, length_penalty)
+        parts = [
+            _translation(status, hypotheses, lambda _: next(decoded), soft_labels) for status, hypotheses in outputs
+        ]
+        return long_lines.join(parts, counts, statuses, options)
 
     def translate_ids(
         self,
         id_lists: Sequence[Sequence[int]],
         *,
-        beam_size: int = 5,
-        n_best: int = 1,
-        length_penalty: float = 1.0,
-        early_stopping: bool | Literal["never"] = False,
-        max_length: int = 256,
-        min_length: int = 0,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        soft_labels: int = 0,
+        neighbours: Neighbours | None = None,
         progress: Callable[[int], None] | None = None,
+        **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay ""."""
-        options = self._options(beam_size, n_best, length_penalty, early_stopping, max_length, min_length)
+        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay "".
+        Prefixes are ids of the target vocabulary without the start symbol."""
+        options = resolve(search, self._model.generation)
         sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
+        starts = None if prefixes is None else _checked_ids("prefixes", prefixes, self._model.target_vocab)
         return [
-            _translation(status, hypotheses, lambda _: "")
-            for status, hypotheses in self._decode(sources, None, options, progress)
+            _translation(status, hypotheses, lambda _: "", soft_labels)
+            for status, hypotheses in self._decode(
+                sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours
+            )
         ]
 
     def score(
@@ -284,13 +331,22 @@ class Translator:
         targets: Sequence[str],
         *,
         length_penalty: float = 1.0,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """Scores given targets: log-probability of every token. Forced tokens and bans of the search do not apply.
 
-        Raises: ConfigError: counts differ.
+        Args:
+            sources, targets: texts, one target per source.
+            length_penalty: exponent of the length a score is divided by; 0 for none.
+            soft_labels: as of `translate`, for the tokens of the target.
+            hidden_states: report the decoder's states, as a datastore of nearest neighbours wants them.
+            progress: called with the number of sentences done, about every 50 ms.
+        Raises: ConfigError: counts differ, or an argument.
         """
-        return self._score(self._encode(sources), self.vocab.encode_target(list(targets)), length_penalty, progress)
+        ids = self.vocab.encode_target(_checked_texts("targets", targets))
+        return self._score(self._encode("sources", sources), ids, length_penalty, soft_labels, hidden_states, progress)
 
     def score_ids(
         self,
@@ -298,60 +354,87 @@ class Translator:
         targets: Sequence[Sequence[int]],
         *,
         length_penalty: float = 1.0,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
         """As `score`, from ids without end symbols."""
         sources = _checked_ids("sources", sources, self._model.source_vocab)
         targets = _checked_ids("targets", targets, self._model.target_vocab)
-        return self._score(sources, targets, length_penalty, progress)
+        return self._score(sources, targets, length_penalty, soft_labels, hidden_states, progress)
 
-    def _score(self, sources: Any, targets: Any, length_penalty: float, progress: Any) -> list[Scored]:
+    def _score(
+        self, sources: Any, targets: Any, length_penalty: float, soft_labels: int, hidden_states: bool, progress: Any
+    ) -> list[Scored]:
         if len(sources) != len(targets):
             raise ConfigError(f"targets: expected one per source, {len(sources)}, got {len(targets)}")
-        options = self._options(1, 1, length_penalty, False, self._model.positions, 0)
+        options = resolve({"length_penalty": length_penalty}, self._model.generation)
         results = []
-        for status, hypotheses in self._decode(sources, targets, options, progress):
-            _, score, log_probs = hypotheses[0] if hypotheses else ([], 0.0, [])
-            results.append(Scored(log_probs, score, status))
+        for status, hypotheses in self._decode(sources, targets, options, progress, soft_labels, hidden_states):
+            _, score, log_probs, soft, states = hypotheses[0] if hypotheses else ([], 0.0, [], None, None)
+            results.append(Scored(log_probs, score, status, _soft(soft, soft_labels), states))
         return results
 
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        ids = self.vocab.encode_source(list(texts))
+    def _encode(self, name: str, texts: Sequence[str]) -> list[list[int]]:
+        texts = _checked_texts(name, texts)
+        ids = self.vocab.encode_source(texts)
         return [[] if _blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
 
-    def _options(
-        self, beam_size: int, n_best: int, length_penalty: float, early_stopping: Any, max_length: int, min_length: int
-    ) -> dict[str, Any]:
-        whole("beam_size", beam_size, 1, MAX_BEAM_SIZE)
-        whole("n_best", n_best, 1, beam_size, "beam_size")
-        whole("max_length", max_length, 1, 1 << 24)
-        whole("min_length", min_length, 0, max_length, "max_length")
-        if (
-            isinstance(length_penalty, bool)
-            or not isinstance(length_penalty, (int, float))
-            or not abs(length_penalty) <= 100
-        ):
-            raise ConfigError(f"length_penalty: expected a number from -100 to 100, got {length_penalty!r}")
-        if early_stopping not in (True, False, "never"):
-            raise ConfigError(f'early_stopping: expected True, False or "never", got {early_stopping!r}')
-        own = self._model.generation
-        return {
-            "beam_size": beam_size, "n_best": n_best, "length_penalty": float(length_penalty),
-            "early_stopping": {True: "yes", False: "no", "never": "never"}[early_stopping],
-            "max_length": max_length, "min_length": min_length or own.min_length,
-            "eos": own.eos, "start": own.start, "forced_bos": own.forced_bos, "forced_eos": own.forced_eos,
-            "banned": own.banned, "renormalize": own.renormalize,
-        }  # fmt: skip
-
     def _decode(
-        self, sources: Any, targets: Any, options: dict[str, Any], progress: Callable[[int], None] | None
-    ) -> list[tuple[Any, list[tuple[list[int], float, list[float]]]]]:
+        self,
+        sources: Any,
+        targets: Any,
+        options: dict[str, Any],
+        progress: Callable[[int], None] | None,
+        soft_labels: int = 0,
+        hidden_states: bool = False,
+        prefixes: Any = None,
+        neighbours: Neighbours | None = None,
+    ) -> list[tuple[Any, list[Any]]]:
+        """(status, [(ids, score, log_probs, soft labels or None, hidden states or None)]) per source."""
+        whole("soft_labels", soft_labels, 0, min(MAX_SOFT_LABELS, self._model.target_vocab))
+        if not isinstance(hidden_states, bool):
+            raise ConfigError(f"hidden_states: expected True or False, got {hidden_states!r}")
+        if progress is not None and not callable(progress):
+            raise ConfigError(f"progress: expected a callable, got {progress!r}")
+        if prefixes is not None and len(prefixes) != len(sources):
+            raise ConfigError(f"prefixes: expected one per source, {len(sources)}, got {len(prefixes)}")
+        if len(self._models) > 1:
+            for name, asked in (
+                ("hidden_states", hidden_states),
+                ("neighbours", neighbours is not None),
+                ("coverage_penalty", bool(options["coverage_penalty"])),
+            ):
+                if asked:
+                    raise ConfigError(
+                        f"{name}: expected none for an ensemble, got it for {len(self._models)} models - it looks into one "
+                        "model: use a Translator of a single folder"
+                    )
+        if neighbours is not None:
+            from distilmt.neighbours import checked
+
+            neighbours = checked(neighbours, self._model.target_vocab)
+
+        def run(models: list[Any], chosen: Sequence[int], progress: Callable[[int], None] | None) -> Any:
+            def of(lists: Any) -> Any:
+                return None if lists is None else [lists[i] for i in chosen]
+
+            arguments = (
+                of(sources), of(targets), options, soft_labels, hidden_states, self.threads, self.slots, progress,
+                of(prefixes), neighbours,
+            )  # fmt: skip
+            if self.engine == "transformers":
+                return models[0].decode(*arguments)
+            return _native.decode([model.weights for model in models], self._shares, self._geometric, *arguments)
+
         start = time.perf_counter()
         sources = [[*self._model.prefix, *ids, *self._model.suffix] if ids else [] for ids in sources]
         try:
-            outputs = self._model.weights.decode(sources, targets, options, self.threads, self.slots, progress)
-        except _native.ModelError as error:
-            raise DataError(f"{self.folder}: {error} - its weights are damaged, take an earlier checkpoint") from None
+            outputs = run(self._models, range(len(sources)), progress)
+            redo = [i for i, (status, _) in enumerate(outputs) if status == "not_finite"]
+            if redo and self.compute_type != "float32":
+                for i, (status, hypotheses) in zip(redo, run(self._in_float32(), redo, None), strict=True):
+                    outputs[i] = ("redone_float32" if status == "ok" else status, hypotheses)
         except MemoryError:
             raise ResourceError(
                 f"{self.threads} workers of {self.slots or 'the default'} slots: memory is exhausted - "
@@ -359,14 +442,28 @@ class Translator:
             ) from None
         tokens = sum(len(hypotheses[0][2]) for _, hypotheses in outputs if hypotheses)
         self.stats = Stats(len(outputs), tokens, time.perf_counter() - start)
-        return outputs
+        return outputs  # type: ignore[no-any-return]
+
+    def _in_float32(self) -> list[NativeModel]:
+        """The same folders in float32, loaded when first needed."""
+        self._float32_models = self._float32_models or [native_model.load(each, "float32") for each in self.folders]
+        return self._float32_models
 
 
-def _translation(
-    status: Any, hypotheses: list[tuple[list[int], float, list[float]]], text: Callable[[Any], str]
-) -> Translation:
-    found = [Hypothesis(ids, text(ids), score, log_probs) for ids, score, log_probs in hypotheses]
-    return Translation(found or [Hypothesis([], "", 0.0, [])], status)
+def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:
+    found = [Hypothesis(h[0], text(h[0]), h[1], h[2], _soft(h[3], soft_labels)) for h in hypotheses]
+    if found and repeats(found[0].ids):
+        status = "repetition"
+    return Translation(found or [Hypothesis([], "", 0.0, [], _soft(None, soft_labels))], status)
+
+
+def _soft(arrays: Any, k: int) -> SoftLabels | None:
+    return SoftLabels(*arrays) if arrays else SoftLabels.none(k) if k else None
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Whether they end in a phrase of at most 8 tokens that stands at least 8 times in a row, wherever the phrase begins."""
+    return any(len(ids) >= 8 * n and ids[-8 * n : -n] == ids[-7 * n :] for n in range(1, 9))
 
 
 def _blank(text: str) -> bool:
@@ -374,8 +471,26 @@ def _blank(text: str) -> bool:
     return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
 
 
+def _checked_texts(name: str, texts: Sequence[str]) -> list[str]:
+    if isinstance(texts, str):
+        raise ConfigError(f"{name}: expected a list of texts, got one text - put it in a list")
+    try:
+        found = list(texts)
+    except TypeError:
+        raise ConfigError(f"{name}: expected a list of texts, got {texts!r}") from None
+    for index, text in enumerate(found):
+        if not isinstance(text, str):
+            raise ConfigError(f"{name}[{index}]: expected a text, got {text!r}")
+    return found
+
+
 def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> list[list[int]]:
-    lists = [[int(i) for i in ids] for ids in id_lists]
+    try:
+        lists = [[operator.index(i) for i in ids] for ids in id_lists]
+    except TypeError as error:
+        raise ConfigError(
+            f"{name}: expected a list of lists of whole numbers ({error}) - one list per sentence"
+        ) from None
     for index, ids in enumerate(lists):
         if ids and (min(ids) < 0 or max(ids) >= vocab):
             wrong = next(i for i in ids if not 0 <= i < vocab)
@@ -383,13 +498,6 @@ def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> li
                 f"{name}[{index}]: ids must lie in [0, {vocab}), got {wrong} - encode with the model's vocabulary"
             )
     return lists
-
-
-def whole(name: str, value: Any, low: int, high: int, limit: str = "") -> int:
-    """Checks a whole number in [low, high]. Raises: ConfigError."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigError(f"{name}: expected a whole number from {low} to {f'{limit} {high}'.strip()}, got {value!r}")
-    return value
 
 
 def usable_cpus() -> int:

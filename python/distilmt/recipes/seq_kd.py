@@ -28,7 +28,7 @@ def seq_kd(text: Corpus, labels: Labels) -> Corpus:
             f"{labels.folder}: {len(labels.pseudo)} labels for {len(text.sources)} source lines - label this text again"
         )
     statuses = [
-        status if status != "ok" else "ok" if label == "ok" else f"label_{label}"
+        status if status != "ok" else "ok" if label in ("ok", "redone_float32") else f"label_{label}"
         for status, label in zip(text.statuses, labels.statuses, strict=True)
     ]
     if "ok" not in statuses:

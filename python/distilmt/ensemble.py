@@ -1,0 +1,61 @@
+"""Several models of one vocabulary as one: what they must share, and how much each one counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from distilmt.errors import ConfigError, DataError
+from distilmt.native_model import NativeModel
+
+MEANS = ("arithmetic", "geometric")
+
+
+def shares(weights: Sequence[float] | None, count: int) -> list[float]:
+    """The weights, adding up to 1; equal ones where none are given. Raises: ConfigError."""
+    given: list[Any] = [1.0] * count if weights is None else list(weights)
+    if len(given) != count or not all(isinstance(w, (int, float)) and 0 < w < float("inf") for w in given):
+        raise ConfigError(f"weights: expected {count} positive numbers, one per folder, got {weights!r}")
+    return [w / sum(given) for w in given]
+
+
+def agreed(folders: Sequence[Path], models: Sequence[NativeModel]) -> NativeModel:
+    """The first model's facts, with the positions that all have.
+
+    Raises: ConfigError: the models' own settings of generation differ. DataError: their vocabularies do.
+    """
+    first = models[0]
+    for folder, model in zip(folders[1:], models[1:], strict=True):
+        sizes = [(each.source_vocab, each.target_vocab) for each in (first, model)]
+        if sizes[0] != sizes[1]:
+            raise DataError(
+                f"{folder}: an ensemble needs one vocabulary, expected {sizes[0][0]} source and {sizes[0][1]} target ids "
+                f"as in {folders[0]}, got {sizes[1][0]} and {sizes[1][1]} - take models trained with the same one"
+            )
+        for field in fields(first.generation):
+            expected, got = (getattr(each.generation, field.name) for each in (first, model))
+            if expected != got:
+                raise ConfigError(
+                    f"{folder / 'generation_config.json'}: an ensemble needs one {field.name}, expected {expected!r} as "
+                    f"in {folders[0]}, got {got!r} - make them equal"
+                )
+    _same_pieces(
+        [folder for folder in folders if (folder / "vocab.json").exists()]
+        if len(folders) > 1 and first.model_type == "marian"
+        else []
+    )
+    return replace(first, positions=min(model.positions for model in models))
+
+
+def _same_pieces(folders: Sequence[Path]) -> None:
+    from distilmt.vocab import Vocab
+
+    hashes = [Vocab.load(folder).hash for folder in folders]
+    for folder, found in zip(folders, hashes, strict=True):
+        if found != hashes[0]:
+            raise DataError(
+                f"{folder}: its vocabulary has as many pieces as that of {folders[0]}, but others - an ensemble needs "
+                "models trained with the same one"
+            )
