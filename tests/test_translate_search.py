@@ -365,4 +365,4 @@ def test_as_ctranslate2(tiny_vocab: Vocab, tmp_path: Path, settings: dict[str, A
         near = best.score == pytest.approx(truth.scores[0], rel=1e-4)
         same.append(near and [tokens[i] for i in best.ids] == truth.hypotheses[0])
     assert sum(same) >= len(same) - 1
-    assert sum(t.status == "ok" for t in found) > 5
+    assert sum(len(t.hypotheses[0].log_probs) > len(t.hypotheses[0].ids) for t in found) > 5  # these end
