@@ -42,7 +42,7 @@ def test_case_12_split_translates_every_piece(translator):
     alone = translator.translate([texts[0], texts[2]], beam_size=2, max_length=8)
     assert [first, last] == alone  # lines stay where they are
     tokens = len(out.hypotheses[0].log_probs)
-    assert tokens > 8 * (len(ids) // limit - 1) and out.status in ("split", "max_length")
+    assert tokens > 8 * (len(ids) // limit - 1) and out.status in ("split", "max_length", "repetition")
     assert out.hypotheses[0].score == pytest.approx(sum(out.hypotheses[0].log_probs) / tokens)
 
 

@@ -44,3 +44,13 @@ def test_text_in_text_out(shared: Path, lines: list[str]) -> None:
     assert found[0].hypotheses[1].text and found[0].hypotheses[1].text != found[0].text
     scored = translator.score([lines[0]], [found[0].text])[0]
     assert scored.status == "ok" and scored.score > translator.score([lines[0]], ["A bottle of milk."])[0].score
+
+
+def test_text_prefixes_and_samples(shared: Path, lines: list[str]) -> None:
+    translator = Translator(shared / "models" / "multi30k-de-en", threads=2)
+    prefixes = ["", "Someone with", "A man"]
+    found = translator.translate(lines[:3], prefixes=prefixes, beam_size=4)
+    assert [t.text.startswith(prefix) for t, prefix in zip(found, prefixes, strict=True)] == [True] * 3
+    assert found[0] == translator.translate(lines[:1], beam_size=4)[0]
+    samples = translator.translate(lines[:3], sample=True, n_best=6, top_p=0.9)
+    assert all(len({h.text for h in t.hypotheses}) > 1 for t in samples)

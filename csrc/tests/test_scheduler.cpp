@@ -149,6 +149,43 @@ TEST(scheduler_scores_long_targets_in_pieces) {
   }
 }
 
+TEST(scheduler_every_search_on_any_threads_and_slots) {
+  const Weights weights = random_weights(small_config());
+  Request r = request(24);
+  for (int i = 0; i < 8; ++i) r.sources[16 + i] = r.sources[i];  // decoded once, but for another prefix
+  r.prefixes.assign(24, {});
+  r.prefixes[17] = {5, 6, 7};
+  r.options.repetition_penalty = 1.2f;
+  r.options.no_repeat_ngram_size = 2;
+  r.neighbours = [](const float* hidden, int64_t rows) {
+    Neighbours n{2, {}, {}, std::vector<float>(rows, 0.3f)};
+    for (int64_t i = 0; i < rows; ++i) {
+      n.ids.insert(n.ids.end(), {hidden[i * 24] > 0 ? 7 : 8, 9});
+      n.probabilities.insert(n.probabilities.end(), {0.75f, 0.25f});
+    }
+    return n;
+  };
+  SearchOptions beam = r.options, sample = r.options;
+  beam.coverage_penalty = 0.5;
+  beam.early_stopping = EarlyStopping::exact;
+  sample.sample = true;
+  sample.top_p = 0.99;
+  for (const SearchOptions& options : {beam, sample}) {
+    r.options = options;
+    r.soft_labels = 2;
+    r.threads = 1;
+    r.slots = 0;
+    const auto truth = run(weights, r, kNothing);
+    CHECK(same({truth[0]}, {truth[16]}) && !same({truth[1]}, {truth[17]}));
+    CHECK(truth[17].hypotheses[0].ids[2] == 7 && truth[17].hypotheses[0].log_probs[2] == 0);
+    for (const auto& [threads, slots] : std::vector<std::pair<int, int>>{{2, 0}, {1, 1}, {3, 2}}) {
+      r.threads = threads;
+      r.slots = slots;
+      CHECK(same(run(weights, r, kNothing), truth));
+    }
+  }
+}
+
 TEST(scheduler_passes_errors_on) {
   Request r = request(300);
   r.threads = 2;
