@@ -60,6 +60,28 @@ def test_the_model_s_options_reach_the_translator(tiny_model_folder: Path, tmp_p
         assert done.returncode == 2 and b">>fra<< is none of this vocabulary's language tags" in done.stderr
 
 
+def test_translate_options_of_the_search(tiny_model_folder: Path):
+    from distilmt.translate import Translator
+
+    words = ["translate", "--model", tiny_model_folder, "--max-length", "12", "--threads", "1", "--n-best", "3"]
+    translator = Translator(tiny_model_folder, threads=1)
+    for flags, asked in [
+        ("--sample --seed 7 --temperature 1.5 --top-k 30 --top-p 0.9",
+         {"sample": True, "seed": 7, "temperature": 1.5, "top_k": 30, "top_p": 0.9}),
+        ("--early-stopping exact --patience 2 --coverage-penalty 0.2 --length-penalty-form gnmt",
+         {"early_stopping": "exact", "patience": 2.0, "coverage_penalty": 0.2, "length_penalty_form": "gnmt"}),
+        ("--early-stopping true --repetition-penalty 1.2 --no-repeat-ngram-size 2 --min-length 5",
+         {"early_stopping": True, "repetition_penalty": 1.2, "no_repeat_ngram_size": 2, "min_length": 5}),
+    ]:  # fmt: skip
+        done = distilmt(*words, *flags.split(), text=b"the dog\nHund\n")
+        assert done.returncode == 0, done.stderr
+        expected = translator.translate(["the dog", "Hund"], n_best=3, max_length=12, **asked)
+        texts = [line.split("\t")[1] for line in done.stdout.decode().splitlines()]
+        assert texts == [each.text for translation in expected for each in translation.hypotheses]
+    done = distilmt(*words, "--top-p", "2", text=b"the dog\n")
+    assert done.returncode == 2 and b"top_p: expected a number from 1e-09 to 1, got 2" in done.stderr
+
+
 def test_score(tiny_model_folder: Path, tmp_path: Path):
     from distilmt.translate import Translator
 

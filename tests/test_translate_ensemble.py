@@ -138,7 +138,7 @@ def test_results_do_not_depend_on_company(folders: list[Path], kind: str) -> Non
     truth = [alone.translate_ids([source], **settings)[0] for source in sources]
     forced = [alone.score_ids([s], [t], soft_labels=2)[0] for s, t in zip(sources, targets, strict=True)]
     for options in ({"threads": 1}, {"threads": 2, "slots": 3}, {"threads": 1, "slots": 30}):
-        other = Translator(folders, ensemble=kind, **options)
+        other = Translator(folders, ensemble=kind, compute_type="float32", **options)
         assert other.translate_ids(sources[::-1], **settings) == truth[::-1]
         assert other.score_ids(sources[::-1], targets[::-1], soft_labels=2) == forced[::-1]
 

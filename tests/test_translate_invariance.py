@@ -33,7 +33,7 @@ def scores(scored):
     return [(s.status, s.score.hex(), [p.hex() for p in s.log_probs]) for s in scored]
 
 def results(settings, **options):
-    translator = Translator(sys.argv[1], **options)
+    translator = Translator(sys.argv[1], compute_type=sys.argv[2], **options)
     order = list(range(len(sources)))
     if settings.pop("shuffled", False):
         rng.shuffle(order)
@@ -74,10 +74,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(model, tmp_path_factory.mktemp("model"))
 
 
+@pytest.mark.parametrize("compute_type", ["float32", "bfloat16", "int8"])
 @pytest.mark.parametrize("isa", _native.available_isas())
-def test_results_do_not_depend_on_company_order_slots_or_threads(isa: str, folder: Path) -> None:
+def test_results_do_not_depend_on_company_order_slots_or_threads(isa: str, compute_type: str, folder: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder)],
+        [sys.executable, "-c", CHILD, str(folder), compute_type],
         env={**os.environ, "DISTILMT_ISA": isa},
         capture_output=True,
         text=True,

@@ -203,17 +203,17 @@ def test_damaged_tokenizers(tmp_path: Path, kind: str) -> None:
     options: dict[str, Any] = {"source_language": source, "target_language": target}
     random_family("m2m_100").save_pretrained(tmp_path)
     with pytest.raises(DataError, match="transformers cannot load its tokenizer"):
-        Translator(tmp_path, **options)
+        Translator(tmp_path, compute_type="float32", **options)
     write(tmp_path)
     with pytest.raises(DataError, match=r"the model has 67 ids, its tokenizer \d+ - copy model and tokenizer together"):
-        Translator(tmp_path, **options)
+        Translator(tmp_path, compute_type="float32", **options)
     random_family("m2m_100", vocab_size=270).save_pretrained(tmp_path)
     with pytest.raises(DataError, match="lone surrogate"):
-        Translator(tmp_path, **options).translate(["a \ud800 b"])
+        Translator(tmp_path, compute_type="float32", **options).translate(["a \ud800 b"])
     if kind == "m2m100":
         (tmp_path / "sentencepiece.bpe.model").write_bytes(b"\x0a\xff\xff\xff\xff")
         with pytest.raises(DataError, match=r"sentencepiece\.bpe\.model"):
-            Translator(tmp_path, **options)
+            Translator(tmp_path, compute_type="float32", **options)
 
 
 def test_a_multilingual_marian_takes_a_target_language(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_renormalised_as_generate(beam_size: int) -> None:
     model = random_model(seed=1, std=0.5, end_bias=6.0)
     model.generation_config.renormalize_logits = True
     model.generation_config.bad_words_ids = [[66], [3], [4], [5]]
-    translator = Translator.of(model, threads=1)
+    translator = Translator.of(model, compute_type="float32", threads=1)
     parity = compare(
         translator, model, random_sources(6), beam_size=beam_size, n_best=beam_size, max_length=12, min_length=5,
         no_repeat_ngram_size=2,

@@ -156,7 +156,7 @@ def test_they_do_not_depend_on_company(pair: tuple[Any, Translator]) -> None:
         for source, target in zip(sources, targets, strict=True)
     ]
     for options in ({"threads": 1}, {"threads": 3, "slots": 2}, {"threads": 1, "slots": 7}):
-        other = Translator.of(model, **options)
+        other = Translator.of(model, compute_type="float32", **options)
         order = np.random.default_rng(1).permutation(30).tolist()
         assert other.translate_ids([sources[i] for i in order], **settings) == [alone[i] for i in order]
         scored = other.score_ids(

@@ -197,6 +197,7 @@ void Worker::choose_row(int64_t row, const Candidate* top, int64_t k, Row& out) 
 
 // All free ids of a row are its candidates: its logits are computed once more, bit for bit, and kept this time.
 void Worker::widen(int64_t row, Row& out) {
+  if (job_.stop) return;
   const int64_t vocab = models_.vocab();
   logits_.resize(vocab);
   ensemble_.logits(row, logits_.data());
