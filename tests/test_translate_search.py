@@ -207,16 +207,16 @@ def mixed(model: Any, source: list[int], memory: Memory) -> Callable[[list[int]]
 @pytest.mark.parametrize("share", [None, 0.0, 0.4, 1.0])
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_neighbours_as_a_plain_loop(model: Any, translator: Translator, beam_size: int, share: float | None) -> None:
-    sources = random_sources(5)
+    sources = random_sources(3)
     memory = Memory(64, 6, share)
-    asked: dict[str, Any] = {"beam_size": beam_size, "n_best": min(2, beam_size), "max_length": 8}
+    asked: dict[str, Any] = {"beam_size": beam_size, "n_best": min(2, beam_size), "max_length": 6}
     settings: dict[str, Any] = {"early_stopping": "exact", "length_penalty": 1.0, "neighbours": memory}
     found = translator.translate_ids(sources, **asked, **settings)
     for source, translation in zip(sources, found, strict=True):
         step = mixed(model, source, Memory(64, 6, share))
         if beam_size == 1:
             ids: list[int] = []
-            while len(ids) < 8 and ids[-1:] != [EOS]:
+            while len(ids) < 6 and ids[-1:] != [EOS]:
                 ids.append(int(step(ids).argmax()))
             truth = [ids]
         else:
