@@ -158,7 +158,7 @@ def test_wrong_arguments(translator: Translator, settings: dict[str, Any], messa
 )
 def test_wrong_options(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Translator(folder, compute_type="float32", **options)
+        Translator(folder, **options)
 
 
 def test_no_single_text_and_ids_of_the_vocabulary(folder: Path, translator: Translator) -> None:

@@ -104,7 +104,7 @@ def truth(path: Path, kind: str, text: str) -> tuple[list[int], str]:
 def test_texts_are_translated_as_by_transformers(folder: tuple[Path, str]) -> None:
     path, kind = folder
     _, _, source, target = KINDS[kind]
-    options: dict[str, Any] = {"source_language": source, "target_language": target, "compute_type": "float32"}
+    options: dict[str, Any] = {"source_language": source, "target_language": target}
     native, other = (
         Translator(path, compute_type="float32", **options),
         Translator(path, engine="transformers", slots=2, **options),
@@ -184,6 +184,19 @@ def test_long_texts_are_split_between_words(folder: tuple[Path, str]) -> None:
     assert statuses[0] == "too_long" and statuses[1] in ("truncated", "max_length")
     assert translator.vocab.word_starts
     assert translator.translate([long], beam_size=1, max_length=5, too_long="split")[0].hypotheses[0].ids
+
+
+def test_an_ensemble_of_a_model_with_itself_is_the_model(folder: tuple[Path, str]) -> None:
+    path, kind = folder
+    _, _, source, target = KINDS[kind]
+    options: dict[str, Any] = {"source_language": source, "target_language": target}
+    settings: dict[str, Any] = {"beam_size": 2, "max_length": 6}
+    alone, twice = (
+        Translator(path, **options),
+        Translator([path, path], **options),
+    )
+    texts = [[t.text for t in each.translate(TEXTS[:2], **settings)] for each in (alone, twice)]
+    assert texts[0] == texts[1]
 
 
 def test_t5_translates_texts(tmp_path: Path) -> None:

@@ -41,11 +41,13 @@ def agreed(folders: Sequence[Path], models: Sequence[NativeModel]) -> NativeMode
                     f"{folder / 'generation_config.json'}: an ensemble needs one {field.name}, expected {expected!r} as "
                     f"in {folders[0]}, got {got!r} - make them equal"
                 )
-    _same_pieces(
-        [folder for folder in folders if (folder / "vocab.json").exists()]
-        if len(folders) > 1 and first.model_type == "marian"
-        else []
-    )
+        if (first.prefix, first.suffix) != (model.prefix, model.suffix):
+            raise DataError(
+                f"{folder}: an ensemble reads one source, expected {first.prefix} before and {first.suffix} behind it as in "
+                f"{folders[0]}, got {model.prefix} and {model.suffix} - take models of one family"
+            )
+    of_marian = first.model_type == "marian" and len(folders) > 1
+    _same_pieces([folder for folder in folders if of_marian and (folder / "vocab.json").exists()])
     return replace(first, positions=min(model.positions for model in models))
 
 

@@ -26,13 +26,15 @@ SLOTS = 16
 LOGITS = 1 << 26  # of one forward pass over finished hypotheses: 256 MiB
 POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_decoder_position_embeddings")
 
-# Status, and (ids, score, log_probs, None, None) of each hypothesis: what `_native.decode` gives without soft labels.
-Output = tuple[str, list[tuple[list[int], float, list[float], None, None]]]
-# What `generate` does not have, or not as `distilmt.search` promises it, with the values that ask for nothing.
-NEUTRAL = {
-    "length_penalty_form": "power", "coverage_penalty": 0.0, "patience": 1.0, "sample": False, "temperature": 1.0,
-    "top_k": 0, "top_p": 1.0, "seed": 0,
+# What of the native engine's options is not available here, with the values that ask for nothing.
+NATIVE_ALONE: dict[str, Any] = {
+    "length_penalty_form": "power", "coverage_penalty": 0.0, "patience": 1.0, "sample": False, "soft_labels": 0,
+    "hidden_states": False, "prefixes": None, "neighbours": None,
 }  # fmt: skip
+STOPPING = {"yes": True, "no": False, "never": "never"}
+
+# status, (ids, score, log_probs, no soft labels, no hidden states) of each hypothesis
+Output = tuple[str, list[tuple[list[int], float, list[float], None, None]]]
 
 
 class TransformersModel:
@@ -71,10 +73,11 @@ class TransformersModel:
             forced_bos=-1 if own.forced_bos_token_id is None else own.forced_bos_token_id,
             forced_eos=-1 if own.forced_eos_token_id is None else own.forced_eos_token_id,
             min_length=max(0, (own.min_length or 0) - 1),
+            repetition_penalty=1.0 if own.repetition_penalty is None else own.repetition_penalty,
+            no_repeat_ngram_size=own.no_repeat_ngram_size or 0,
         )
         own.max_length = own.min_length = None  # every call gives its own
         config = self.model.config
-        self.weights = self
         self.source_vocab = self.model.get_input_embeddings().num_embeddings
         self.target_vocab = self.model.get_output_embeddings().out_features
         self.positions = min((getattr(config, key) for key in POSITIONS if hasattr(config, key)), default=1 << 16)
@@ -92,21 +95,24 @@ class TransformersModel:
         threads: int,
         slots: int,
         progress: Callable[[int], None] | None,
-        prefixes: Sequence[Sequence[int]] | None,
+        prefixes: Any,
         neighbours: Any,
     ) -> list[Output]:
         """As `_native.decode`: one (status, hypotheses) per source, whose ids are those the encoder reads.
 
-        Raises: ConfigError: what was asked for is not available here.
+        Raises: ConfigError: what only the native engine has.
         """
-        refused = {name: options[name] != neutral for name, neutral in NEUTRAL.items()}
-        refused |= {
-            "soft_labels": soft_labels > 0, "hidden_states": hidden_states, "prefixes": prefixes is not None,
-            "neighbours": neighbours is not None, "early_stopping": options["early_stopping"] == "exact",
+        asked = {
+            **options, "soft_labels": soft_labels, "hidden_states": hidden_states, "prefixes": prefixes,
+            "neighbours": neighbours,
         }  # fmt: skip
-        for name, asked in refused.items():
-            if asked:
+        for name, nothing in NATIVE_ALONE.items():
+            if asked[name] != nothing:
                 raise ConfigError(f'{name}: not available with engine="transformers" - leave it out')
+        if options["early_stopping"] not in STOPPING:
+            raise ConfigError(
+                f'early_stopping: {options["early_stopping"]!r} is not available with engine="transformers"'
+            )
         outputs: list[Output] = [("empty_source", [])] * len(sources)
         order = []
         for index, source in enumerate(sources):
@@ -135,21 +141,22 @@ class TransformersModel:
         return outputs
 
     def _search(self, sources: list[Sequence[int]], options: dict[str, Any]) -> list[Output]:
-        beam_size, n_best, penalty = options["beam_size"], options["n_best"], options["length_penalty"]
+        beam_size, n_best = options["beam_size"], options["n_best"]
         longest = min(options["max_length"], self.positions)
-        start, forced_bos = options["start"], options["forced_bos"]
-        stopping = {"yes": True, "no": False, "never": "never"}[options["early_stopping"]]
-        beams = {"length_penalty": penalty, "early_stopping": stopping} if beam_size > 1 else {}
+        penalty, forced_bos = options["length_penalty"], options["forced_bos"]
+        beams = (
+            {"length_penalty": penalty, "early_stopping": STOPPING[options["early_stopping"]]} if beam_size > 1 else {}
+        )
         with torch.inference_mode():
             rows = self.model.generate(
                 **self._batch(sources), num_beams=beam_size, num_return_sequences=n_best, max_new_tokens=longest,
-                min_new_tokens=min(options["min_length"], longest) or None, decoder_start_token_id=start,
+                min_new_tokens=min(options["min_length"], longest) or None, decoder_start_token_id=options["start"],
                 forced_bos_token_id=None if forced_bos < 0 else forced_bos, do_sample=False,
                 repetition_penalty=options["repetition_penalty"], no_repeat_ngram_size=options["no_repeat_ngram_size"],
                 **beams,
             ).tolist()  # fmt: skip
         tokens = [self._generated(row[1:]) for row in rows]
-        log_probs = self._log_probs([source for source in sources for _ in range(n_best)], tokens, start)
+        log_probs = self._log_probs([source for source in sources for _ in range(n_best)], tokens, options["start"])
         outputs: list[Output] = []
         for first in range(0, len(rows), n_best):
             hypotheses = []
@@ -160,13 +167,10 @@ class TransformersModel:
                     values[-1] = 0.0
                 text = ids[:-1] if ids[-1] in self.ends else ids
                 hypotheses.append((text, sum(values) / len(values) ** penalty, values, None, None))
-            if not all(math.isfinite(value) for h in hypotheses for value in h[2]):
-                outputs.append(("not_finite", []))
-                continue
-            best, _, values = hypotheses[0][:3]
+            best, _, values, *_ = hypotheses[0]
             empty = len(best) <= (forced_bos >= 0)
             status = "max_length" if len(best) == len(values) else "empty_hypothesis" if empty else "ok"
-            outputs.append((status, hypotheses))
+            outputs.append(_finite(status, hypotheses))
         return outputs
 
     def _score(
@@ -174,12 +178,10 @@ class TransformersModel:
     ) -> list[Output]:
         tokens = [[*target, self.generation.eos] for target in targets]
         found = self._log_probs(sources, tokens, options["start"])
-        outputs: list[Output] = []
-        for target, values in zip(targets, found, strict=True):
-            score = sum(values) / len(values) ** options["length_penalty"]
-            sound = math.isfinite(score)
-            outputs.append(("ok", [(list(target), score, values, None, None)]) if sound else ("not_finite", []))
-        return outputs
+        return [
+            _finite("ok", [(list(target), sum(values) / len(values) ** options["length_penalty"], values, None, None)])
+            for target, values in zip(targets, found, strict=True)
+        ]
 
     def _generated(self, row: list[int]) -> list[int]:
         """Up to and including the end symbol; what follows it in a batch is padding."""
@@ -204,6 +206,11 @@ class TransformersModel:
         lengths = torch.tensor([len(source) for source in sources])
         mask = torch.arange(int(lengths.max()))[None] < lengths[:, None]
         return {"input_ids": _padded(sources, pad or 0), "attention_mask": mask.long()}
+
+
+def _finite(status: str, hypotheses: list[Any]) -> Output:
+    found = all(math.isfinite(value) for _, _, log_probs, *_ in hypotheses for value in log_probs)
+    return (status, hypotheses) if found else ("not_finite", [])
 
 
 def _padded(rows: Sequence[Sequence[int]], pad: int) -> torch.Tensor:

@@ -130,7 +130,8 @@ class Translator:
     made 32 at a time (csrc/engine/ensemble.h).
 
     Args:
-        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer. A list of folders is an ensemble.
+        folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer. A list of folders is
+            an ensemble.
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
             sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
@@ -171,9 +172,11 @@ class Translator:
             raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
         if engine not in ("native", "transformers"):
             raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
-        if engine == "transformers" and (compute_type not in ("auto", "float32") or len(folders) > 1):
-            what = f"compute_type {compute_type}" if len(folders) == 1 else "an ensemble"
-            raise ConfigError(f"engine: transformers decodes one model in float32, got {what}")
+        if engine == "transformers":
+            if len(folders) > 1:
+                raise ConfigError(f'folder: expected one with engine="transformers", got {len(folders)}')
+            if compute_type not in ("auto", "float32"):
+                raise ConfigError(f'compute_type: expected float32 with engine="transformers", got {compute_type!r}')
         self.engine = engine
         self.compute_type = compute_types.chosen("float32" if engine == "transformers" else compute_type)
         self.folder, self.folders = folders[0], folders
