@@ -1,13 +1,14 @@
-"""Decoding speed: the translator against Hugging Face `generate` and CTranslate2, float32, on the same CPUs.
+"""Decoding speed: the translator against CTranslate2 and Hugging Face `generate` on the same CPUs.
 
 A random Marian model (base 6+6: d 512, ffn 2048, 8 heads, 32,001 words), 128 sentences of 14 to 42 source tokens, forced
-to 28 target tokens. `generate` uses all threads on one batch; CTranslate2 and ours use one worker per thread. The two
-competitors run at their best batch size of 16, 32 and 64, found in a first round.
+to 28 target tokens. `generate` uses all threads on one batch; CTranslate2 and ours use one worker per thread. The
+others run at their best batch size of 8, 16, 32 and 64, found in a first round.
 
-    python benchmarks/bench_translate.py --threads 2 --rounds 3 --beams 1 4
+    python benchmarks/bench_translate.py --threads 2 --rounds 3 --beams 1 4 8 12 --types float32 bfloat16 int8
 
-Prints target tokens/s (median, lowest, highest), per second of CPU time too, and by how much ours is faster; writes
-benchmarks/results/translate_threadsN.json.
+Prints target tokens/s (median, lowest, highest), per second of CPU time too, and by how much ours of each compute type is
+faster than each peer; writes benchmarks/results/translate_6+6_threadsN.json. DISTILMT_ISA and CT2_FORCE_CPU_ISA hold both
+to an instruction set (on Intel also MKL_ENABLE_INSTRUCTIONS, since CTranslate2's products are MKL's there).
 """
 
 from __future__ import annotations
@@ -65,14 +66,16 @@ def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, bat
         assert out.shape == (len(part), LENGTH + 1)
 
 
-def ctranslate2_of(folder: Path, sources: list[list[int]], threads: int) -> Callable[[int, int], None]:
+def ctranslate2_of(
+    folder: Path, compute_type: str, sources: list[list[int]], threads: int
+) -> Callable[[int, int], None]:
     """A function of beam size and batch size, or ImportError where the package is missing."""
     import ctranslate2
 
-    (folder / "converted").mkdir()
-    ctranslate2.converters.TransformersConverter(str(folder)).convert(str(folder / "converted"), force=True)
+    if not (folder / "converted").exists():
+        ctranslate2.converters.TransformersConverter(str(folder)).convert(str(folder / "converted"))
     translator = ctranslate2.Translator(
-        str(folder / "converted"), compute_type="float32", inter_threads=threads, intra_threads=1
+        str(folder / "converted"), compute_type=compute_type, inter_threads=threads, intra_threads=1
     )
     words = [[f"w{i}" for i in ids] + ["</s>"] for ids in sources]
 
@@ -109,9 +112,9 @@ def with_cpu_time(run: Callable[[], Any], seconds: list[float]) -> Callable[[], 
 
 
 def best_batch(run: Callable[[int], None]) -> int:
-    """The fastest of 16, 32 and 64, each tried once."""
+    """The fastest of 8, 16, 32 and 64, each tried once."""
     seconds = {}
-    for batch in (16, 32, 64):
+    for batch in (8, 16, 32, 64):
         start = time.perf_counter()
         run(batch)
         seconds[batch] = time.perf_counter() - start
@@ -125,10 +128,14 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
     parser.add_argument("--decoder-layers", type=int, default=6)
     parser.add_argument("--sentences", type=int, default=128)
+    parser.add_argument("--types", nargs="+", default=["float32", "bfloat16", "int8"], help="compute types of ours")
+    parser.add_argument("--peers", nargs="*", default=["ctranslate2 int8", "ctranslate2 float32", "generate"])
+    parser.add_argument("--name", default="", help="added to the name of the results")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rng = random.Random(1)
     sources = [[rng.randrange(2, VOCAB - 1) for _ in range(rng.randint(13, 41))] for _ in range(options.sentences)]
+    tokens = len(sources) * LENGTH
 
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -136,56 +143,55 @@ def main() -> None:
         model = base_model(options.decoder_layers)
         model.save_pretrained(folder)
         write_vocabulary(folder)
-        ours = Translator(folder, threads=options.threads)
-        try:
-            other = ctranslate2_of(folder, sources, options.threads)
-        except ImportError:
-            other = None
-            print("ctranslate2 is not installed: not measured")
+        ours = {kind: Translator(folder, threads=options.threads, compute_type=kind) for kind in options.types}
+        peers: dict[str, Callable[[int, int], None]] = {}
+        for peer in options.peers:
+            if peer == "generate":
+                peers[peer] = lambda beam, batch: generate(model, sources, beam, batch, options.threads)
+                continue
+            try:
+                peers[peer] = ctranslate2_of(folder, peer.split()[1], sources, options.threads)
+            except ImportError:
+                print("ctranslate2 is not installed: not measured")
         for beam_size in options.beams:
-            competitors: dict[str, Callable[[], Any]] = {
-                "distilmt": lambda b=beam_size: ours.translate_ids(
+            competitors: dict[str, Callable[[], Any]] = {}
+            for kind, translator in ours.items():
+                competitors[kind] = lambda t=translator, b=beam_size: t.translate_ids(
                     sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
                 )
-            }
-            batches = {
-                "generate": best_batch(lambda batch, b=beam_size: generate(model, sources, b, batch, options.threads))
-            }
-            competitors["generate"] = lambda b=beam_size, n=batches["generate"]: generate(
-                model, sources, b, n, options.threads
-            )
-            if other:
-                batches["ctranslate2"] = best_batch(lambda batch, b=beam_size: other(b, batch))
-                competitors["ctranslate2"] = lambda b=beam_size, n=batches["ctranslate2"]: other(b, n)
-            competitors["distilmt"]()  # the others are warm from looking for their best batch
-            cpu: dict[str, list[float]] = {peer: [] for peer in competitors}
-            counted = {peer: with_cpu_time(run, cpu[peer]) for peer, run in competitors.items()}
+                competitors[kind]()  # the others are warm from looking for their best batch
+            batches = {peer: best_batch(lambda batch, p=run: p(beam_size, batch)) for peer, run in peers.items()}
+            for peer, run in peers.items():
+                competitors[peer] = lambda p=run, b=beam_size, n=batches[peer]: p(b, n)
+            cpu: dict[str, list[float]] = {each: [] for each in competitors}
+            counted = {each: with_cpu_time(run, cpu[each]) for each, run in competitors.items()}
             seconds = interleaved(counted, options.rounds, warm_up=0)
             results[f"beam {beam_size}"] = entry = {}
-            for peer, taken in seconds.items():
-                speeds = sorted(len(sources) * LENGTH / s for s in taken)
-                entry[peer] = {
+            for each, taken in seconds.items():
+                speeds = sorted(tokens / s for s in taken)
+                entry[each] = {
                     "tokens_per_second": median(speeds), "lowest": speeds[0], "highest": speeds[-1],
-                    "tokens_per_cpu_second": len(sources) * LENGTH / median(cpu[peer]),
-                    "batch": batches.get(peer), "ours_is_faster_by": median(taken) / median(seconds["distilmt"]),
-                    "by_cpu_time": median(cpu[peer]) / median(cpu["distilmt"]),
+                    "tokens_per_cpu_second": tokens / median(cpu[each]), "batch": batches.get(each),
                 }  # fmt: skip
+                if each in ours:
+                    entry[each]["times_faster_than"] = {p: median(seconds[p]) / median(taken) for p in peers}
+                    entry[each]["by_cpu_time"] = {p: median(cpu[p]) / median(cpu[each]) for p in peers}
+                ratios = {p: round(r, 2) for p, r in entry[each].get("times_faster_than", {}).items()}
+                cpu_ratios = {p: round(r, 2) for p, r in entry[each].get("by_cpu_time", {}).items()}
                 print(
-                    f"beam {beam_size:2d}  {peer:12s}",
-                    {k: v and round(v, 2) for k, v in entry[peer].items()},
+                    f"beam {beam_size:2d}  {each:20s} {median(speeds):7.0f} tokens/s [{speeds[0]:.0f}, {speeds[-1]:.0f}]",
+                    f"batch {batches[each]}"
+                    if each in batches
+                    else f"times faster: {ratios}; by CPU time: {cpu_ratios}",
                     flush=True,
                 )
-    facts = {"dtype": "f32", "length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
-    if other:
+    facts = {"length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
+    if any(peer.startswith("ctranslate2") for peer in peers):
         facts["ctranslate2"] = version("ctranslate2")
     torch.set_num_threads(options.threads)  # for the signature
     shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
-    print(
-        save(
-            f"translate_threads{options.threads}",
-            {"signature": signature("translate", shape, **facts), "results": results},
-        )
-    )
+    out = f"translate_6+{options.decoder_layers}_threads{options.threads}{options.name}"
+    print(save(out, {"signature": signature("translate", shape, **facts), "results": results}))
 
 
 if __name__ == "__main__":

@@ -121,7 +121,8 @@ def test_log_probs_are_the_models_under_a_penalty(model: Any, translator: Transl
 def check_log_probs(model: Any, source: list[int], hypothesis: Any) -> None:
     tokens = [*hypothesis.ids, EOS][: len(hypothesis.log_probs)]
     log_probs = forced_logits(model, source, hypothesis.ids).log_softmax(-1)[range(len(tokens)), tokens]
-    torch.testing.assert_close(torch.tensor(hypothesis.log_probs), log_probs, atol=1e-3, rtol=0)
+    # The model is ill-conditioned: the float32 of both sides is off by up to 7e-3 from float64.
+    torch.testing.assert_close(torch.tensor(hypothesis.log_probs), log_probs, atol=1e-2, rtol=0)
 
 
 def distribution(model: Any, source: list[int]) -> Callable[[list[int]], torch.Tensor]:

@@ -1,7 +1,6 @@
 #include "engine/decoder.h"
 
 #include <algorithm>
-#include <type_traits>
 
 #include "kernels/attention.h"
 
@@ -16,12 +15,15 @@ int64_t source_size(const ModelConfig& c, const DecoderShape& s) {
   return int64_t{s.places} * s.source_positions * c.decoder_layers * 2 * c.hidden;
 }
 
+void copy(const float* from, int64_t count, float* to) { std::copy_n(from, count, to); }
+void copy(const float* from, int64_t count, bfloat16* to) { to_bfloat16(from, count, to); }
+
 }  // namespace
 
 int64_t Decoder::bytes(const ModelConfig& config, const DecoderShape& shape) {
   const int64_t wide = shape.source_positions * config.decoder_layers * 2 * config.hidden;
   const int64_t kept = own_size(config, shape) + source_size(config, shape);
-  return config.number == Number::float32 ? 4 * kept : 2 * kept + 4 * wide;
+  return (config.number == Number::float32 ? 4 : 2) * kept + 4 * wide;
 }
 
 Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::atomic<bool>& stop)
@@ -31,7 +33,7 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
       narrow_(weights.config.number != Number::float32),
       own_(aligned<uint8_t>(own_size(weights.config, shape) * (narrow_ ? 2 : 4))),
       source_(aligned<uint8_t>(source_size(weights.config, shape) * (narrow_ ? 2 : 4))),
-      wide_(aligned<float>(narrow_ ? shape.source_positions * weights.cross_key_value.n : 0)),
+      wide_(aligned<float>(shape.source_positions * weights.cross_key_value.n)),
       stream_(weights.config, weights.decoder_stack, shape.rows),
       keys_(shape.positions),
       values_(shape.positions) {
@@ -43,16 +45,29 @@ Decoder::Decoder(const Weights& weights, const DecoderShape& shape, const std::a
 }
 
 void Decoder::enter(int place, const float* encoded, int length) {
-  const int64_t stride = weights_.cross_key_value.n, first = int64_t{place} * shape_.source_positions * stride;
-  float* out = narrow_ ? wide_.get() : reinterpret_cast<float*>(source_.get()) + first;
-  gemm(encoded, weights_.config.hidden, length, weights_.cross_key_value, Activation::none, nullptr, 0, out, stride);
-  if (narrow_) to_bfloat16(out, length * stride, reinterpret_cast<bfloat16*>(source_.get()) + first);
+  gemm(encoded, weights_.config.hidden, length, weights_.cross_key_value, Activation::none, nullptr, 0, wide_.get(),
+       weights_.cross_key_value.n);
+  narrow_ ? keep_source<bfloat16>(place, length) : keep_source<float>(place, length);
+}
+
+template <class E>
+void Decoder::keep_source(int place, int length) {
+  const int64_t layers = weights_.config.decoder_layers, row = 2 * weights_.config.hidden;
+  for (int64_t layer = 0; layer < layers; ++layer)
+    for (int64_t t = 0; t < length; ++t)
+      copy(wide_.get() + (t * layers + layer) * row, row, source<E>(place, layer) + t * row);
+}
+
+template <class E>
+E* Decoder::source(int place, int64_t layer) const {
+  const int64_t entry = (int64_t{place} * weights_.config.decoder_layers + layer) * shape_.source_positions;
+  return reinterpret_cast<E*>(source_.get()) + entry * 2 * weights_.config.hidden;
 }
 
 template <class E>
 E* Decoder::key(int slot, int position, int64_t layer, int beam) const {
   const int64_t layers = weights_.config.decoder_layers;
-  const int64_t entry = ((int64_t{slot} * shape_.positions + position) * layers + layer) * shape_.beams + beam;
+  const int64_t entry = ((int64_t{slot} * layers + layer) * shape_.positions + position) * shape_.beams + beam;
   return reinterpret_cast<E*>(own_.get()) + entry * 2 * weights_.config.hidden;
 }
 
@@ -64,13 +79,8 @@ void Decoder::attend_self(const std::vector<DecoderInput>& inputs, int64_t layer
   const E** keys = reinterpret_cast<const E**>(keys_.data());
   const E** values = reinterpret_cast<const E**>(values_.data());
   for (const DecoderInput& in : inputs) {
-    for (int beam = 0; beam < in.rows; ++beam) {
-      E* kept = key<E>(in.slot, in.position, layer, beam);
-      if constexpr (std::is_same_v<E, float>)
-        std::copy_n(row + beam * 3 * d + d, 2 * d, kept);
-      else
-        to_bfloat16(row + beam * 3 * d + d, 2 * d, kept);
-    }
+    for (int beam = 0; beam < in.rows; ++beam)
+      copy(row + beam * 3 * d + d, 2 * d, key<E>(in.slot, in.position, layer, beam));
     for (int beam = 0; beam < in.rows; ++beam, row += 3 * d, out += d) {
       const uint16_t* ancestors = in.ancestors->of(beam);
       for (int t = 0; t <= in.position; ++t) {
@@ -84,16 +94,15 @@ void Decoder::attend_self(const std::vector<DecoderInput>& inputs, int64_t layer
 
 template <class E>
 void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t layer) {
-  const int64_t d = weights_.config.hidden, stride = weights_.cross_key_value.n;
-  const E* source = reinterpret_cast<const E*>(source_.get());
+  const int64_t d = weights_.config.hidden;
   float* query = context_.get();
   float* attention = layer + 1 == weights_.config.decoder_layers ? attention_.get() : nullptr;
   for (size_t i = 0; i < inputs.size();) {
     const DecoderInput& in = inputs[i];
     int rows = 0;  // of this input and of those behind it that read the same source
     for (; i < inputs.size() && inputs[i].place == in.place; ++i) rows += inputs[i].rows;
-    const E* keys = source + int64_t{in.place} * shape_.source_positions * stride + layer * 2 * d;
-    attend_cross(query, rows, d, keys, keys + d, stride, in.source_length, d, weights_.config.decoder_heads, query, d,
+    const E* keys = source<E>(in.place, layer);
+    attend_cross(query, rows, d, keys, keys + d, 2 * d, in.source_length, d, weights_.config.decoder_heads, query, d,
                  attention, shape_.source_positions);
     query += rows * d;
     if (attention) attention += rows * shape_.source_positions;

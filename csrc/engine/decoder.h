@@ -55,6 +55,10 @@ class Decoder {
  private:
   // E: what keys and values are kept as, float or bfloat16.
   template <class E>
+  E* source(int place, int64_t layer) const;
+  template <class E>
+  void keep_source(int place, int length);
+  template <class E>
   E* key(int slot, int position, int64_t layer, int beam) const;
   template <class E>
   void attend_self(const std::vector<DecoderInput>& inputs, int64_t layer);
@@ -65,9 +69,9 @@ class Decoder {
   const std::atomic<bool>& stop_;
   const DecoderShape shape_;
   const bool narrow_;        // keys and values are bfloat16, as accurate as what products of low precision make of them
-  Aligned<uint8_t> own_;     // [slot, position, layer, beam, key | value, hidden]
-  Aligned<uint8_t> source_;  // [place, source position, layer, key | value, hidden]
-  Aligned<float> wide_;      // of one source, before it is narrowed
+  Aligned<uint8_t> own_;     // [slot, layer, position, beam, key | value, hidden]
+  Aligned<uint8_t> source_;  // [place, layer, source position, key | value, hidden]
+  Aligned<float> wide_;      // of one source, as its product gives it: [source position, layer, key | value, hidden]
   Stream stream_;
   Aligned<float> query_key_value_, context_, inner_;
   Aligned<float> attention_;                // [rows, source positions]

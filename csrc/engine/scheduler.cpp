@@ -78,7 +78,9 @@ DecoderShape choose_shape(const Models& models, const Request& request, const Jo
   const int64_t soft = request.soft_labels > 0 ? SoftLabels::bytes_per_row(request.soft_labels) : 0;
   const int64_t noted = soft * shape.positions * shape.beams;  // by a slot
   while (slots > 1 && Ensemble::bytes(models, with(slots)) + slots * noted > kWorkerBytes) --slots;
-  return with(slots);
+  // As many rounds, but even ones: a worker that is first to be free would take all of a last, small one.
+  const int rounds = (share + slots - 1) / slots;
+  return with((share + rounds - 1) / rounds);
 }
 
 // The worker threads of one call, and what they report. Leaving the scope stops and joins them.

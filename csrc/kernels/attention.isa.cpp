@@ -90,32 +90,31 @@ constexpr int kQueries = 4;
 constexpr int kColumns = (kWidth == 16 ? 4 : 2);
 
 // scores [length, ldp] = q . key, unscaled: a line has a lane for each pair of row and head, whole vectors of them.
-template <class E>
-void score(const float* q, int64_t rows, int64_t ldq, Cache<E> keys, int64_t length, int64_t size, int64_t heads,
-           float* scores, int64_t ldp) {
+// dots: ldp vectors of scratch. A piece of a key is loaded once for all rows.
+template <int Rows, class E>
+void score(const float* q, int64_t ldq, Cache<E> keys, int64_t length, int64_t size, int64_t heads, float* scores,
+           int64_t ldp, float* dots) {
   const int64_t whole = size / kWidth * kWidth, left = size - whole;
+  for (int64_t i = Rows * heads; i < ldp; ++i) store(dots + i * kWidth, vec{});
   for (int64_t t = 0; t < length; ++t, scores += ldp) {
-    vec dots[kWidth];
-    int64_t first = 0;
-    int filled = 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* x = q + r * ldq;
-      const E* y = keys[t];
-      for (int64_t h = 0; h < heads; ++h, x += size, y += size) {
-        vec dot = {};
-        for (int64_t c = 0; c < whole; c += kWidth) dot = fma(load(x + c), load(y + c), dot);
-        if (left) dot = fma(load_part(x + whole, left, 0.0f), load_part(y + whole, left, 0.0f), dot);
-        dots[filled++] = dot;
-        if (filled == kWidth) {
-          store(scores + first, sums(dots));
-          first += kWidth;
-          filled = 0;
-        }
+    const E* key = keys[t];
+    const float* x = q;
+    for (int64_t h = 0; h < heads; ++h, x += size, key += size) {
+      vec dot[Rows] = {};
+      for (int64_t c = 0; c < whole; c += kWidth) {
+        const vec y = load(key + c);
+        for (int r = 0; r < Rows; ++r) dot[r] = fma(load(x + r * ldq + c), y, dot[r]);
       }
+      if (left) {
+        const vec y = load_part(key + whole, left, 0.0f);
+        for (int r = 0; r < Rows; ++r) dot[r] = fma(load_part(x + r * ldq + whole, left, 0.0f), y, dot[r]);
+      }
+      for (int r = 0; r < Rows; ++r) store(dots + (r * heads + h) * kWidth, dot[r]);
     }
-    if (filled) {
-      while (filled < kWidth) dots[filled++] = vec{};
-      store(scores + first, sums(dots));
+    for (int64_t first = 0; first < ldp; first += kWidth) {
+      vec v[kWidth];
+      for (int i = 0; i < kWidth; ++i) v[i] = load(dots + (first + i) * kWidth);
+      store(scores + first, sums(v));
     }
   }
 }
@@ -169,7 +168,7 @@ template <int Rows, class E>
 void attend(const float* q, int64_t ldq, Cache<E> keys, Cache<E> values, int64_t length, int64_t d, int64_t heads,
             float* scores, float* out, int64_t ldo, float* weights, int64_t ldw) {
   const int64_t size = d / heads, ldp = padded(Rows * heads, kWidth);
-  score(q, Rows, ldq, keys, length, size, heads, scores, ldp);
+  score<Rows>(q, ldq, keys, length, size, heads, scores, ldp, scores + length * ldp);
   softmax_lines(scores, length, ldp, scale_of(size));
   for (int r = 0; weights && r < Rows; ++r) mean_of_heads(scores + r * heads, ldp, heads, length, weights + r * ldw);
   for (int64_t h = 0; h < heads; ++h) {
@@ -221,7 +220,7 @@ void attend_sentence(const float* qkv, int64_t length, int64_t d, int64_t heads,
   }
 }
 
-int64_t query_scratch(int64_t length, int64_t heads) { return padded(kQueries * heads, kWidth) * length; }
+int64_t query_scratch(int64_t length, int64_t heads) { return padded(kQueries * heads, kWidth) * (length + kWidth); }
 
 void attend_rows_float32(const float* q, const float* const* keys, const float* const* values, int64_t length,
                          int64_t d, int64_t heads, float* scratch, float* out) {
