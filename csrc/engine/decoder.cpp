@@ -103,7 +103,7 @@ void Decoder::attend_source(const std::vector<DecoderInput>& inputs, int64_t lay
     for (; i < inputs.size() && inputs[i].place == in.place; ++i) rows += inputs[i].rows;
     const E* keys = source<E>(in.place, layer);
     attend_cross(query, rows, d, keys, keys + d, 2 * d, in.source_length, d, weights_.config.decoder_heads, query, d,
-                 attention, shape_.source_positions);
+                 attention, shape_.source_positions, i < inputs.size() ? source<E>(inputs[i].place, layer) : nullptr);
     query += rows * d;
     if (attention) attention += rows * shape_.source_positions;
   }

@@ -24,14 +24,14 @@ void attend_rows(const float* q, const float* const* keys, const float* const* v
 // be q itself. weights, where not null: the attention [rows, length], mean over the heads, rows ldw apart.
 void attend_cross(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values, int64_t stride,
                   int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo, float* weights = nullptr,
-                  int64_t ldw = 0);
+                  int64_t ldw = 0, const float* next = nullptr);
 
 // The same over keys and values kept as bfloat16; all arithmetic is float32.
 void attend_rows(const float* q, const bfloat16* const* keys, const bfloat16* const* values, int64_t length, int64_t d,
                  int64_t heads, float* out);
 void attend_cross(const float* q, int64_t rows, int64_t ldq, const bfloat16* keys, const bfloat16* values,
                   int64_t stride, int64_t length, int64_t d, int64_t heads, float* out, int64_t ldo, float* weights,
-                  int64_t ldw);
+                  int64_t ldw, const bfloat16* next = nullptr);
 
 // x [count] to the nearest bfloat16, ties to even; a NaN stays one.
 void to_bfloat16(const float* x, int64_t count, bfloat16* out);

@@ -82,7 +82,13 @@ struct Cache {
   const E* const* rows;
   const E* first;
   int64_t stride;
+  const E* next = nullptr;  // what is read after this cache, at equal distances too
   const E* operator[](int64_t t) const { return rows ? rows[t] : first + t * stride; }
+  // Asks memory for a row of the next cache: caches are small and far apart, and the processor foresees neither.
+  DISTILMT_INLINE void ask_next(int64_t t, int64_t count) const {
+    for (int64_t c = 0; next && c < count; c += 64 / static_cast<int64_t>(sizeof(E)))
+      __builtin_prefetch(next + t * stride + c, 0, 2);
+  }
 };
 
 // Queries that share a load of keys and values; their sums and the values must fit the registers.
@@ -98,6 +104,7 @@ void score(const float* q, int64_t ldq, Cache<E> keys, int64_t length, int64_t s
   for (int64_t i = Rows * heads; i < ldp; ++i) store(dots + i * kWidth, vec{});
   for (int64_t t = 0; t < length; ++t, scores += ldp) {
     const E* key = keys[t];
+    keys.ask_next(t, 2 * heads * size);
     const float* x = q;
     for (int64_t h = 0; h < heads; ++h, x += size, key += size) {
       vec dot[Rows] = {};
@@ -234,16 +241,16 @@ void attend_rows_bfloat16(const float* q, const bfloat16* const* keys, const bfl
 
 void attend_cross_float32(const float* q, int64_t rows, int64_t ldq, const float* keys, const float* values,
                           int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
-                          int64_t ldo, float* weights, int64_t ldw) {
-  attend_all<float>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
-                    ldo, weights, ldw);
+                          int64_t ldo, float* weights, int64_t ldw, const float* next) {
+  attend_all<float>(q, rows, ldq, {nullptr, keys, stride, next}, {nullptr, values, stride}, length, d, heads, scratch,
+                    out, ldo, weights, ldw);
 }
 
 void attend_cross_bfloat16(const float* q, int64_t rows, int64_t ldq, const bfloat16* keys, const bfloat16* values,
                            int64_t stride, int64_t length, int64_t d, int64_t heads, float* scratch, float* out,
-                           int64_t ldo, float* weights, int64_t ldw) {
-  attend_all<bfloat16>(q, rows, ldq, {nullptr, keys, stride}, {nullptr, values, stride}, length, d, heads, scratch, out,
-                       ldo, weights, ldw);
+                           int64_t ldo, float* weights, int64_t ldw, const bfloat16* next) {
+  attend_all<bfloat16>(q, rows, ldq, {nullptr, keys, stride, next}, {nullptr, values, stride}, length, d, heads,
+                       scratch, out, ldo, weights, ldw);
 }
 
 void to_bfloat16(const float* x, int64_t count, bfloat16* out) {
