@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -11,15 +12,37 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
+def check_quickstart(notebook: nbformat.NotebookNode) -> None:
+    report = next(cell for cell in notebook.cells if cell.source == "result.report")
+    assert "student word-kd" in report.outputs[0]["data"]["text/html"]
+
+
+def check_translate(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+    assert "alone as in company: True" in printed and "in other company: True" in printed
+    assert "times float32" in printed
+    statuses = ("ok", "empty_source", "max_length", "too_long", "split")
+    assert all(f": {status:12} '" in printed for status in statuses)
+
+
+# By name: how many cells it may have, and what its outputs hold.
+CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
+    "quickstart": (10, check_quickstart),
+    "translate": (16, check_translate),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(path, tmp_path):
+def test_notebook_runs(path: Path, tmp_path: Path) -> None:
+    cells, check = CHECKS[path.stem]
     notebook = nbformat.read(path, as_version=4)
-    assert len(notebook.cells) <= 10
+    assert len(notebook.cells) <= cells
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
     client = NotebookClient(
         notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
     )
     client.execute()
-    report = next(cell for cell in notebook.cells if cell.source == "result.report")
-    assert "student word-kd" in report.outputs[0]["data"]["text/html"]
+    check(notebook)
