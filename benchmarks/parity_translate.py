@@ -40,7 +40,7 @@ def main() -> None:
     sources = [ids for ids in Vocab.load(options.model).encode_source(lines) if ids]
     model = models.load(options.model)
     model.generation_config.max_length = None
-    translator = Translator(options.model, threads=options.threads)
+    translator = Translator(options.model, compute_type="float32", threads=options.threads)
     results = []
     for beam_size in options.beams:
         start = time.perf_counter()

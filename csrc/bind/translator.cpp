@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <mutex>
 #include <unordered_set>
 
 #include "common/platform.h"
@@ -174,7 +175,10 @@ void check(const Models& models, const Request& request) {
 // The Python callable as the engine calls it, from its own threads; what it returns was checked in
 // python/distilmt/neighbours.py.
 FindNeighbours neighbours_of(const py::function& find, int64_t hidden, int64_t vocab) {
-  return [find = py::object(find), hidden, vocab](const float* states, int64_t rows) {
+  // Not the GIL alone: Python hands it over while the callable runs, and the callable may keep state.
+  auto one = std::make_shared<std::mutex>();
+  return [find = py::object(find), one, hidden, vocab](const float* states, int64_t rows) {
+    const std::lock_guard lock(*one);
     const py::gil_scoped_acquire acquire;
     const auto found = find(py::array_t<float>({rows, hidden}, states)).cast<py::tuple>();
     const auto ids = found[0].cast<py::array_t<int32_t, py::array::c_style>>();

@@ -20,10 +20,10 @@ struct Free {
 template <class T>
 using Aligned = std::unique_ptr<T[], Free>;  // T must be trivial: nothing is constructed or destroyed
 
-// `count` values of T, not initialised. Throws std::bad_alloc; a count of 0 gives a pointer that may be compared, not
-// read.
+// `count` values of T, not initialised. Without huge pages for memory of which only parts are touched. Throws
+// std::bad_alloc; a count of 0 gives a pointer that may be compared, not read.
 template <class T>
-Aligned<T> aligned(int64_t count) {
+Aligned<T> aligned(int64_t count, bool huge_pages = true) {
   constexpr std::size_t kLine = 64, kHuge = std::size_t(1) << 21;
   const std::size_t bytes = static_cast<std::size_t>(count) * sizeof(T);
   const std::size_t alignment = bytes >= kHuge ? kHuge : kLine;
@@ -31,7 +31,8 @@ Aligned<T> aligned(int64_t count) {
   void* p = nullptr;
   if (posix_memalign(&p, alignment, rounded ? rounded : kLine) != 0) throw std::bad_alloc();
 #if defined(__linux__)
-  if (bytes >= kHuge) madvise(p, rounded, MADV_HUGEPAGE);  // advice: a kernel without huge pages may refuse it
+  if (bytes >= kHuge && huge_pages)
+    madvise(p, rounded, MADV_HUGEPAGE);  // advice: a kernel without huge pages may refuse it
 #endif
   return Aligned<T>(static_cast<T*>(p));
 }

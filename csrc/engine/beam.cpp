@@ -167,7 +167,7 @@ std::vector<Hypothesis> Beam::results() const {
   std::vector<Hypothesis> all;
   for (const Kept& k : kept_)
     if (k.finished && static_cast<int>(all.size()) < options_.n_best) all.push_back(read(k));
-  require(!all.empty(), "beam search: every continuation is banned, so no hypothesis could be finished");
+  if (all.empty() || std::isinf(all[0].score)) throw NothingLeft("beam search: every continuation is banned");
   return all;
 }
 

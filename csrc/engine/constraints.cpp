@@ -8,7 +8,7 @@ std::vector<int> repeated_ends(const std::vector<int>& text, int size) {
   std::vector<int> ends;
   if (static_cast<int>(text.size()) < size) return ends;
   const auto prefix = text.end() - (size - 1);
-  for (auto at = text.begin(); at + size <= text.end(); ++at)
+  for (auto at = text.begin(); text.end() - at >= size; ++at)
     if (std::equal(prefix, text.end(), at)) ends.push_back(at[size - 1]);
   return ends;
 }

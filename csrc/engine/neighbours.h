@@ -14,7 +14,7 @@ struct Neighbours {
   std::vector<float> lambda;         // [rows], weight of the neighbours
 };
 
-// hidden [rows, d], of sentences in any company. Called by several workers at a time.
+// hidden [rows, d], of sentences in any company. Called by one worker at a time.
 using FindNeighbours = std::function<Neighbours(const float* hidden, int64_t rows)>;
 
 }  // namespace distilmt

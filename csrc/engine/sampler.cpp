@@ -18,7 +18,7 @@ bool better(const Choice& a, const Choice& b) { return a.score != b.score ? a.sc
 // The choice at which the running sum of weights reaches u of their total; u in (0, 1].
 const Choice& pick(const std::vector<Choice>& choices, const std::vector<double>& weights, double u) {
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-  require(total > 0, "sampling: every continuation is banned");
+  if (!(total > 0)) throw NothingLeft("sampling: every continuation is banned");
   double sum = 0;
   size_t last = 0;
   for (size_t i = 0; i < weights.size() && sum < u * total; ++i) {
@@ -113,7 +113,7 @@ Choice Sampler::draw_from_best(int row, const Row* rows, const Widen& widen) con
     const Row& found = rows[row];
     std::vector<Choice> best = found.choices;
     std::sort(best.begin(), best.end(), better);
-    require(!best.empty(), "sampling: every continuation is banned");
+    if (best.empty()) throw NothingLeft("sampling: every continuation is banned");
     auto weight = [&](double score) { return std::exp(score - double{best[0].score} / options_.temperature); };
     auto weight_of = [&](const Choice& c) { return weight(double{c.score} / options_.temperature); };
     double total = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <stdexcept>
 #include <vector>
 
 #include "engine/soft_labels.h"
@@ -81,6 +82,11 @@ inline float normalize(float sum, int length, const SearchOptions& options) {
   return normalize(sum, length, options.length_penalty, options.length_form);
 }
 
+// No continuation of a sentence is left: all are banned.
+struct NothingLeft : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 class Search {
  public:
   // Decoding of one sentence, behind a prefix of `prefix` tokens, up to max_length (at most that of the options).
@@ -101,9 +107,10 @@ class Search {
   virtual void cover(const float*) {}
   // What the random numbers of a row's next token hang on.
   virtual DrawKey draw_key(int) const { return {}; }
-  virtual std::vector<Hypothesis> results() const = 0;  // without the prefix
+  virtual std::vector<Hypothesis> results() const = 0;  // without the prefix; throws NothingLeft, as advance may
 
   int generated() const { return step_; }
+  int longest() const { return max_length_; }
   bool end_banned() const { return step_ < options_.min_length; }
 
  protected:

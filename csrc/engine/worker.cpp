@@ -209,6 +209,16 @@ void Worker::widen(int64_t row, Row& out) {
 }
 
 void Worker::advance(Slot& slot, int64_t row) {
+  try {
+    advance_search(slot, row);
+  } catch (const NothingLeft&) {
+    Output& output = (*job_.outputs)[slot.sentence->index];
+    output = {Status::empty_hypothesis, {}};
+    leave(slot);
+  }
+}
+
+void Worker::advance_search(Slot& slot, int64_t row) {
   const float* sums = log_sum_exp_.data() + row;
   if (!std::all_of(sums, sums + slot.rows(), [](float sum) { return std::isfinite(sum); })) {
     (*job_.outputs)[slot.sentence->index].status = Status::not_finite;
@@ -243,7 +253,9 @@ void Worker::finish(Slot& slot) {
   output.hypotheses = slot.search->results();
   const Hypothesis& best = output.hypotheses[0];
   const std::vector<int>& prefix = prefix_of(*slot.sentence);
-  if (!best.ended)
+  // An end symbol that the model's settings force at the last token ends nothing.
+  const bool cut = job_.options.forced_eos >= 0 && static_cast<int>(best.log_probs.size()) == slot.search->longest();
+  if (!best.ended || cut)
     output.status = Status::max_length;
   else if (best.ids.size() <= (job_.options.forced_bos >= 0 ? 1 : 0) && prefix.empty())  // a forced tag says nothing
     output.status = Status::empty_hypothesis;

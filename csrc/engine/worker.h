@@ -50,6 +50,7 @@ class Worker {
   void widen(int64_t row, Row& out);
   void note_soft_labels(Slot& slot, int64_t row);
   void advance(Slot& slot, int64_t row);
+  void advance_search(Slot& slot, int64_t row);
   void finish(Slot& slot);
   void leave(Slot& slot);
 

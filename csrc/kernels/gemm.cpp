@@ -47,8 +47,8 @@ Channel to_groups(const float* weight, int64_t k, Number number, float levels, u
       if (!std::isfinite(weight[c])) return {std::numeric_limits<float>::quiet_NaN(), 0};
       largest = std::max(largest, std::abs(weight[c]));
     }
+    if (largest < std::numeric_limits<float>::min() * levels) return {0, 0};  // quotients would not be numbers
     channel.scale = largest / levels;
-    if (largest == 0) return channel;
     for (int64_t c = 0; c < k; ++c) {
       const int32_t integer = static_cast<int32_t>(std::nearbyint(weight[c] / channel.scale));
       channel.integers += integer;

@@ -73,7 +73,7 @@ void choose_activation(const float* a, int64_t lda, int64_t m, const PackedView&
 int64_t gemm_panel() { return kPanel; }
 float int8_weight_levels() { return kWeightLevels; }
 
-// scratch: that of rows.h.
+// scratch: product_scratch of row_blocks.h.
 void gemm_block(const float* a, int64_t lda, int64_t m, const PackedView& w, Activation activation,
                 const float* residual, int64_t ldr, float* c, int64_t ldc, uint32_t* scratch) {
   const auto run = w.number == Number::int8       ? choose_activation<Int8>

@@ -156,7 +156,7 @@ struct Int8 {
     // Beyond these bounds the quotients below would not be numbers; a row so small is all zeros.
     const float range = largest(high) + largest(-low);
     const float inverse = range > 1e-30f && range < 1e30f ? 255.0f / range : 0.0f;
-    row->zero = static_cast<int32_t>(largest(-low) * inverse + 0.5f);
+    row->zero = inverse > 0 ? static_cast<int32_t>(largest(-low) * inverse + 0.5f) : 0;
     row->scale = range < 1e30f ? range / 255.0f + sum(zero) : __builtin_nanf("");
     const vec shift = broadcast(static_cast<float>(row->zero) + 0.5f);
     uint8_t bytes[4 * kChunk];

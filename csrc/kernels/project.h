@@ -37,8 +37,8 @@ struct Projection {
   float* aside_logit;          // as aside
 
   // The k largest logits of each row among the free ids, by (logit descending, id ascending). An id whose logit is
-  // -inf or NaN is no candidate; where fewer than k remain, the rest is {-inf, -1}. k may be 0; meant for k up to some
-  // hundreds.
+  // -inf or NaN is no candidate; where fewer than k remain, the rest is {-inf, -1}. k may be 0; meant for k up to a
+  // thousand.
   int64_t k;
   Candidate* top;      // [m, k]
   float* log_sum_exp;  // [m], over ALL ids

@@ -89,7 +89,7 @@ DISTILMT_INLINE void consume(const float* logits, int64_t first, unsigned aside,
       }
     }
   }
-  const vec y0 = x0 - row.maximum, y1 = x1 - row.maximum, e0 = exp(y0), e1 = exp(y1);
+  const vec y0 = x0 - row.maximum, y1 = x1 - row.maximum, e0 = exp_below(y0), e1 = exp_below(y1);
   store(row.lanes, load(row.lanes) + (e0 + e1));
   if (with_spread) {
     const vec low = broadcast(-88.0f);  // where e is 0 already, and the product with -infinity would be NaN

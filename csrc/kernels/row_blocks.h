@@ -14,7 +14,7 @@ inline int64_t packed_bytes(const PackedMatrix& w) { return (w.groups + 15) / 16
 
 inline int64_t rows_per_block(const PackedMatrix& w) {
   constexpr int64_t kPackedBytes = 512 * 1024;  // half of the smallest second-level cache of this class
-  constexpr int64_t kUnit = 56;                 // whole tiles of 14 and of 4 rows
+  constexpr int64_t kUnit = 56;                 // whole tiles of 14 rows
   return std::max(kUnit, kPackedBytes / std::max<int64_t>(packed_bytes(w), 1) / kUnit * kUnit);
 }
 

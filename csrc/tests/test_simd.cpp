@@ -22,6 +22,10 @@ float vector_log(float x) {
   return lane([](simd::vec v) { return simd::log(v); }, x);
 }
 
+float exp_below(float x) {
+  return lane([](simd::vec v) { return simd::exp_below(v); }, x);
+}
+
 // |got - expected| in units of the last place of a float of that size.
 double ulps(float got, double expected) {
   const float size = std::abs(float(expected));
@@ -39,6 +43,14 @@ TEST(simd_log_and_exp_are_within_two_ulps) {
     exp_worst = std::max(exp_worst, ulps(vector_exp(x), std::exp(double(x))));
   CHECK_NEAR(log_worst, 0, 2);
   CHECK_NEAR(exp_worst, 0, 2);
+}
+
+TEST(simd_exp_below) {
+  double worst = 0;
+  for (float x = -85; x <= 0; x += 0.0013f)
+    worst = std::max(worst, std::abs(exp_below(x) / std::exp(double(x)) - 1) / (1 - x));
+  CHECK_NEAR(worst, 0, 2e-7);
+  CHECK(exp_below(-distilmt::test::kInfinity) == 0 && exp_below(-160) == 0 && std::isnan(exp_below(NAN)));
 }
 
 TEST(simd_log_and_exp_at_their_ends) {

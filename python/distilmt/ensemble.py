@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,6 +12,12 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.native_model import NativeModel
 
 MEANS = ("arithmetic", "geometric")
+TOKENIZERS = (
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "tokenizer.json",
+)  # of families that are not Marian
 
 
 def shares(weights: Sequence[float] | None, count: int) -> list[float]:
@@ -46,15 +53,20 @@ def agreed(folders: Sequence[Path], models: Sequence[NativeModel]) -> NativeMode
                 f"{folder}: an ensemble reads one source, expected {first.prefix} before and {first.suffix} behind it as in "
                 f"{folders[0]}, got {model.prefix} and {model.suffix} - take models of one family"
             )
-    of_marian = first.model_type == "marian" and len(folders) > 1
-    _same_pieces([folder for folder in folders if of_marian and (folder / "vocab.json").exists()])
+    if len(folders) > 1:
+        _same_pieces(folders, first.model_type)
     return replace(first, positions=min(model.positions for model in models))
 
 
-def _same_pieces(folders: Sequence[Path]) -> None:
-    from distilmt.vocab import Vocab
+def _same_pieces(folders: Sequence[Path], model_type: str) -> None:
+    def pieces(folder: Path) -> str:
+        if model_type == "marian" and (folder / "vocab.json").exists():
+            from distilmt.vocab import Vocab
 
-    hashes = [Vocab.load(folder).hash for folder in folders]
+            return Vocab.load(folder).hash
+        return str([hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in TOKENIZERS if (folder / n).exists()])
+
+    hashes = [pieces(folder) for folder in folders]
     for folder, found in zip(folders, hashes, strict=True):
         if found != hashes[0]:
             raise DataError(

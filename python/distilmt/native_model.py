@@ -82,8 +82,8 @@ def load(folder: Path, compute_type: str) -> NativeModel:
     family = FAMILIES.get(str(own.get("model_type")))
     if family is None:
         raise ConfigError(
-            f"{folder / 'config.json'}: model_type must be {', '.join(FAMILIES)}, got {own.get('model_type')!r} - other "
-            'models are translated with by Translator(folder, engine="transformers")'
+            f"{folder / 'config.json'}: model_type must be {', '.join(FAMILIES)}, got {own.get('model_type')!r} - for "
+            'others there is Translator(folder, engine="transformers")'
         )
     config = {**COMMON, **family.defaults, **own}
     source_vocab = target_vocab = whole(folder, config, "vocab_size")
@@ -213,7 +213,7 @@ def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Gene
         start=start,
         forced_bos=one("forced_bos_token_id", -1),
         forced_eos=one("forced_eos_token_id", -1),
-        min_length=max(0, (settings.get("min_length") or 0) - 1),
+        min_length=max(0, search.whole(f"{path}: min_length", settings.get("min_length") or 0, 0, 1 << 24) - 1),
         banned=banned,
         renormalize=bool(settings.get("renormalize_logits")),
         repetition_penalty=search.number(

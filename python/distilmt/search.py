@@ -102,7 +102,7 @@ def resolve(given: Mapping[str, Any], own: Generation) -> dict[str, Any]:
         ("patience", 1 / asked["beam_size"], 100), ("temperature", 0.001, 1000), ("top_p", 1e-9, 1),
     ):  # fmt: skip
         asked[name] = number(name, asked[name], low, high)
-    kept = max(1, int(asked["beam_size"] * asked["patience"] + 0.5))
+    kept = max(1, int(asked["beam_size"] * asked["patience"] + 0.5)) if asked["beam_size"] > 1 else 1
     whole("n_best", asked["n_best"], 1, *((MAX_SAMPLES, "") if asked["sample"] else (kept, kept_as(asked["patience"]))))
     whole("max_length", asked["max_length"], 1, 1 << 24)
     whole("min_length", asked["min_length"], 0, asked["max_length"], "max_length")

@@ -169,7 +169,8 @@ class TransformersModel:
                 hypotheses.append((text, sum(values) / len(values) ** penalty, values, None, None))
             best, _, values, *_ = hypotheses[0]
             empty = len(best) <= (forced_bos >= 0)
-            status = "max_length" if len(best) == len(values) else "empty_hypothesis" if empty else "ok"
+            cut = len(best) == len(values) or (len(values) == longest and self.generation.forced_eos >= 0)
+            status = "max_length" if cut else "empty_hypothesis" if empty else "ok"
             outputs.append(_finite(status, hypotheses))
         return outputs
 

@@ -12,7 +12,7 @@ bits.
         print(translation.text, translation.status)
 
 Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
-hypothesis is the end symbol alone; `repetition`: the best hypothesis ends in a phrase of at most 8 tokens that stands
+hypothesis is the end symbol alone, or bans leave none; `repetition`: the best hypothesis ends in a phrase of at most 8 tokens that stands
 there at least 8 times in a row, with or without an end symbol behind it; `redone_float32`: as `ok`, but compute_type
 gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no finite numbers in
 float32 either, so the weights are damaged; and without the model having been asked `empty_source`: nothing but white
@@ -135,9 +135,9 @@ class Translator:
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
             sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
         device: "cpu".
-        compute_type: numbers the matrix products work on: "float32"; "bfloat16", nearly lossless; "int8" (weights by
-            output channel, activations by row, sums exact), within 0.1 BLEU of float32 on Multi30k; or "auto", the
-            fastest of these on this processor (`distilmt.compute_type.chosen`). The attribute of this name says what was chosen.
+        compute_type: numbers the matrix products work on: "float32"; "bfloat16", nearly lossless; "int8": weights by
+            output channel, activations by row, sums exact; or "auto": int8 where the processor multiplies it natively,
+            else float32 (`distilmt.compute_type.chosen`). The attribute of this name says what was chosen.
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
         ensemble: how several models are averaged: "arithmetic", their probabilities; "geometric", their
             log-probabilities, renormalised.
