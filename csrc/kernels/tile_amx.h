@@ -4,11 +4,7 @@
 // A tile register reads 16 rows whether or not there are so many: what lies behind them in the packed rows is
 // multiplied too and nobody looks at it. So packed rows need kAmxSlack groups behind them.
 #pragma once
-#if defined(DISTILMT_AMX_ON_HOST)
-#include "tests/amx_on_host/intrinsics.h"
-#else
 #include <immintrin.h>
-#endif
 
 #include "kernels/prefetch.h"
 

@@ -12,12 +12,12 @@ bits.
         print(translation.text, translation.status)
 
 Statuses: `ok`; `max_length`: the best hypothesis reached max_length without an end symbol; `empty_hypothesis`: the best
-hypothesis is the end symbol alone, or bans leave none; `repetition`: the best hypothesis ends in a phrase of at most 8 tokens that stands
-there at least 8 times in a row, with or without an end symbol behind it; `redone_float32`: as `ok`, but compute_type
-gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no finite numbers in
-float32 either, so the weights are damaged; and without the model having been asked `empty_source`: nothing but white
-space; `too_long`: more tokens than the model has positions (nothing is cut off). With `too_long="split"` or
-`"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
+hypothesis is the end symbol alone, or bans leave none; `repetition`: the best hypothesis ends in a phrase of at most 8
+tokens that stands there at least 8 times in a row, with or without an end symbol behind it; `redone_float32`: as `ok`,
+but compute_type gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no
+finite numbers in float32 either, so the weights are damaged; and without the model having been asked `empty_source`:
+nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off). With
+`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
 """
 
 from __future__ import annotations
