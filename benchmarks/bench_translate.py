@@ -137,6 +137,11 @@ def main() -> None:
     sources = [[rng.randrange(2, VOCAB - 1) for _ in range(rng.randint(13, 41))] for _ in range(options.sentences)]
     tokens = len(sources) * LENGTH
 
+    facts = {"length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
+    if any(peer.startswith("ctranslate2") for peer in options.peers):
+        facts["ctranslate2"] = version("ctranslate2")
+    shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
+    out = f"translate_6+{options.decoder_layers}_threads{options.threads}{options.name}"
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -185,13 +190,9 @@ def main() -> None:
                     else f"times faster: {ratios}; by CPU time: {cpu_ratios}",
                     flush=True,
                 )
-    facts = {"length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
-    if any(peer.startswith("ctranslate2") for peer in peers):
-        facts["ctranslate2"] = version("ctranslate2")
-    torch.set_num_threads(options.threads)  # for the signature
-    shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
-    out = f"translate_6+{options.decoder_layers}_threads{options.threads}{options.name}"
-    print(save(out, {"signature": signature("translate", shape, **facts), "results": results}))
+            torch.set_num_threads(options.threads)  # for the signature
+            # After every beam size: the larger ones take their time.
+            print(save(out, {"signature": signature("translate", shape, **facts), "results": results}))
 
 
 if __name__ == "__main__":
