@@ -96,6 +96,18 @@ def test_own_settings_of_the_model(own: dict[str, Any]) -> None:
         compare(translator, model, random_sources(4), max_length=7, **settings)
 
 
+def test_an_end_that_is_forced_is_a_cut() -> None:
+    free, forced = with_generation()[1], with_generation(forced_eos_token_id=0)[1]
+    sources = random_sources(20)
+    for beam_size in (1, 4):
+        own = free.translate_ids(sources, beam_size=beam_size, max_length=40)
+        cut = forced.translate_ids(sources, beam_size=beam_size, max_length=5)
+        for whole, part in zip(own, cut, strict=True):
+            assert (part.status == "max_length") == (len(part.hypotheses[0].log_probs) == 5)
+            assert part.status == "max_length" or part.hypotheses[0].ids == whole.hypotheses[0].ids
+        assert {t.status for t in cut} >= {"max_length"}
+
+
 def test_renormalised_without_the_end_symbol() -> None:
     model, translator = with_generation(renormalize_logits=True)
     parity = compare(translator, model, random_sources(6), beam_size=4, min_length=5, max_length=9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,42 @@ def test_neighbours_as_a_plain_loop(model: Any, translator: Translator, beam_siz
 def test_wrong_neighbours(translator: Translator, returned: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=f"neighbours: .*{message}"):
         translator.translate_ids([[5]], neighbours=lambda hidden: returned(len(hidden)))
+
+
+def test_neighbours_are_asked_by_one_worker_at_a_time(model: Any) -> None:
+    asking: list[int] = []
+
+    def find(hidden: Any) -> Any:
+        asking.append(1)
+        time.sleep(0.001)  # hands the GIL over
+        alone = len(asking) == 1
+        asking.pop()
+        assert alone
+        return np.zeros((len(hidden), 1), np.int64), np.ones((len(hidden), 1)), 0.1
+
+    translator = Translator.of(model, compute_type="float32", threads=3, slots=2)
+    translator.translate_ids(random_sources(30), beam_size=2, max_length=4, neighbours=find)
+
+
+@pytest.mark.parametrize("settings", [{"beam_size": 1}, {"beam_size": 3}, {"sample": True}], ids=str)
+def test_a_sentence_without_any_continuation_harms_no_other(translator: Translator, settings: dict[str, Any]) -> None:
+    sources = random_sources(6)
+    found = translator.translate_ids(sources, max_length=8, **settings)
+    calls: list[int] = []
+
+    def find(hidden: Any) -> Any:
+        """All mass on the banned pad, for the first row of the first step."""
+        weight = np.zeros(len(hidden))
+        weight[0] = 0.0 if calls else 1.0
+        calls.append(1)
+        return np.full((len(hidden), 1), 66), np.ones((len(hidden), 1)), weight
+
+    others = translator.translate_ids(sources, max_length=8, neighbours=find, **settings)
+    impossible = [i for i, t in enumerate(others) if t.status == "empty_hypothesis" and not t.hypotheses[0].log_probs]
+    assert len(impossible) == 1
+    assert [t.hypotheses[0].ids for i, t in enumerate(others) if i not in impossible] == [
+        t.hypotheses[0].ids for i, t in enumerate(found) if i not in impossible
+    ]
 
 
 def test_an_exception_of_neighbours_is_passed_on(model: Any) -> None:
