@@ -40,19 +40,24 @@ Channel to_groups(const float* weight, int64_t k, Number number, float levels, u
   if (number == Number::float32) {
     std::memcpy(groups, weight, sizeof(float) * k);
   } else if (number == Number::bfloat16) {
-    for (int64_t c = 0; c < k; ++c) groups[c / 2] |= uint32_t{to_bfloat16(weight[c])} << 16 * (c % 2);
+    uint16_t* halves = reinterpret_cast<uint16_t*>(groups);  // little-endian, as all sets are
+    for (int64_t c = 0; c < k; ++c) halves[c] = to_bfloat16(weight[c]);
   } else {
-    float largest = 0;
+    float largest = 0, zero = 0;
     for (int64_t c = 0; c < k; ++c) {
-      if (!std::isfinite(weight[c])) return {std::numeric_limits<float>::quiet_NaN(), 0};
       largest = std::max(largest, std::abs(weight[c]));
+      zero += weight[c] * 0.0f;  // NaN where a weight is no number
     }
+    if (zero != 0) return {std::numeric_limits<float>::quiet_NaN(), 0};
     if (largest < std::numeric_limits<float>::min() * levels) return {0, 0};  // quotients would not be numbers
     channel.scale = largest / levels;
+    const float inverse = levels / largest;
+    int8_t* bytes = reinterpret_cast<int8_t*>(groups);
     for (int64_t c = 0; c < k; ++c) {
-      const int32_t integer = static_cast<int32_t>(std::nearbyint(weight[c] / channel.scale));
+      const float x = weight[c] * inverse;
+      const int32_t integer = static_cast<int32_t>(x + (x < 0 ? -0.5f : 0.5f));
       channel.integers += integer;
-      groups[c / 4] |= static_cast<uint32_t>(integer & 255) << 8 * (c % 4);
+      bytes[c] = static_cast<int8_t>(integer);
     }
   }
   return channel;
@@ -75,16 +80,20 @@ PackedMatrix pack(const float* weight, const float* bias, int64_t n, int64_t k, 
   w.bias = aligned<float>(columns);
   w.scale = aligned<float>(columns);
   w.integers = aligned<int32_t>(columns);
-  std::vector<uint32_t> groups(w.groups);
-  for (int64_t j = 0; j < columns; ++j) {
-    std::fill(groups.begin(), groups.end(), 0);
-    Channel channel;
-    if (j < n) channel = to_groups(weight + j * k, k, number, levels, groups.data());
-    w.bias[j] = j >= n ? -std::numeric_limits<float>::infinity() : bias ? bias[j] : 0.0f;
-    w.scale[j] = channel.scale;
-    w.integers[j] = channel.integers;
-    uint32_t* out = w.data.get() + j / w.panel * w.panel * w.groups + j % w.panel;
-    for (int64_t g = 0; g < w.groups; ++g) out[g * w.panel] = groups[g];
+  // A panel's channels behind each other, then turned: every cache line is written once.
+  std::vector<uint32_t> channels(w.panel * w.groups);
+  for (int64_t first = 0; first < columns; first += w.panel) {
+    std::fill(channels.begin(), channels.end(), 0);
+    for (int64_t j = first; j < first + w.panel; ++j) {
+      Channel channel;
+      if (j < n) channel = to_groups(weight + j * k, k, number, levels, &channels[(j - first) * w.groups]);
+      w.bias[j] = j >= n ? -std::numeric_limits<float>::infinity() : bias ? bias[j] : 0.0f;
+      w.scale[j] = channel.scale;
+      w.integers[j] = channel.integers;
+    }
+    uint32_t* out = w.data.get() + first * w.groups;
+    for (int64_t g = 0; g < w.groups; ++g)
+      for (int64_t c = 0; c < w.panel; ++c) *out++ = channels[c * w.groups + g];
   }
   return w;
 }
