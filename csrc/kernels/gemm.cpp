@@ -38,7 +38,7 @@ struct Channel {
 Channel to_groups(const float* weight, int64_t k, Number number, float levels, uint32_t* groups) {
   Channel channel;
   if (number == Number::float32) {
-    std::memcpy(groups, weight, sizeof(float) * k);
+    if (k > 0) std::memcpy(groups, weight, sizeof(float) * k);  // null where there are none
   } else if (number == Number::bfloat16) {
     uint16_t* halves = reinterpret_cast<uint16_t*>(groups);  // little-endian, as all sets are
     for (int64_t c = 0; c < k; ++c) halves[c] = to_bfloat16(weight[c]);
