@@ -86,7 +86,7 @@ PackedMatrix pack(const float* weight, const float* bias, int64_t n, int64_t k, 
     std::fill(channels.begin(), channels.end(), 0);
     for (int64_t j = first; j < first + w.panel; ++j) {
       Channel channel;
-      if (j < n) channel = to_groups(weight + j * k, k, number, levels, &channels[(j - first) * w.groups]);
+      if (j < n) channel = to_groups(weight + j * k, k, number, levels, channels.data() + (j - first) * w.groups);
       w.bias[j] = j >= n ? -std::numeric_limits<float>::infinity() : bias ? bias[j] : 0.0f;
       w.scale[j] = channel.scale;
       w.integers[j] = channel.integers;
