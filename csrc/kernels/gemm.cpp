@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/platform.h"
+#include "kernels/bfloat16.h"
 #include "kernels/dispatch.h"
 #include "kernels/row_blocks.h"
 #include "kernels/workspace.h"
@@ -21,13 +22,6 @@ DISTILMT_PER_PRODUCT_ISA(void gemm_block(const float* a, int64_t lda, int64_t m,
 
 namespace {
 
-// To the nearest, ties to even; a NaN stays one.
-uint16_t to_bfloat16(float x) {
-  uint32_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return static_cast<uint16_t>(std::isnan(x) ? 0x7fc0u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 // What int8 notes of an output channel.
 struct Channel {
   float scale = 1;
@@ -41,7 +35,7 @@ Channel to_groups(const float* weight, int64_t k, Number number, float levels, u
     if (k > 0) std::memcpy(groups, weight, sizeof(float) * k);  // null where there are none
   } else if (number == Number::bfloat16) {
     uint16_t* halves = reinterpret_cast<uint16_t*>(groups);  // little-endian, as all sets are
-    for (int64_t c = 0; c < k; ++c) halves[c] = to_bfloat16(weight[c]);
+    for (int64_t c = 0; c < k; ++c) halves[c] = bfloat16_bits(weight[c]);
   } else {
     float largest = 0, zero = 0;
     for (int64_t c = 0; c < k; ++c) {

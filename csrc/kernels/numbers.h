@@ -84,13 +84,6 @@ struct BFloat16 {
     return Float32::value(sums, row, w, column);
   }
 
-  // To the nearest, ties to even; a NaN stays one (its payload would round to infinity or beyond).
-  static DISTILMT_INLINE uint32_t round(float x) {
-    uint32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    return x != x ? 0x7fc0u : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
-  }
-
   static void pack_row(const float* a, int64_t k, uint32_t* packed, int64_t step, RowScale*) {
     for (; k > 0; k -= 2 * kChunk, a += 2 * kChunk, packed += step) {
 #if defined(__AVX512BF16__)
@@ -101,9 +94,10 @@ struct BFloat16 {
       }
 #endif
       const int64_t whole = k / 2 < kChunk ? k / 2 : kChunk;
-      for (int64_t g = 0; g < whole; ++g) packed[g] = round(a[2 * g]) | round(a[2 * g + 1]) << 16;
+      for (int64_t g = 0; g < whole; ++g)
+        packed[g] = bfloat16_bits(a[2 * g]) | static_cast<uint32_t>(bfloat16_bits(a[2 * g + 1])) << 16;
       for (int64_t g = whole; g < kChunk; ++g) packed[g] = 0;
-      if (whole < kChunk && k % 2) packed[whole] = round(a[k - 1]);
+      if (whole < kChunk && k % 2) packed[whole] = bfloat16_bits(a[k - 1]);
     }
   }
 };
