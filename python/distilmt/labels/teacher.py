@@ -36,7 +36,8 @@ class Teacher:
         Args:
             targets: gold targets, one per line, whose soft labels are wanted too; "" for none.
         """
-        translations = iter(self._translate([line.text if line.status == "ok" else "" for line in lines if line.status != "quarantined"]))
+        readable = [line.text if line.status == "ok" else "" for line in lines if line.status != "quarantined"]
+        translations = iter(self._translate(readable))
         forced = self._forced(lines, targets) if targets is not None else [b""] * len(lines)
         return [
             Record(line.number, "quarantined", [], cause=line.reason)
