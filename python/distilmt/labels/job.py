@@ -28,7 +28,7 @@ from distilmt.labels.pool import run_workers
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.storage import disk_errors, write_json
+from distilmt.storage import disk_errors, read_json, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
 
@@ -140,7 +140,7 @@ def _proven(folder: Path) -> Labels | None:
     """The results, where they are there and are what they promise."""
     if not (folder / merging.RESULT).exists():
         return None
-    record = merging.read_json(folder / merging.RESULT, "delete it and run the same command again")
+    record = read_json(folder / merging.RESULT, "delete it and run the same command again")
     for name, sha256 in record["hashes"].items():
         if not (folder / name).exists() or file_hash(folder / name) != sha256:
             return None
