@@ -88,20 +88,15 @@ def test_labels_are_line_aligned_and_proven(run, text):
 
 def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
-    labels = Labels(
-        Path("x"),
-        [f"p{i}" for i in range(8)],
-        ["ok"] * 5 + ["redone_float32", "max_length", "too_long"],
-        "",
-        "h",
-        1,
-        1.0,
-    )
+    statuses = ["ok"] * 5 + ["non_finite_redone", "max_length", "too_long"]
+    labels = Labels(Path("x"), 8, {}, "", "h", 1, 1.0, {})
+    labels.__dict__ |= {"pseudo": [f"p{i}" for i in range(8)], "statuses": statuses}
     out = seq_kd(gold, labels)
     assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
     assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]
     with pytest.raises(DataError, match="3 labels for 8 source lines"):
-        seq_kd(gold, replace(labels, pseudo=["a"] * 3))
+        labels.__dict__["pseudo"] = ["a"] * 3
+        seq_kd(gold, labels)
 
 
 def test_method_names():
