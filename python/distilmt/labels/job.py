@@ -141,9 +141,9 @@ def _proven(folder: Path, job: bytes) -> Labels | None:
     if not (folder / merging.RESULT).exists():
         return None
     record = read_json(folder / merging.RESULT, "delete it and run the same command again")
-    if record.get("job") != job.hex():
+    if record.get("job") != job.hex() or "hashes" not in record:
         return None
-    for name, sha256 in record.get("hashes", {"": ""}).items():
+    for name, sha256 in record["hashes"].items():
         if not (folder / name).exists() or file_hash(folder / name) != sha256:
             return None
     return merging.open_labels(folder)
