@@ -35,6 +35,7 @@ MUST_NOT_REACH = {
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
+    "knn": {"trainer", "train"} | JOBS,
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "report": TRAINING | {"translate", "distill", "cli"},
