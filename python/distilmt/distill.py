@@ -32,6 +32,7 @@ from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
+    from distilmt.evaluate import EvaluateResult
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -70,6 +71,9 @@ class DistillConfig:
     vocab_model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "its kind"})
     label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
+    test_repeats: int = field(
+        default=3, metadata={"help": "timed decodings of the test sets: their spread is the pay-back's interval"}
+    )
     exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
@@ -87,6 +91,8 @@ class DistillConfig:
         names = [set_name(source) for source, _ in self.test]
         if len(set(names)) != len(names):
             raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
+        if self.test_repeats < 1:
+            raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
@@ -264,7 +270,6 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
     """Scores and speed of one system on every test set."""
     from distilmt import models
-    from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
 
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
@@ -273,26 +278,40 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
     }
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            scores, tokens, usages = {}, 0, []
-            for test in config.test:
-                out = evaluate(
-                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
+            found = {
+                set_name(test[0]): evaluate(
+                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    repeats=config.test_repeats,
                 )
-                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
-                assert out.usage is not None and out.target_tokens is not None  # a model was evaluated
-                tokens += out.target_tokens
-                usages.append(out.usage)
+                for test in config.test
+            }  # fmt: skip
+            decode = _decode_facts(list(found.values()))
             model = models.load(folder)
-            decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
                 outputs={},
                 facts={
-                    "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
-                    "tokens_per_second": tokens / decode["seconds"],
+                    "test": {name: _score_facts(out.scores, config.exact) for name, out in found.items()},
+                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "tokens_per_second": decode["target_tokens"] / decode["seconds"],
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
         return dict(stage.facts)
+
+
+def _decode_facts(found: list[EvaluateResult]) -> dict[str, Any]:
+    """What decoding all test sets once took, and how far the repeats spread."""
+    from distilmt.energy import total
+
+    usages = [total(each) for each in zip(*(out.usages for out in found), strict=True)]
+    keys = ("seconds", "joules", "joules_low", "joules_high", "energy_kind", "energy_method")
+    return {
+        "sentences": sum(len(out.hypotheses) for out in found),
+        "words": sum(out.source_words or 0 for out in found),
+        "target_tokens": sum(out.target_tokens or 0 for out in found),
+        "seconds": sum(out.seconds or 0.0 for out in found),
+        "repeats": [{key: getattr(usage, key) for key in keys} for usage in usages],
+    }
 
 
 def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:

@@ -243,7 +243,7 @@ def _factors(candidates: Sequence[Candidate], scales: Scales) -> tuple[dict[str,
 
 def _scores(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted geometric means: [terms, candidates] and [points, terms] to [points, candidates]. 0 to the power 0 is 1."""
-    return np.prod(table[None] ** weights[:, :, None], axis=1)
+    return np.asarray(np.prod(table[None] ** weights[:, :, None], axis=1))
 
 
 def _lattice(terms: int) -> np.ndarray:
