@@ -54,6 +54,12 @@ def test_the_share_of_weights_under_which_each_is_first():
     found = composite(pair)
     turn = math.log(1.5) / (math.log(2) + math.log(1.5))
     assert found.rated[0].first == pytest.approx(1 - turn, abs=1 / 39)
+    four = composite(
+        [RICH, THRIFTY]
+    )  # log ratios d of their factors: the simplex's part on one side is d0^3 / prod(d0 - dj)
+    ratio = [math.log(0.5), math.log(2), math.log(2), math.log(math.sqrt(0.375) / 0.5)]
+    share = ratio[0] ** 3 / math.prod(ratio[0] - other for other in ratio[1:])
+    assert four.rated[1].first == pytest.approx(share, abs=0.003)
     assert sum(each.first for each in found.rated) == pytest.approx(1)
     assert [(each.best, each.worst) for each in found.rated] == [(1, 2), (1, 2)]
     twins = composite([RICH, Candidate("twin", *list(vars(RICH).values())[1:])])

@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, quickstart, report, train
-from distilmt.bill.command import BillConfig, bill
+from distilmt import bill, commands, distill, evaluate, label, quickstart, report, train
+from distilmt.bill.command import BillConfig
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
