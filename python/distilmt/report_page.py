@@ -6,10 +6,10 @@ import base64
 import re
 from html import escape
 
+from distilmt.report_cells import Table
 from distilmt.report_figures import quality_speed, svg, training_curves
 from distilmt.report_numbers import Data, tests_of
 from distilmt.report_tables import (
-    Table,
     gap_table,
     making_table,
     provenance,

@@ -130,7 +130,7 @@ class Run:
                 "status": record["status"],
                 "attempts": len(record["attempts"]),
                 "work": record.get("facts", {}).get("work"),
-            }  # fmt: skip
+            }
             | asdict(total(record["attempts"]))
             for record in records
         ]
