@@ -1,0 +1,296 @@
+"""`distilmt payback`: after how many sentences a distillation has saved what it cost.
+
+    N* = E_distil / (e_teacher - e_student)
+
+E_distil: labelling, selection and training of one student, and on request of its teacher; e_teacher and e_student: what
+decoding one sentence of the test sets took. In machine time, energy, CO2e and money, each from what the run recorded; an
+interval from the repeats of the decodings and the seeds of the student (interval.py). docs/payback.md has an example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.bill.interval import fieller, mean_variance, t_975
+from distilmt.bill.rates import Cost, Rates, cost
+from distilmt.config import resolve
+from distilmt.errors import ConfigError, DataError
+from distilmt.report import Report
+from distilmt.report_numbers import Data, System, systems_of
+from distilmt.report_cells import DASH, Table, count, duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Quantity = Literal["time", "energy", "CO2e", "money"]
+QUANTITIES: dict[Quantity, Callable[[Cost], float | None]] = {
+    "time": lambda cost: cost.hours * 3600,
+    "energy": lambda cost: cost.kwh.value if cost.kwh else None,
+    "CO2e": lambda cost: cost.co2e_kg.value if cost.co2e_kg else None,
+    "money": lambda cost: cost.money.value if cost.money else None,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaybackConfig:
+    """Options of `distilmt payback`."""
+
+    run: str = field(metadata={"help": "a run folder, or its report.json", "metavar": "RUN"})
+    serve_per_day: float | None = field(default=None, metadata={"help": "sentences translated a day, as in 2e6"})
+    student: str | None = field(default=None, metadata={"help": "this system alone [default: every student]"})
+    teacher_training: bool = field(default=False, metadata={"help": "count the training of the teacher too"})
+    plot: str | None = field(default=None, metadata={"help": "also draw it: .svg, .png or .pdf", "metavar": "FILE"})
+    rates: Rates = field(default_factory=Rates)
+
+    def __post_init__(self) -> None:
+        if self.serve_per_day is not None and not 0 < self.serve_per_day < math.inf:
+            raise ConfigError(f"--serve-per-day must be a number above 0, got {self.serve_per_day:g}")
+
+
+@dataclass(frozen=True)
+class PaybackRow:
+    """One student in one quantity. Time in seconds, energy in kWh, CO2e in kg, money in the currency of the rates.
+
+    Attributes:
+        distillation: E_distil. teacher, student: per sentence, means over the repeats. None is unknown.
+        sentences: N*; infinite for never; None where something in it is unknown.
+        low, high: its 95 % interval; high may be infinite; None where a decoding was timed once.
+    """
+
+    system: str
+    quantity: Quantity
+    distillation: float | None
+    teacher: float | None
+    student: float | None
+    sentences: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Payback:
+    """What `payback` found: a row for each student and quantity, and sentences about how it was found."""
+
+    rows: list[PaybackRow]
+    notes: list[str]
+    serve_per_day: float | None
+    currency: str
+
+    def __str__(self) -> str:
+        return self.table().markdown() + "\n"
+
+    def row(self, quantity: Quantity = "time", system: str | None = None) -> PaybackRow:
+        """One row; of the first student where none is named. Raises: ConfigError: no such row."""
+        for row in self.rows:
+            if row.quantity == quantity and system in (None, row.system):
+                return row
+        raise ConfigError(f"payback: no row {quantity!r} of {system!r} - there are {[r.system for r in self.rows]}")
+
+    def table(self) -> Table:
+        """As text. What one sentence costs is shown for a million of them."""
+        head = ["System", "In", "Distillation", "Teacher, 1 M sentences", "Student, 1 M sentences", "Paid back after"]
+        head += ["95 % interval"] + ([f"Days at {count(self.serve_per_day)} a day"] if self.serve_per_day else [])
+        rows = []
+        for row in self.rows:
+            cells = [amount(row.distillation, row.quantity, self.currency)]
+            cells += [
+                amount(None if each is None else each * 1e6, row.quantity, self.currency)
+                for each in (row.teacher, row.student)
+            ]
+            cells += [sentences(row.sentences), _interval(row)]
+            if self.serve_per_day:
+                known = row.sentences is not None and math.isfinite(row.sentences)
+                cells.append(f"{row.sentences / self.serve_per_day:,.3g}" if known else DASH)  # type: ignore[operator]
+            rows.append([row.system, row.quantity, *cells])
+        return Table("Pay-back", head, rows, self.notes, left=2)
+
+    def plot(self, quantity: Quantity = "time", system: str | None = None, axes: Axes | None = None) -> Axes:
+        """Cumulated cost over sentences served, teacher alone against distillation and student; see payback_figure."""
+        from distilmt.bill.payback_figure import draw
+
+        return draw(self.row(quantity, system), self.currency, axes)
+
+
+def payback(config: PaybackConfig | None = None, **options: Any) -> Payback:
+    """Says after how many sentences a distillation has saved what it cost, in time, energy, CO2e and money.
+
+    Args:
+        config: a PaybackConfig, or its fields as keywords.
+    Raises:
+        ConfigError: no such student. DataError: no report, or it lacks a teacher, a student or their timings.
+        ResourceError: the plot cannot be written.
+    """
+    config = resolve(PaybackConfig, config, **options)
+    data = Report(config.run).data
+    if data.get("runs"):
+        raise DataError(f"{config.run}: a report of several runs - give one run, whose stages belong to its students")
+    found = payback_of(data, config)
+    if config.plot is not None:
+        from distilmt.bill.payback_figure import save
+
+        save(found, config.plot)
+    return found
+
+
+def payback_of(data: Data, config: PaybackConfig) -> Payback:
+    """As `payback`, of the data of a report (docs/report.md); `config.run` names it in messages."""
+    rates = config.rates
+    systems = systems_of(data)
+    teachers = [system for system in systems if system.role == "teacher"]
+    students = [system for system in systems if system.role == "student"]
+    if config.student is not None:
+        names = [system.name for system in students]
+        students = [system for system in students if system.name == config.student]
+        if not students:
+            raise ConfigError(f"--student {config.student}: {config.run} has {', '.join(names) or 'no student'}")
+    if not teachers or not students:
+        lacking = "student" if teachers else "teacher"
+        raise DataError(f"{config.run}: no {lacking} in its report - a pay-back compares a student with its teacher")
+    teacher = [_served(entry, config.run) for entry in teachers[0].entries]
+    rows, notes = [], []
+    for system in students:
+        student = [_served(entry, config.run) for entry in system.entries]
+        spent = [_spent(data, entry, config) for entry in system.entries]
+        rows += [_row(system.name, quantity, spent, teacher, student, rates) for quantity in QUANTITIES]
+        notes += _student_notes(system, rows[-len(QUANTITIES) :])
+    notes += _notes(data, config, rows, teachers[0], students, teacher[0][0][0])
+    return Payback(rows, list(dict.fromkeys(notes)), config.serve_per_day, rates.currency or "")
+
+
+# Seconds and joules; joules are None where unknown.
+Spent = tuple[float, float | None]
+
+
+def _served(entry: Data, run: str) -> list[Spent]:
+    """What one sentence of the test sets took, in each timed decoding."""
+    decode = entry.get("decode") or {}
+    if not decode.get("sentences") or not decode.get("repeats"):
+        raise DataError(
+            f"{run}: the decoding of {entry['name']!r} was not timed by sentences (a run of an older version) - "
+            "delete its stages/evaluate-*.json and run the same `distilmt distill` again: it repeats the evaluation alone"
+        )
+    count = decode["sentences"]
+    per = [(each["seconds"], each.get("joules")) for each in decode["repeats"]]
+    return [(seconds / count, None if joules is None else joules / count) for seconds, joules in per]
+
+
+def _spent(data: Data, entry: Data, config: PaybackConfig) -> Data:
+    """The stages that made one student, summed: seconds, joules with their interval, kind of energy, names."""
+    own = f"student-{entry.get('method')}-{entry.get('seed')}"
+    kinds = {"labelling", "selection"} if entry.get("recipe") != "gold" else set()
+    kinds |= {"teacher-training"} if config.teacher_training else set()
+    stages = [stage for stage in data["stages"] if stage["name"] == own or stage.get("kind") in kinds]
+    if own not in [stage["name"] for stage in stages]:
+        raise DataError(f"{config.run}: stage {own!r} is not in its report, so what {entry['name']!r} cost is unknown")
+    missing = {"labelling"} & kinds | {"teacher-training"} & kinds
+    for kind in sorted(missing - {stage.get("kind") for stage in stages}):
+        hint = " (a given teacher was trained elsewhere)" if kind == "teacher-training" else ""
+        raise DataError(f"{config.run}: no stage of kind {kind!r} in its report{hint}, so its cost is unknown")
+
+    def summed(key: str) -> float | None:
+        values = [stage.get(key) for stage in stages]
+        return None if None in values else sum(values)
+
+    sums = {key: summed(key) for key in ("seconds", "joules", "joules_low", "joules_high")}
+    return sums | {"stages": [stage["name"] for stage in stages]}
+
+
+def _row(
+    system: str, quantity: Quantity, spent: list[Data], teacher: list[list[Spent]], student: list[list[Spent]], rates: Rates
+) -> PaybackRow:  # fmt: skip
+    def value(seconds: float, joules: float | None) -> float | None:
+        return QUANTITIES[quantity](cost(rates, seconds / 3600, joules))
+
+    def all_of(values: list[float | None]) -> list[float] | None:
+        known = [value for value in values if value is not None]
+        return known if len(known) == len(values) else None
+
+    costs = all_of([value(each["seconds"], each["joules"]) for each in spent])
+    timed = [all_of([value(*each) for repeats in entries for each in repeats]) for entries in (teacher, student)]
+    means = [mean_variance(values) if values else None for values in (costs, *timed)]
+    of_cost, of_teacher, of_student = means
+    if of_cost is None or of_teacher is None or of_student is None:
+        return PaybackRow(system, quantity, *(each[0] if each else None for each in means), None, None, None)
+    gain, variance = of_teacher[0] - of_student[0], of_teacher[1] + of_student[1]
+    low = high = None
+    if all(len(values or []) > 1 for values in timed):
+        freedom = min(len(values) - 1 for values in (costs, *timed) if values and len(values) > 1)
+        low, high = fieller(*of_cost, gain, variance, t_975(freedom))
+        # The range that an energy meter declares for the distillation comes on top.
+        ends = [all_of([value(each["seconds"], each[key]) for each in spent]) for key in ("joules_low", "joules_high")]
+        if quantity != "time" and ends[0] and ends[1]:
+            low, high = low * mean_variance(ends[0])[0] / of_cost[0], high * mean_variance(ends[1])[0] / of_cost[0]
+    after = of_cost[0] / gain if gain > 0 else math.inf
+    return PaybackRow(system, quantity, of_cost[0], of_teacher[0], of_student[0], after, low, high)
+
+
+def _student_notes(system: System, rows: Sequence[PaybackRow]) -> list[str]:
+    notes = []
+    for row in rows:
+        if row.sentences == math.inf and row.teacher and row.student is not None:
+            factor = row.student / row.teacher
+            notes.append(f"{system.name} never pays back in {row.quantity}: a sentence costs {factor:.3g} × its teacher's.")
+            if row.low is not None and math.isfinite(row.low):
+                notes.append(f"Within the spread of its timings it still might, after {sentences(row.low)} at the earliest.")
+        elif row.high == math.inf:
+            notes.append(
+                f"{system.name}, {row.quantity}: the interval has no upper end, for teacher and student are too near each "
+                "other for so few timings - raise --test-repeats"
+            )
+    return notes
+
+
+def _notes(
+    data: Data, config: PaybackConfig, rows: list[PaybackRow], teacher: System, students: list[System], second: float
+) -> list[str]:
+    """What the figures are of, and what they lack."""
+    decode, spent = teacher.entries[0]["decode"], _spent(data, students[0].entries[0], config)
+    words = f" ({decode['words'] / decode['sentences']:.1f} words)" if decode.get("words") else ""
+    notes = [
+        f"N* = distillation / (teacher − student). Distillation: {', '.join(spent['stages'])}, of one student. A sentence: "
+        f"the mean of the test sets{words}, beam {decode['beam_size']}, {decode['threads'] or 'all'} threads, float32."
+    ]
+    repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
+    if any(row.low is None and row.sentences is not None for row in rows):
+        notes.append("No interval: a decoding was timed once, which has no spread - distill with --test-repeats 3 or more.")
+    else:
+        notes.append(
+            f"Intervals: Fieller's, from {min(repeats)} timed decodings of each system"
+            + (" and the student's seeds." if any(len(system.entries) > 1 for system in students) else ".")
+        )
+    if any(row.quantity == "energy" and row.sentences is None for row in rows):
+        notes.append("Energy was not measured, so of energy and CO2e nothing is said; time stands for itself alone.")
+    kinds = {each.get("energy_kind") for each in (*decode["repeats"], *data["stages"])}
+    if "estimated" in kinds:
+        notes.append("Energy is estimated (docs/energy.md), not measured.")
+    missing = cost(config.rates, 1.0, 1.0).missing
+    given = [f"{name}: {text}" for name, text in config.rates.inputs().items()]
+    if config.serve_per_day and second * config.serve_per_day > 86400:
+        machines = second * config.serve_per_day / 86400
+        notes.append(f"So many sentences a day keep {machines:.3g} machines like this one busy with the teacher alone.")
+    return notes + [f"Inputs: {'; '.join(given)}."] * bool(given) + [f"{text}." for text in missing]
+
+
+def amount(value: float | None, quantity: Quantity, currency: str) -> str:
+    """A cost in its unit, as in "2 h 05 min", "1.25 kWh", "0.48 kg", "3.2 EUR"."""
+    if value is None:
+        return "not measured" if quantity in ("energy", "CO2e") else DASH
+    if quantity == "time":
+        return duration(value)
+    return f"{value:,.3g} {({'energy': 'kWh', 'CO2e': 'kg', 'money': currency})[quantity]}".rstrip()
+
+
+def sentences(value: float | None) -> str:
+    """A number of sentences, "never" for infinitely many."""
+    return DASH if value is None else "never" if value == math.inf else count(value)
+
+
+def _interval(row: PaybackRow) -> str:
+    if row.low is None or row.high is None:
+        return DASH
+    if row.low == math.inf:
+        return "never"
+    return f"{count(row.low)} to {'no upper end' if row.high == math.inf else count(row.high)}"
