@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from distilmt import commands, distill, evaluate, label, quickstart, report, train
+from distilmt.bill.command import BillConfig, bill
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
@@ -66,6 +67,7 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+command(app, "bill", BillConfig, bill, positional=("runs",))
 
 
 @app.command("methods")

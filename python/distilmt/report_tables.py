@@ -6,6 +6,7 @@ dash, except energy, which is "not measured".
 
 from __future__ import annotations
 
+from distilmt.bill.tables import bill_tables
 from distilmt.energy import NOT_MEASURED
 from distilmt.report_cells import DASH, Table, count, duration, energy, ratio_text, size, text
 from distilmt.report_numbers import (
@@ -173,6 +174,7 @@ def markdown(data: Data) -> str:
     facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
     parts = [f"# {data['title']}", " · ".join(fact for fact in facts if fact), summary(data)]
     tables = [*results_tables(data), gap_table(data), making_table(data), training_table(data), stages_table(data)]
+    tables += bill_tables(data)
     parts += [table.markdown() for table in tables if table is not None]
     if data.get("notes"):
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in data["notes"]))

@@ -12,13 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.bill.bill import Spent, rates_of, spent
 from distilmt.bill.interval import fieller, mean_variance, t_975
 from distilmt.bill.rates import Cost, Rates, cost
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
-from distilmt.report import Report
+from distilmt.report import gather
 from distilmt.report_numbers import Data, System, systems_of
 from distilmt.report_cells import DASH, Table, count, duration
 
@@ -95,6 +97,8 @@ class Payback:
         head += ["95 % interval"] + ([f"Days at {count(self.serve_per_day)} a day"] if self.serve_per_day else [])
         rows = []
         for row in self.rows:
+            if row.quantity in ("CO2e", "money") and row.distillation is None:
+                continue  # the notes say what is missing
             cells = [amount(row.distillation, row.quantity, self.currency)]
             cells += [
                 amount(None if each is None else each * 1e6, row.quantity, self.currency)
@@ -124,7 +128,7 @@ def payback(config: PaybackConfig | None = None, **options: Any) -> Payback:
         ResourceError: the plot cannot be written.
     """
     config = resolve(PaybackConfig, config, **options)
-    data = Report(config.run).data
+    data = gather((config.run,), config.rates).data
     if data.get("runs"):
         raise DataError(f"{config.run}: a report of several runs - give one run, whose stages belong to its students")
     found = payback_of(data, config)
@@ -137,7 +141,7 @@ def payback(config: PaybackConfig | None = None, **options: Any) -> Payback:
 
 def payback_of(data: Data, config: PaybackConfig) -> Payback:
     """As `payback`, of the data of a report (docs/report.md); `config.run` names it in messages."""
-    rates = config.rates
+    rates = rates_of(data)
     systems = systems_of(data)
     teachers = [system for system in systems if system.role == "teacher"]
     students = [system for system in systems if system.role == "student"]
@@ -153,54 +157,55 @@ def payback_of(data: Data, config: PaybackConfig) -> Payback:
     rows, notes = [], []
     for system in students:
         student = [_served(entry, config.run) for entry in system.entries]
-        spent = [_spent(data, entry, config) for entry in system.entries]
-        rows += [_row(system.name, quantity, spent, teacher, student, rates) for quantity in QUANTITIES]
+        made = [_spent(data, entry, config) for entry in system.entries]
+        rows += [_row(system.name, quantity, made, teacher, student, rates) for quantity in QUANTITIES]
         notes += _student_notes(system, rows[-len(QUANTITIES) :])
     notes += _notes(data, config, rows, teachers[0], students, teacher[0][0][0])
     return Payback(rows, list(dict.fromkeys(notes)), config.serve_per_day, rates.currency or "")
 
 
 # Seconds and joules; joules are None where unknown.
-Spent = tuple[float, float | None]
+Sentence = tuple[float, float | None]
 
 
-def _served(entry: Data, run: str) -> list[Spent]:
+def _served(entry: Data, run: str) -> list[Sentence]:
     """What one sentence of the test sets took, in each timed decoding."""
     decode = entry.get("decode") or {}
-    if not decode.get("sentences") or not decode.get("repeats"):
+    if not decode.get("lines") or not decode.get("repeats"):
         raise DataError(
             f"{run}: the decoding of {entry['name']!r} was not timed by sentences (a run of an older version) - "
             "delete its stages/evaluate-*.json and run the same `distilmt distill` again: it repeats the evaluation alone"
         )
-    count = decode["sentences"]
+    count = decode["lines"]
     per = [(each["seconds"], each.get("joules")) for each in decode["repeats"]]
     return [(seconds / count, None if joules is None else joules / count) for seconds, joules in per]
 
 
-def _spent(data: Data, entry: Data, config: PaybackConfig) -> Data:
-    """The stages that made one student, summed: seconds, joules with their interval, kind of energy, names."""
-    own = f"student-{entry.get('method')}-{entry.get('seed')}"
-    kinds = {"labelling", "selection"} if entry.get("recipe") != "gold" else set()
-    kinds |= {"teacher-training"} if config.teacher_training else set()
-    stages = [stage for stage in data["stages"] if stage["name"] == own or stage.get("kind") in kinds]
-    if own not in [stage["name"] for stage in stages]:
-        raise DataError(f"{config.run}: stage {own!r} is not in its report, so what {entry['name']!r} cost is unknown")
-    missing = {"labelling"} & kinds | {"teacher-training"} & kinds
-    for kind in sorted(missing - {stage.get("kind") for stage in stages}):
-        hint = " (a given teacher was trained elsewhere)" if kind == "teacher-training" else ""
-        raise DataError(f"{config.run}: no stage of kind {kind!r} in its report{hint}, so its cost is unknown")
-
-    def summed(key: str) -> float | None:
-        values = [stage.get(key) for stage in stages]
-        return None if None in values else sum(values)
-
-    sums = {key: summed(key) for key in ("seconds", "joules", "joules_low", "joules_high")}
-    return sums | {"stages": [stage["name"] for stage in stages]}
+def _spent(data: Data, entry: Data, config: PaybackConfig) -> Spent:
+    """The stages that made one student, and on request its teacher."""
+    stages = {stage["name"]: stage for stage in data["stages"]}
+    names = list(entry.get("made_by") or [])
+    if config.teacher_training:
+        names += [name for name, stage in stages.items() if stage.get("kind") == "teacher-training"]
+        if len(names) == len(entry.get("made_by") or []):
+            raise DataError(
+                f"{config.run}: the teacher was not trained in this run, so what its training cost is unknown - leave out "
+                "--teacher-training"
+            )
+    for name in names or ["made_by"]:
+        if name not in stages:
+            raise DataError(f"{config.run}: {entry['name']!r}: {name!r} is missing, so what making it cost is unknown")
+    return spent(stages[name] for name in names)
 
 
 def _row(
-    system: str, quantity: Quantity, spent: list[Data], teacher: list[list[Spent]], student: list[list[Spent]], rates: Rates
-) -> PaybackRow:  # fmt: skip
+    system: str,
+    quantity: Quantity,
+    made: list[Spent],
+    teacher: list[list[Sentence]],
+    student: list[list[Sentence]],
+    rates: Rates,
+) -> PaybackRow:
     def value(seconds: float, joules: float | None) -> float | None:
         return QUANTITIES[quantity](cost(rates, seconds / 3600, joules))
 
@@ -208,7 +213,7 @@ def _row(
         known = [value for value in values if value is not None]
         return known if len(known) == len(values) else None
 
-    costs = all_of([value(each["seconds"], each["joules"]) for each in spent])
+    costs = all_of([value(each.seconds, each.joules) for each in made])
     timed = [all_of([value(*each) for repeats in entries for each in repeats]) for entries in (teacher, student)]
     means = [mean_variance(values) if values else None for values in (costs, *timed)]
     of_cost, of_teacher, of_student = means
@@ -220,9 +225,10 @@ def _row(
         freedom = min(len(values) - 1 for values in (costs, *timed) if values and len(values) > 1)
         low, high = fieller(*of_cost, gain, variance, t_975(freedom))
         # The range that an energy meter declares for the distillation comes on top.
-        ends = [all_of([value(each["seconds"], each[key]) for each in spent]) for key in ("joules_low", "joules_high")]
-        if quantity != "time" and ends[0] and ends[1]:
-            low, high = low * mean_variance(ends[0])[0] / of_cost[0], high * mean_variance(ends[1])[0] / of_cost[0]
+        lowest = all_of([value(each.seconds, each.joules_low) for each in made])
+        highest = all_of([value(each.seconds, each.joules_high) for each in made])
+        if lowest and highest:
+            low, high = low * fmean(lowest) / of_cost[0], high * fmean(highest) / of_cost[0]
     after = of_cost[0] / gain if gain > 0 else math.inf
     return PaybackRow(system, quantity, of_cost[0], of_teacher[0], of_student[0], after, low, high)
 
@@ -247,31 +253,29 @@ def _notes(
     data: Data, config: PaybackConfig, rows: list[PaybackRow], teacher: System, students: list[System], second: float
 ) -> list[str]:
     """What the figures are of, and what they lack."""
-    decode, spent = teacher.entries[0]["decode"], _spent(data, students[0].entries[0], config)
-    words = f" ({decode['words'] / decode['sentences']:.1f} words)" if decode.get("words") else ""
+    rates, decode = rates_of(data), teacher.entries[0]["decode"]
+    made_by = dict.fromkeys(name for system in students for entry in system.entries for name in entry["made_by"])
     notes = [
-        f"N* = distillation / (teacher − student). Distillation: {', '.join(spent['stages'])}, of one student. A sentence: "
-        f"the mean of the test sets{words}, beam {decode['beam_size']}, {decode['threads'] or 'all'} threads, float32."
+        f"N* = distillation / (teacher − student). Distillation: those of {', '.join(made_by)} that made one student"
+        f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
+        f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode['beam_size']}, "
+        f"{decode['threads'] or 'all'} threads, float32."
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):
         notes.append("No interval: a decoding was timed once, which has no spread - distill with --test-repeats 3 or more.")
     else:
-        notes.append(
-            f"Intervals: Fieller's, from {min(repeats)} timed decodings of each system"
-            + (" and the student's seeds." if any(len(system.entries) > 1 for system in students) else ".")
-        )
+        seeds = " and the student's seeds" if any(len(system.entries) > 1 for system in students) else ""
+        notes.append(f"Intervals: Fieller's, from at least {min(repeats)} timed decodings of each system{seeds}.")
     if any(row.quantity == "energy" and row.sentences is None for row in rows):
         notes.append("Energy was not measured, so of energy and CO2e nothing is said; time stands for itself alone.")
-    kinds = {each.get("energy_kind") for each in (*decode["repeats"], *data["stages"])}
-    if "estimated" in kinds:
+    if "estimated" in {each.get("energy_kind") for each in (*decode["repeats"], *data["stages"])}:
         notes.append("Energy is estimated (docs/energy.md), not measured.")
-    missing = cost(config.rates, 1.0, 1.0).missing
-    given = [f"{name}: {text}" for name, text in config.rates.inputs().items()]
     if config.serve_per_day and second * config.serve_per_day > 86400:
         machines = second * config.serve_per_day / 86400
         notes.append(f"So many sentences a day keep {machines:.3g} machines like this one busy with the teacher alone.")
-    return notes + [f"Inputs: {'; '.join(given)}."] * bool(given) + [f"{text}." for text in missing]
+    given = [f"{name}: {text}" for name, text in rates.inputs().items()]
+    return notes + [f"Inputs: {'; '.join(given)}."] * bool(given) + [f"{text}." for text in cost(rates, 1, 1).missing]
 
 
 def amount(value: float | None, quantity: Quantity, currency: str) -> str:
