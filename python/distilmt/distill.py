@@ -24,6 +24,7 @@ from distilmt.bill.rates import Rates
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED
 from distilmt.lines import OnInvalidUtf8
@@ -79,6 +80,7 @@ class DistillConfig:
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
     rates: Rates = field(default_factory=Rates)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
 
@@ -142,7 +144,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
-    with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
+    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [
             _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
@@ -283,6 +285,7 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
                     repeats=config.test_repeats,
+                    metering=config.metering,
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated

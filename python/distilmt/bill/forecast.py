@@ -8,7 +8,6 @@ disk of the whole text follow, and the best choice under the user's limits. docs
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -63,14 +62,16 @@ class ForecastConfig:
     )
     prefer: Literal["hours", "kg", "money", "bleu"] | None = field(
         default=None,
-        metadata={"help": "of those within the limits; default: bleu with --reference and no --max-bleu-loss, else hours"},
+        metadata={
+            "help": "of those within the limits; default: bleu with --reference and no --max-bleu-loss, else hours"
+        },
     )
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
     asked: ModelOptions = field(default_factory=ModelOptions)
     rates: Rates = field(default_factory=Rates)
-    energy: EnergyOptions = field(default_factory=EnergyOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
         for name in ("beams", "compute_types"):
@@ -191,7 +192,7 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         load = time.perf_counter() - start
         for beam in config.beams:
             pace = measure(
-                translator, lines.texts, config.repeats, config.energy, beam_size=beam, n_best=config.n_best,
+                translator, lines.texts, config.repeats, config.metering, beam_size=beam, n_best=config.n_best,
                 soft_labels=config.soft_labels, length_penalty=config.length_penalty, max_length=config.max_length,
                 too_long=config.too_long,
             )  # fmt: skip
@@ -211,7 +212,9 @@ def _row(
     hours = _map(decoding, lambda seconds: (seconds + load) / 3600)
     usage, spent = pace.usage, sum(pace.seconds)
     # The whole draws as many watts as the sample; an interval of energy is that of the watts over that of the hours.
-    watts = [None if joules is None else joules / spent for joules in (usage.joules_low, usage.joules, usage.joules_high)]
+    watts = [
+        None if joules is None else joules / spent for joules in (usage.joules_low, usage.joules, usage.joules_high)
+    ]
 
     def joules(hours: float | None, watts: float | None) -> float | None:
         return None if hours is None or watts is None else hours * 3600 * watts
@@ -253,7 +256,9 @@ def _notes(
 ) -> list[str]:
     notes = lines.notes
     drain = max(pace.drain for pace in paces)
-    notes.append(f"The end of the sample, where slots drain, took up to {drain:.0%} of its time; the forecast leaves it out.")
+    notes.append(
+        f"The end of the sample, where slots drain, took up to {drain:.0%} of its time; the forecast leaves it out."
+    )
     if config.repeats == 1:
         notes.append("No interval: one repeat has no spread - use --repeats 3 or more.")
     usage = paces[0].usage

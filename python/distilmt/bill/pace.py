@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -76,44 +75,45 @@ class Pace:
     def drain(self) -> float:
         """Share of the sample's time that its steps took beyond those of full slots."""
         full = sum(self.lengths) / (self.workers * slots(10**9, self.workers, self.beams))
-        return max(0.0, self.step_seconds * (steps(self.lengths, self.workers, self.beams) - full)) / fmean(self.seconds)
+        return max(0.0, self.step_seconds * (steps(self.lengths, self.workers, self.beams) - full)) / fmean(
+            self.seconds
+        )
 
 
-def measure(
-    translator: Translator, texts: Sequence[str], repeats: int, energy: EnergyOptions, **search: Any
-) -> Pace:
+def measure(translator: Translator, texts: Sequence[str], repeats: int, metering: EnergyOptions, **search: Any) -> Pace:
     """Decodes the texts, which differ from each other: a little to warm up, `repeats` times, and once with few slots.
 
     Args:
         search: keywords of `Translator.translate`.
     """
     beams, workers = search["beam_size"], translator.threads
-    usages = []
-    translator.translate(texts[:: max(1, len(texts) // 16)], **search)
-    for _ in range(repeats):
-        with Meter(energy) as meter:
-            translations = translator.translate(texts, **search)
-        assert meter.usage is not None
-        usages.append(meter.usage)
+    decode(translator, texts[:: max(1, len(texts) // 16)], metering, search)
+    timed = [decode(translator, texts, metering, search) for _ in range(repeats)]
+    translations, usages = timed[0][0], [usage for _, usage in timed]
     seconds = [usage.seconds for usage in usages]
     sources = translator.vocab.encode_source(list(texts))
     draws = [len(each.hypotheses[0].log_probs) if each.hypotheses else 0 for each in translations]
-    order = sorted(range(len(texts)), key=lambda i: -len(sources[i]))
-    lengths = [draws[i] for i in order]
+    lengths = [draws[i] for i in sorted(range(len(texts)), key=lambda i: -len(sources[i]))]
     step_seconds = 0.0
-    if translator.engine == "native":  # the other engine decodes fixed batches, which have no queue
-        few = max(1, slots(len(texts), workers, beams) // 4)
-        more = steps(lengths, workers, beams, few) - steps(lengths, workers, beams)
-        if more > 0:
-            translator.slots, own = few, translator.slots
-            start = time.perf_counter()
-            translator.translate(texts, **search)
-            longer = time.perf_counter() - start
-            translator.slots = own
-            # Neither less than nothing nor more than all of the time.
-            most = fmean(seconds) / steps(lengths, workers, beams)
-            step_seconds = min(max(0.0, (longer - fmean(seconds)) / more), most)
+    few, own = max(1, slots(len(texts), workers, beams) // 4), steps(lengths, workers, beams)
+    more = steps(lengths, workers, beams, few) - own
+    if translator.engine == "native" and more > 0:  # the other engine decodes fixed batches, which have no queue
+        translator.slots, given = few, translator.slots
+        longer = decode(translator, texts, metering, search)[1].seconds
+        translator.slots = given
+        # Neither less than nothing nor more than all of the time.
+        step_seconds = min(max(0.0, (longer - fmean(seconds)) / more), fmean(seconds) / own)
     return Pace(translations, lengths, draws, seconds, step_seconds, total(usages), workers, beams)
+
+
+def decode(
+    translator: Translator, texts: Sequence[str], metering: EnergyOptions, search: dict[str, Any]
+) -> tuple[list[Translation], Usage]:
+    """One metered call."""
+    with Meter(metering) as meter:
+        translations = translator.translate(texts, **search)
+    assert meter.usage is not None
+    return translations, meter.usage
 
 
 def slots(lines: int, workers: int, beams: int) -> int:

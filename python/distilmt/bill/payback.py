@@ -21,8 +21,8 @@ from distilmt.bill.rates import Cost, Rates, cost
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import gather
-from distilmt.report_numbers import Data, System, systems_of
 from distilmt.report_cells import DASH, Table, count, duration
+from distilmt.report_numbers import Data, System, systems_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -238,9 +238,13 @@ def _student_notes(system: System, rows: Sequence[PaybackRow]) -> list[str]:
     for row in rows:
         if row.sentences == math.inf and row.teacher and row.student is not None:
             factor = row.student / row.teacher
-            notes.append(f"{system.name} never pays back in {row.quantity}: a sentence costs {factor:.3g} × its teacher's.")
+            notes.append(
+                f"{system.name} never pays back in {row.quantity}: a sentence costs {factor:.3g} × its teacher's."
+            )
             if row.low is not None and math.isfinite(row.low):
-                notes.append(f"Within the spread of its timings it still might, after {sentences(row.low)} at the earliest.")
+                notes.append(
+                    f"Within the spread of its timings it still might, after {sentences(row.low)} at the earliest."
+                )
         elif row.high == math.inf:
             notes.append(
                 f"{system.name}, {row.quantity}: the interval has no upper end, for teacher and student are too near each "
@@ -263,7 +267,9 @@ def _notes(
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):
-        notes.append("No interval: a decoding was timed once, which has no spread - distill with --test-repeats 3 or more.")
+        notes.append(
+            "No interval: a decoding was timed once, which has no spread - distill with --test-repeats 3 or more."
+        )
     else:
         seeds = " and the student's seeds" if any(len(system.entries) > 1 for system in students) else ""
         notes.append(f"Intervals: Fieller's, from at least {min(repeats)} timed decodings of each system{seeds}.")

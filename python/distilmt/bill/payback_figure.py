@@ -31,7 +31,9 @@ def draw(row: PaybackRow, currency: str = "", axes: Axes | None = None) -> Axes:
     Raises: ConfigError: a figure of this row is unknown.
     """
     if row.distillation is None or row.teacher is None or row.student is None or row.sentences is None:
-        raise ConfigError(f"payback: {row.quantity} of {row.system} is unknown, so there is nothing to draw - draw 'time'")
+        raise ConfigError(
+            f"payback: {row.quantity} of {row.system} is unknown, so there is nothing to draw - draw 'time'"
+        )
     axes = Figure(figsize=(6.4, 3.6), layout="constrained").subplots() if axes is None else axes
     never = math.isinf(row.sentences)
     # As far as both stories need: to twice the crossing, or to where the teacher has spent what the distillation did.

@@ -103,12 +103,16 @@ def _shares(counts: Counter[int], size: int) -> dict[int, int]:
     return {key: last - first for key, first, last in zip(sorted(counts), [0, *below], below, strict=False)}
 
 
-def _lines_of(path: str, numbers: Sequence[int], expected: int, source: str, on_invalid_utf8: OnInvalidUtf8) -> list[str]:
+def _lines_of(
+    path: str, numbers: Sequence[int], expected: int, source: str, on_invalid_utf8: OnInvalidUtf8
+) -> list[str]:
     wanted, found, count = set(numbers), {}, 0
     for line in read_lines(path, on_invalid_utf8=on_invalid_utf8):
         count += 1
         if line.number in wanted:
             found[line.number] = line.text
     if count != expected:
-        raise DataError(f"{path}: {count:,} lines, but {source} has {expected:,} - both must be the same text, in order")
+        raise DataError(
+            f"{path}: {count:,} lines, but {source} has {expected:,} - both must be the same text, in order"
+        )
     return [found[number] for number in numbers]
