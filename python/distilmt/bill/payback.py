@@ -10,7 +10,7 @@ interval from the repeats of the decodings and the seeds of the student (interva
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -160,7 +160,7 @@ def payback_of(data: Data, config: PaybackConfig) -> Payback:
         made = [_spent(data, entry, config) for entry in system.entries]
         rows += [_row(system.name, quantity, made, teacher, student, rates) for quantity in QUANTITIES]
         notes += _student_notes(system, rows[-len(QUANTITIES) :])
-    notes += _notes(data, config, rows, teachers[0], students, teacher[0][0][0])
+    notes += _notes(data, config, rows, teachers[0], students)
     return Payback(rows, list(dict.fromkeys(notes)), config.serve_per_day, rates.currency or "")
 
 
@@ -209,24 +209,31 @@ def _row(
     def value(seconds: float, joules: float | None) -> float | None:
         return QUANTITIES[quantity](cost(rates, seconds / 3600, joules))
 
-    def all_of(values: list[float | None]) -> list[float] | None:
+    def all_of(values: Iterable[float | None]) -> list[float] | None:
+        values = list(values)
         known = [value for value in values if value is not None]
         return known if len(known) == len(values) else None
 
-    costs = all_of([value(each.seconds, each.joules) for each in made])
-    timed = [all_of([value(*each) for repeats in entries for each in repeats]) for entries in (teacher, student)]
+    def served(entries: list[list[Sentence]]) -> list[float] | None:
+        """The repeats of one model, or of several seeds the mean of each: repeats of one are no independent models."""
+        each = [all_of(value(*sentence) for sentence in repeats) for repeats in entries]
+        return each[0] if len(each) == 1 else all_of(fmean(repeats) if repeats else None for repeats in each)
+
+    costs = all_of(value(each.seconds, each.joules) for each in made)
+    timed = [served(entries) for entries in (teacher, student)]
     means = [mean_variance(values) if values else None for values in (costs, *timed)]
     of_cost, of_teacher, of_student = means
     if of_cost is None or of_teacher is None or of_student is None:
-        return PaybackRow(system, quantity, *(each[0] if each else None for each in means), None, None, None)
+        known = [each[0] if each else None for each in means]
+        return PaybackRow(system, quantity, known[0], known[1], known[2], None, None, None)
     gain, variance = of_teacher[0] - of_student[0], of_teacher[1] + of_student[1]
     low = high = None
     if all(len(values or []) > 1 for values in timed):
         freedom = min(len(values) - 1 for values in (costs, *timed) if values and len(values) > 1)
         low, high = fieller(*of_cost, gain, variance, t_975(freedom))
         # The range that an energy meter declares for the distillation comes on top.
-        lowest = all_of([value(each.seconds, each.joules_low) for each in made])
-        highest = all_of([value(each.seconds, each.joules_high) for each in made])
+        lowest = all_of(value(each.seconds, each.joules_low) for each in made)
+        highest = all_of(value(each.seconds, each.joules_high) for each in made)
         if lowest and highest:
             low, high = low * fmean(lowest) / of_cost[0], high * fmean(highest) / of_cost[0]
     after = of_cost[0] / gain if gain > 0 else math.inf
@@ -254,13 +261,13 @@ def _student_notes(system: System, rows: Sequence[PaybackRow]) -> list[str]:
 
 
 def _notes(
-    data: Data, config: PaybackConfig, rows: list[PaybackRow], teacher: System, students: list[System], second: float
+    data: Data, config: PaybackConfig, rows: list[PaybackRow], teacher: System, students: list[System]
 ) -> list[str]:
     """What the figures are of, and what they lack."""
     rates, decode = rates_of(data), teacher.entries[0]["decode"]
     made_by = dict.fromkeys(name for system in students for entry in system.entries for name in entry["made_by"])
     notes = [
-        f"N* = distillation / (teacher − student). Distillation: those of {', '.join(made_by)} that made one student"
+        f"N* = distillation / (teacher − student). Distillation: what made one student, of {', '.join(made_by)}"
         f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
         f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode['beam_size']}, "
         f"{decode['threads'] or 'all'} threads, float32."
@@ -277,8 +284,8 @@ def _notes(
         notes.append("Energy was not measured, so of energy and CO2e nothing is said; time stands for itself alone.")
     if "estimated" in {each.get("energy_kind") for each in (*decode["repeats"], *data["stages"])}:
         notes.append("Energy is estimated (docs/energy.md), not measured.")
-    if config.serve_per_day and second * config.serve_per_day > 86400:
-        machines = second * config.serve_per_day / 86400
+    machines = (rows[0].teacher or 0.0) * (config.serve_per_day or 0.0) / 86400
+    if machines > 1:
         notes.append(f"So many sentences a day keep {machines:.3g} machines like this one busy with the teacher alone.")
     given = [f"{name}: {text}" for name, text in rates.inputs().items()]
     return notes + [f"Inputs: {'; '.join(given)}."] * bool(given) + [f"{text}." for text in cost(rates, 1, 1).missing]
