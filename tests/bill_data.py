@@ -45,7 +45,7 @@ def billed(joules: bool = True) -> dict[str, Any]:
             "beam_size": 5,
             "threads": 2,
             "seconds": repeat["seconds"],
-            "words": 10_000,
+            "source_words": 10_000,
             "repeats": [repeat] * 3,
         }
     data["rates"] = dict(RATES)

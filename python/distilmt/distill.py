@@ -24,6 +24,7 @@ from distilmt.bill.rates import Rates
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED
 from distilmt.lines import OnInvalidUtf8
@@ -32,7 +33,6 @@ from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.evaluate import EvaluateResult
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -80,6 +80,7 @@ class DistillConfig:
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
     rates: Rates = field(default_factory=Rates)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
 
@@ -143,7 +144,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
-    with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
+    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [
             _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
@@ -270,6 +271,7 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
     """Scores and speed of one system on every test set."""
     from distilmt import models
+    from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
 
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
@@ -278,40 +280,28 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
     }
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            found = {
-                set_name(test[0]): evaluate(
+            scores, tokens, usages = {}, 0, []
+            for test in config.test:
+                out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
                     repeats=config.test_repeats,
-                )
-                for test in config.test
-            }  # fmt: skip
-            decode = _decode_facts(list(found.values()))
+                    metering=config.metering,
+                )  # fmt: skip
+                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
+                assert out.target_tokens is not None  # a model was evaluated
+                tokens += out.target_tokens
+                usages.append(out.usages)
             model = models.load(folder)
+            decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
                 outputs={},
                 facts={
-                    "test": {name: _score_facts(out.scores, config.exact) for name, out in found.items()},
-                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
-                    "tokens_per_second": decode["target_tokens"] / decode["seconds"],
+                    "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "tokens_per_second": tokens / decode["seconds"],
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
         return dict(stage.facts)
-
-
-def _decode_facts(found: list[EvaluateResult]) -> dict[str, Any]:
-    """What decoding all test sets once took, and how far the repeats spread."""
-    from distilmt.energy import total
-
-    usages = [total(each) for each in zip(*(out.usages for out in found), strict=True)]
-    keys = ("seconds", "joules", "joules_low", "joules_high", "energy_kind", "energy_method")
-    return {
-        "sentences": sum(len(out.hypotheses) for out in found),
-        "words": sum(out.source_words or 0 for out in found),
-        "target_tokens": sum(out.target_tokens or 0 for out in found),
-        "seconds": sum(out.seconds or 0.0 for out in found),
-        "repeats": [{key: getattr(usage, key) for key in keys} for usage in usages],
-    }
 
 
 def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:

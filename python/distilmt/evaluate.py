@@ -22,7 +22,7 @@ from typing import Any
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy import Meter, Usage
+from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.model_options import ModelOptions
 
@@ -156,6 +156,7 @@ class EvaluateConfig:
     # A model's quality is that of its weights: float32, not what rounds fastest.
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
     asked: ModelOptions = field(default_factory=ModelOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.hypotheses is None):
@@ -263,8 +264,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
     usages = []
     for _ in range(config.repeats):
-        with Meter() as meter:
+        with Meter(config.metering) as meter:
             translations = translator.translate(sources, beam_size=config.beam_size)
+            meter.add_tokens(sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses))
         assert meter.usage is not None
         usages.append(meter.usage)
     hypotheses = [translation.text for translation in translations]
@@ -277,7 +279,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         hypotheses=hypotheses,
         references=references[0],
         statuses=dict(Counter(translation.status for translation in translations)),
-        target_tokens=sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses),
+        target_tokens=usages[0].tokens,
         source_words=sum(len(line.split()) for line in sources),
         usages=tuple(usages),
     )

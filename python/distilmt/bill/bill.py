@@ -170,7 +170,10 @@ def serving(data: Data, rates: Rates) -> list[Line]:
     for system in systems_of(data):
         found = [entry.get("decode") or {} for entry in system.entries]
         timed = [
-            (decode["words"], part) for decode in found if decode.get("words") for part in decode.get("repeats") or []
+            (decode["source_words"], part)
+            for decode in found
+            if decode.get("source_words")
+            for part in decode.get("repeats") or []
         ]
         if timed:
             words, whole = sum(each for each, _ in timed), spent(part for _, part in timed)
