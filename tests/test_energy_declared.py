@@ -206,6 +206,31 @@ def test_codecarbon_that_is_absent_is_said_in_one_sentence(monkeypatch):
         pass
 
 
+def test_options_are_flags_of_every_command_that_works():
+    from distilmt.config import load
+    from distilmt.distill import DistillConfig
+    from distilmt.evaluate import EvaluateConfig
+    from distilmt.label import LabelConfig
+    from distilmt.train import TrainConfig
+
+    flags = {"energy": "model", "cpu-watts": ("20", "90"), "attribution": "0.5", "idle-watts": "7"}
+    wanted = EnergyOptions(energy="model", cpu_watts=(20.0, 90.0), attribution=0.5, idle_watts=7.0)
+    label = load(LabelConfig, flags=flags | {"model": "m", "source": "s", "out": "o"})
+    train = load(TrainConfig, flags=flags | {"train": ("a", "b"), "dev": ("a", "b"), "out": "o"})
+    assert label.metering == train.metering == wanted
+    evaluate = load(EvaluateConfig, flags=flags | {"model": "m", "test": ("a", "b")})
+    distill = {
+        "train": ("a", "b"),
+        "dev": ("a", "b"),
+        "test": [("a", "b")],
+        "out": "o",
+        "student-size": "tiny",
+        "teacher": "m",
+    }
+    assert evaluate.metering == load(DistillConfig, flags=flags | distill).metering == wanted
+    assert "metering" not in train.training.inputs()
+
+
 def test_options_reach_the_meter_as_a_group():
     options = EnergyOptions(energy="model", cpu_watts=(1.0, 2.0))
     assert Meter(options).options is not None

@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -93,6 +95,22 @@ def test_a_meter_goes_on_where_a_killed_one_stopped(tmp_path):
         "the attempt"
     )
     assert work(100).usage.joules_high == pytest.approx(2 * 400.04 + 200.02)  # widened once
+
+
+def test_the_checkpoint_is_written_and_counters_are_read_while_the_work_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("distilmt.energy.meter.INTERVAL_SECONDS", 0.01)
+    make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    path, enough = tmp_path / "cost.json", time.monotonic() + 60
+    with Meter(checkpoint=path, powercap_root=tmp_path, nvml=NO_NVML) as meter:
+        while not path.exists() and time.monotonic() < enough:
+            time.sleep(0.01)
+        assert json.loads(path.read_text())["attempts"][0]["ended"] is False
+        samples = meter._parts[0].samples
+        assert samples >= 2
+    thread = [each for each in threading.enumerate() if each.name == "distilmt-energy"]
+    for each in thread:
+        each.join(60)
+    assert json.loads(path.read_text())["attempts"][0]["ended"] is True
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"attempts": [{"ended": true}]}', '{"attempts": [3]}'])

@@ -7,6 +7,7 @@ are unknown here. Its configuration files and environment may set a PUE; energy 
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -35,6 +36,7 @@ class CodeCarbon:
                 tracker = import_module("codecarbon").OfflineEmissionsTracker
             except ImportError:
                 raise ConfigError("--energy codecarbon needs codecarbon: pip install 'distilmt[codecarbon]'") from None
+        logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it talks before its constructor's log_level holds
         self.make, self.samples, self.problem = tracker, 0, ""
         self.kwh: float | None = None
 
