@@ -37,6 +37,7 @@ MUST_NOT_REACH = {
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
+    "knn": {"trainer", "train"} | JOBS,
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,

@@ -160,7 +160,7 @@ def test_train_writes_a_model_folder(text, tmp_path):
     assert result.usage.seconds > 0 and "\ncost  " in str(result)
     assert [path.name for path in (tmp_path / "more.training").glob("*cost*")] == ["finished-cost.json"]
     assert again.model == tmp_path / "more"
-    with pytest.raises(ConfigError, match="size"):
+    with pytest.raises(ConfigError, match="expected a student of 1 to 1 layers, as its teacher has, got 2"):
         distilmt.train(
             train=text["train"],
             dev=text["dev"],
