@@ -183,12 +183,20 @@ def test_codecarbon_gives_kilowatt_hours_by_way_of_kilograms(monkeypatch):
     assert cross_check(Usage(1.0, 1.0, 1, None, "not measured"), usage) == "nothing to compare: energy not measured"
 
 
-@pytest.mark.parametrize("returned", [None, 0, 0.0])
-def test_codecarbon_s_hidden_failure_is_unknown(returned):
-    part = CodeCarbon(Tracker(returned))
-    part.start(0.0)
-    part.add(1.0)
-    assert part.problem == f"codecarbon returned {returned}: it failed, and hides why"
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        ([0.0, None], "codecarbon returned None: it failed, and hides why"),
+        ([0, 0.0], "the counter did not move"),
+    ],
+)
+def test_codecarbon_s_hidden_failure_is_unknown(monkeypatch, returned, reason):
+    part = CodeCarbon(Tracker(*returned))
+    monkeypatch.setattr("distilmt.energy.meter.CodeCarbon", lambda: part)
+    with Meter(energy="codecarbon", nvml=NO_NVML) as meter:
+        assert meter.so_far().joules is None
+        monkeypatch.undo()
+    assert meter.joules is None and reason in meter.usage.energy_missing[0]
 
 
 def test_codecarbon_itself():
