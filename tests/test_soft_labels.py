@@ -107,5 +107,5 @@ def test_damage_and_the_wrong_kind_are_data_errors() -> None:
         decode(blob[:5])
     with pytest.raises(DataError, match="decode_states"):
         decode(encode_states([3], np.ones((1, 2), np.float32)))
-    with pytest.raises(DataError, match="read them with decode$"):
+    with pytest.raises(DataError, match=r"read them with decode$"):
         decode_states(blob)

@@ -48,7 +48,8 @@ class StoredTeacher:
         if self.weight is not None:
             states = torch.from_numpy(self.store.gather_states(lines, labels).view(np.int16)).view(torch.bfloat16)
             return {"teacher_states": states}
-        ids, log_probs = self.store.gather(lines, labels, self.columns)
+        # Entries stand in front, and there are no more of them than columns.
+        ids, log_probs = (rows[..., : self.columns] for rows in self.store.gather(lines, labels, self.columns))
         return {"teacher_ids": torch.from_numpy(ids), "teacher_log_probs": torch.from_numpy(log_probs)}
 
     def of(self, rows: dict[str, Tensor]) -> TopK | Head:
