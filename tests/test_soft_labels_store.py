@@ -121,6 +121,9 @@ def test_damage_names_the_line(store: SoftLabelsStore) -> None:
     [
         ({"version": 2}, r"version 2 is not 1 - use the distilmt that wrote it"),
         ({"k": "8"}, "k is '8', expected int"),
+        ({"k": 1025}, "its numbers are impossible"),
+        ({"k": 0}, "its numbers are impossible"),
+        ({"lines": -1}, "its numbers are impossible"),
         ({"lines": 6}, "index.bin: 48 bytes do not hold the 7 entries"),
         ({"bytes": 1}, "sentences.bin: .* bytes do not hold the 1 entries"),
         (None, "soft_labels.json: missing - name a folder of soft labels"),
