@@ -38,6 +38,7 @@ MUST_NOT_REACH = {
     "soft_labels": {"translate", "forced"} | TRAINING | JOBS,
     "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
+    "knn": {"trainer", "train"} | JOBS,
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "report": TRAINING | {"translate", "distill", "cli"},

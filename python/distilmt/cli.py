@@ -15,12 +15,13 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, quickstart, report, train
+from distilmt import commands, distill, evaluate, knn, label, quickstart, report, train
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
+from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
@@ -66,6 +67,14 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+
+
+knn_app = typer.Typer(
+    help="Nearest neighbours of a training text: the datastore of kNN-MT and kNN-KD.", no_args_is_help=True
+)
+app.add_typer(knn_app, name="knn")
+command(knn_app, "build", BuildConfig, knn.build)
+command(knn_app, "search", SearchConfig, knn.search, positional=("store",))
 
 
 @app.command("methods")
