@@ -15,10 +15,10 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, quickstart, report, train
-from distilmt.bill.command import BillConfig, bill
-from distilmt.bill.forecast import ForecastConfig, forecast
-from distilmt.bill.payback import PaybackConfig, payback
+from distilmt import bill, commands, distill, evaluate, forecast, label, payback, quickstart, report, train
+from distilmt.bill.command import BillConfig
+from distilmt.bill.forecast import ForecastConfig
+from distilmt.bill.payback import PaybackConfig
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError

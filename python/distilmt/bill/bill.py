@@ -70,7 +70,8 @@ def rates_of(data: Data) -> Rates:
     Raises: DataError: there are some that cannot be.
     """
     try:
-        return resolve(Rates, data.get("rates") or {})
+        rates: Rates = resolve(Rates, data.get("rates") or {})
+        return rates
     except ConfigError as error:
         raise DataError(f"rates: {error}") from None
 
@@ -153,7 +154,7 @@ def points(data: Data, rates: Rates) -> list[tuple[str, str, str, float | None, 
 def labels(data: Data, rates: Rates) -> Line | None:
     """What a million labelled lines cost, by all labelling of the report; None where no stage says how many it labelled."""
     stages = [stage for stage in data["stages"] if stage.get("kind") == "labelling"]
-    lines = [(stage.get("work") or {}).get("lines") for stage in stages]
+    lines = [int((stage.get("work") or {}).get("lines") or 0) for stage in stages]
     if not stages or not all(lines):
         return None
     whole = spent(stages)
@@ -161,12 +162,21 @@ def labels(data: Data, rates: Rates) -> Line | None:
 
 
 def serving(data: Data, rates: Rates) -> list[Line]:
-    """What a million words of source text cost, for each system that was timed; all its seeds together."""
+    """What a million words of source text cost, for each system that was timed; all its seeds and repeats together.
+
+    Words are what blanks separate, the way translation is priced; a language that writes no blanks has its lines as words.
+    """
     lines = []
     for system in systems_of(data):
-        timed = [entry["decode"] for entry in system.entries if (entry.get("decode") or {}).get("source_words")]
+        found = [entry.get("decode") or {} for entry in system.entries]
+        timed = [
+            (decode["source_words"], part)
+            for decode in found
+            if decode.get("source_words")
+            for part in decode.get("repeats") or []
+        ]
         if timed:
-            words, whole = sum(decode["source_words"] for decode in timed), spent(timed)
+            words, whole = sum(each for each, _ in timed), spent(part for _, part in timed)
             lines.append(Line(system.name, words, whole, whole.cost(rates, 1e6 / words)))
     return lines
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from distilmt.bill.bill import rates_of
 from distilmt.bill.rates import Rates
@@ -20,6 +20,7 @@ from distilmt.report_numbers import MEASURES, Data, tests_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from distilmt.bill.composite import Composite
 
@@ -143,5 +144,5 @@ def _save(result: Bill, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     write_bytes(folder / "bill.md", f"{result}\n".encode())
     if result.composite is not None:
-        write_bytes(folder / "pareto.svg", svg(result.pareto().figure))
-        write_bytes(folder / "sensitivity.svg", svg(result.sensitivity().figure))
+        for name, axes in (("pareto", result.pareto()), ("sensitivity", result.sensitivity())):
+            write_bytes(folder / f"{name}.svg", svg(cast("Figure", axes.figure)))

@@ -243,10 +243,10 @@ def _factors(candidates: Sequence[Candidate], scales: Scales) -> tuple[dict[str,
 
 def _scores(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Weighted geometric means: [terms, candidates] and [points, terms] to [points, candidates]. 0 to the power 0 is 1."""
-    return np.prod(table[None] ** weights[:, :, None], axis=1)
+    return np.asarray(np.prod(table[None] ** weights[:, :, None], axis=1))
 
 
 def _lattice(terms: int) -> np.ndarray:
-    """Every way of cutting the weight 1 into so many parts of 1/STEPS or more: evenly spread over all weights. [points, terms]"""
+    """Weights spread evenly over all that sum to 1, as the middles of cells: none is 0. [points, terms]"""
     cuts = itertools.combinations(range(1, STEPS), terms - 1)
-    return np.array([np.diff((0, *cut, STEPS)) for cut in cuts]) / STEPS
+    return (np.array([np.diff((0, *cut, STEPS)) for cut in cuts]) - 0.5) / (STEPS - 0.5 * terms)

@@ -54,7 +54,7 @@ def pareto_plot(
             axes.set_xscale("log")
         guess = " (estimated)" if cost in ("kg", "money") and any(each.estimated for each in candidates) else ""
         axes.margins(0.18)
-        axes.set(xlabel=_LABELS[cost] + guess, ylabel=f"quality kept, % of the teacher's gain ({found.quality})")
+        axes.set(xlabel=_LABELS[cost] + guess, ylabel=f"quality kept, % ({found.quality})")
         axes.legend(loc="lower right")
     return axes
 

@@ -72,7 +72,7 @@ class Rates:
 
     def inputs(self) -> dict[str, str]:
         """All that was put in, by name, in words: printed beside every result."""
-        given = {}
+        given: dict[str, str] = {}
         if self.intensity is not None:
             where = "given"
             if self.country is not None:
@@ -105,6 +105,11 @@ class Amount:
         """By a number of 0 or more."""
         ends = [None if end is None else end * factor for end in (self.low, self.high)]
         return Amount(self.value * factor, *ends)
+
+    def __truediv__(self, divisor: float) -> Amount:
+        """By a number above 0."""
+        ends = [None if end is None else end / divisor for end in (self.low, self.high)]
+        return Amount(self.value / divisor, *ends)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def cost(
         joules: None is unknown. low, high: its interval, or None.
     """
     missing = []
-    kwh = None if joules is None else Amount(*[None if j is None else j / JOULES_PER_KWH for j in (joules, low, high)])
+    kwh = None if joules is None else Amount(joules, low, high) / JOULES_PER_KWH
     if kwh is None:
         missing.append(f"energy {NOT_MEASURED}: no kWh, no CO2e, no price of electricity")
     if rates.intensity is None:

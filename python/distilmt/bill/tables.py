@@ -74,7 +74,7 @@ def _serving_table(data: Data, rates: Rates) -> Table | None:
         return None
     rows = [[line.name, f"{line.count:,.0f}", *_cells(line, rates)] for line in lines]
     note = "By decoding the test sets, their models loaded before, with beam and threads as above; words of the source."
-    return Table("The result: what serving a million words costs", ["System", "Words timed", *_HEAD], rows, [note])
+    return Table("The result: what serving a million words costs", ["System", "Words decoded", *_HEAD], rows, [note])
 
 
 def _cells(line: Line, rates: Rates) -> list[str]:
