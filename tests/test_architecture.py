@@ -37,6 +37,8 @@ MUST_NOT_REACH = {
     "ops": {"objectives", "translate", "corpus", "vocab", "models"} | JOBS,
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,
+    "soft_labels": {"translate", "forced"} | TRAINING | JOBS,
+    "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import MarianMTModel
 
-from distilmt.objectives import Head, Objective
+from distilmt.objectives import Head, Objective, TopK
+from distilmt.stored_teacher import StoredTeacher
 
 
 class StudentLoss(nn.Module):
@@ -17,11 +18,25 @@ class StudentLoss(nn.Module):
 
     accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
 
-    def __init__(self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | None) -> None:
+    def __init__(
+        self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | StoredTeacher | None
+    ) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
-        self._teacher = (teacher.eval().requires_grad_(False),) if teacher is not None else ()
+        if isinstance(teacher, MarianMTModel):
+            teacher.eval().requires_grad_(False)
+        self._teacher = (teacher,)
+
+    def _teacher_of(self, labels: Tensor, inputs: dict[str, Tensor]) -> Head | TopK | None:
+        """The teacher's distribution at the batch's targets; takes what is the teacher's alone out of `inputs`."""
+        (teacher,) = self._teacher
+        if teacher is None:
+            return None
+        if isinstance(teacher, StoredTeacher):
+            return teacher.of({name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")})
+        with torch.no_grad():
+            return head(teacher.to(labels.device), inputs)
 
     def forward(self, labels: Tensor, denominator: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
@@ -30,15 +45,12 @@ class StudentLoss(nn.Module):
         `gate` as it is.
         """
         targets = labels.reshape(-1)
-        teacher = None
-        for model in self._teacher:
-            with torch.no_grad():
-                teacher = head(model.to(labels.device), inputs)
+        teacher = self._teacher_of(labels, inputs)
         out = self.objective.evaluate(
             student=head(self.student, inputs), targets=targets, teacher=teacher, denominator=denominator
         )
         facts = dict(out.terms)
-        if teacher is not None:
+        if isinstance(teacher, Head):
             facts["agreement"] = out.agreement
         gate = {}
         if any(term.gated for _, term in self.objective.terms):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distilmt import _native
 from distilmt.errors import ConfigError, DataError
 from distilmt.soft_labels.batch import SoftLabels
 
@@ -28,6 +27,8 @@ def encode(ids: Sequence[int], labels: SoftLabels, floor: float = FLOOR) -> byte
     """
     import numpy as np
 
+    from distilmt import _native
+
     if not 0 <= floor < 1:
         raise ConfigError(f"floor must lie in [0, 1), got {floor}")
     if len(ids) == 0 and len(labels) == 0:
@@ -47,6 +48,8 @@ def encode_states(ids: Sequence[int], states: NDArray[np.float32]) -> bytes:
     """
     import numpy as np
     import torch
+
+    from distilmt import _native
 
     if len(ids) == 0 and len(states) == 0:
         return b""
@@ -81,6 +84,8 @@ def decode_states(blob: bytes) -> tuple[list[int], NDArray[np.float32]]:
 
 
 def _read(blob: bytes) -> Any:
+    from distilmt import _native
+
     try:
         return _native.decode_soft_labels(blob)
     except RuntimeError as error:

@@ -34,8 +34,8 @@ class SoftLabelsWriter:
     def __init__(
         self, folder: str | os.PathLike[str], *, model: str | os.PathLike[str], source: str, k: int, floor: float = 0.0
     ) -> None:
-        from distilmt.models import weights_hash
         from distilmt.vocab import Vocab
+        from distilmt.weights import weights_hash
 
         self.folder = Path(folder)
         if not 0 <= k <= 1024:
