@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.report_cells import DASH, Table, duration, size
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from distilmt.bill.pace import Pace
     from distilmt.bill.sample import Sample
+    from distilmt.label import LabelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,9 @@ class ForecastConfig:
     workers: tuple[int, ...] = field(default=(), metadata={"help": "numbers of workers [default: all CPUs]"})
     n_best: int = field(default=1, metadata={"help": "candidates to keep per line"})
     soft_labels: int = field(default=0, metadata={"help": "soft labels to keep per token"})
+    forced: bool = field(
+        default=False, metadata={"help": "soft labels of --reference too, as `label --target` keeps them"}
+    )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
     too_long: Literal["skip", "truncate", "split"] = field(
@@ -52,7 +56,8 @@ class ForecastConfig:
     )
     sample: int = field(default=300, metadata={"help": "lines to decode for each choice"})
     repeats: int = field(default=3, metadata={"help": "timed decodings of the sample: their spread is the interval"})
-    block: int = field(default=2000, metadata={"help": "lines that the job decodes at a time"})
+    batch_lines: int = field(default=1000, metadata={"help": "lines that a worker of the job decodes at a time"})
+    shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard of the job"})
     seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
     max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
     max_kg: float | None = field(default=None, metadata={"help": "no choice with more kg of CO2e"})
@@ -77,10 +82,12 @@ class ForecastConfig:
         for name in ("beams", "compute_types"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name.replace('_', '-')} must name at least one")
-        for name in ("sample", "repeats", "block", *(["workers"] if self.workers else [])):
+        for name in ("sample", "repeats", "batch_lines", "shard_lines", *(["workers"] if self.workers else [])):
             given = getattr(self, name)
             if min(given if isinstance(given, tuple) else [given]) < 1:
-                raise ConfigError(f"--{name} must be 1 or more, got {given}")
+                raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, got {given}")
+        if self.forced and not (self.reference and self.soft_labels):
+            raise ConfigError("--forced is about the soft labels of a --reference: give that and --soft-labels K")
         if self.n_best > min(self.beams):
             raise ConfigError(f"--n-best {self.n_best}: a search of beam {min(self.beams)} does not find so many")
         limits.check(self)
@@ -176,39 +183,49 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
     config = resolve(ForecastConfig, config, **options)
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
-    from distilmt.commands import _folder
     from distilmt.evaluate import score
-    from distilmt.translate import Translator, usable_cpus
+    from distilmt.labels.teacher import Teacher
+    from distilmt.translate import usable_cpus
 
     lines = draw(
-        config.source, config.sample, block=config.block, seed=config.seed, reference=config.reference,
+        config.source, config.sample, shard=config.shard_lines, seed=config.seed, reference=config.reference,
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
-    folder, rows, paces = _folder(config.model), [], []
-    for compute_type, workers in product(config.compute_types, config.workers or (usable_cpus(),)):
+    rows, paces = [], []
+    for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
         start = time.perf_counter()
-        translator = Translator(folder, compute_type=compute_type, threads=workers, **asdict(config.asked))
-        _ = translator.vocab
+        teacher = Teacher(_job(config, beam, compute_type), workers)
+        _ = teacher.translator.vocab
         load = time.perf_counter() - start
-        for beam in config.beams:
-            pace = measure(
-                translator, lines.texts, config.repeats, config.metering, beam_size=beam, n_best=config.n_best,
-                soft_labels=config.soft_labels, length_penalty=config.length_penalty, max_length=config.max_length,
-                too_long=config.too_long,
-            )  # fmt: skip
-            bleu = score([each.text for each in pace.translations], lines.references).bleu if lines.references else None
-            rows.append(_row(config, lines, pace, load, translator.compute_type, bleu))
-            paces.append(pace)
-            limits.check_known(config, rows[-1], pace.usage)
+        pace = measure(
+            teacher, lines.chosen, lines.references if config.forced else None, config.repeats, config.metering
+        )
+        texts = [record.text for record in pace.records]
+        bleu = score(texts, lines.references).bleu if lines.references else None
+        rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
+        paces.append(pace)
+        limits.check_known(config, rows[-1], pace.usage)
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
     return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
 
 
+def _job(config: ForecastConfig, beam: int, compute_type: ComputeType) -> LabelConfig:
+    from distilmt.label import LabelConfig
+
+    search = SearchFlags(
+        beam_size=beam, n_best=config.n_best, length_penalty=config.length_penalty, max_length=config.max_length
+    )
+    return LabelConfig(
+        model=config.model, source=config.source, out="", compute_type=compute_type, soft_labels=config.soft_labels,
+        too_long=config.too_long, asked=config.asked, search=search,
+    )  # fmt: skip
+
+
 def _row(
     config: ForecastConfig, lines: Sample, pace: Pace, load: float, compute_type: str, bleu: float | None
 ) -> ForecastRow:
-    decoding = pace.of(lines.decoded, config.block)
+    decoding = pace.of(lines.decoded, config.batch_lines * pace.workers)
     hours = _map(decoding, lambda seconds: (seconds + load) / 3600)
     usage, spent = pace.usage, sum(pace.seconds)
     # The whole draws as many watts as the sample; an interval of energy is that of the watts over that of the hours.
@@ -229,7 +246,7 @@ def _row(
         value, *ends = (getattr(each, name) if each else None for each in (mid, low, high))
         return None if value is None else Amount(value.value, *(end.value if end else None for end in ends))
 
-    share = lines.decoded / len(lines.texts)
+    share = lines.decoded / len(lines.chosen)
     return ForecastRow(
         beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=amount("kwh"),
         co2e_kg=amount("co2e_kg"), money=amount("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
@@ -243,8 +260,10 @@ def _map(amount: Amount, change: Callable[[float], float]) -> Amount:
 
 
 def _disk_bytes(pace: Pace) -> int:
-    """Of the sample's text, one line each."""
-    return sum(len(each.text.encode()) + 1 for each in pace.translations)
+    """Of the sample's records, and of its text, one line each."""
+    from distilmt.labels.records import to_frame
+
+    return sum(len(to_frame(record)) + len(record.text.encode()) + 1 for record in pace.records)
 
 
 def _figure(amount: Amount | None, unit: str, unknown: str = DASH) -> str:
