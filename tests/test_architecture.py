@@ -42,6 +42,8 @@ MUST_NOT_REACH = {
     "label": TRAINING | {"distill", "report", "cli"},
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
+    "bill.payback": {"translate", "distill", "cli"} | TRAINING,
+    "bill.forecast": {"distill", "report", "cli"} | TRAINING,
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
     "distill": {"cli"},

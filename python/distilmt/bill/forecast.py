@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,7 +101,8 @@ class ForecastRow:
         hours: loading included. kwh, co2e_kg, money: None is unknown.
         disk_bytes: of the records and of the text.
         load_seconds: until the first line can be decoded. tokens_per_second: of the whole text, loading left out.
-        bleu: of the sample; bleu_loss: against the best of all choices; None without a reference.
+        bleu: of the sample; bleu_loss: points against the best of all choices, its interval by paired bootstrap over the
+            sample's lines; None without a reference.
         over: the limits that it breaks, in words; nothing where it keeps them all.
     """
 
@@ -116,7 +117,7 @@ class ForecastRow:
     load_seconds: float
     tokens_per_second: float
     bleu: float | None = None
-    bleu_loss: float | None = None
+    bleu_loss: Amount | None = None
     over: tuple[str, ...] = ()
 
     @property
@@ -148,7 +149,7 @@ class Forecast:
             cells += [_figure(row.co2e_kg, "kg"), _figure(row.money, self.currency), size(row.disk_bytes)]
             cells += [f"{row.tokens_per_second:,.0f}"]
             if quality:
-                cells += [DASH if each is None else f"{each:.1f}" for each in (row.bleu, row.bleu_loss)]
+                cells += [DASH if row.bleu is None else f"{row.bleu:.1f}", _loss(row.bleu_loss)]
             rows.append([*cells, "best" if row is self.best else "over" if row.over else ""])
         return Table("Forecast", head, rows, self.notes)
 
@@ -164,7 +165,7 @@ class Forecast:
             for each in fields(row):
                 value = getattr(row, each.name)
                 plain[each.name] = value.value if isinstance(value, Amount) else value
-                if each.name in ("hours", "kwh", "co2e_kg", "money"):
+                if each.name in ("hours", "kwh", "co2e_kg", "money", "bleu_loss"):
                     ends = (value.low, value.high) if value is not None else (None, None)
                     plain |= {f"{each.name}_low": ends[0], f"{each.name}_high": ends[1]}
             flat.append(plain | {"best": row is self.best})
@@ -205,6 +206,8 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
         paces.append(pace)
         limits.check_known(config, rows[-1], pace.usage)
+    if lines.references:
+        rows = _with_losses(rows, [[record.text for record in pace.records] for pace in paces], lines.references)
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
     return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
@@ -254,6 +257,19 @@ def _row(
     )  # fmt: skip
 
 
+def _with_losses(
+    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str]
+) -> list[ForecastRow]:
+    from distilmt.statistics.quality import paired
+
+    best = max(range(len(rows)), key=lambda i: rows[i].bleu or 0.0)
+    losses = [paired({1: texts[best]}, {1: each}, references, trials=1) for each in texts]
+    return [
+        replace(row, bleu_loss=Amount(loss.difference, loss.low, loss.high))
+        for row, loss in zip(rows, losses, strict=True)
+    ]
+
+
 def _map(amount: Amount, change: Callable[[float], float]) -> Amount:
     low, high = (None if end is None else change(end) for end in (amount.low, amount.high))
     return Amount(change(amount.value), low, high)
@@ -264,6 +280,12 @@ def _disk_bytes(pace: Pace) -> int:
     from distilmt.labels.records import to_frame
 
     return sum(len(to_frame(record)) + len(record.text.encode()) + 1 for record in pace.records)
+
+
+def _loss(loss: Amount | None) -> str:
+    if loss is None or loss.low is None or loss.high is None:
+        return DASH
+    return f"{loss.value:.1f} ({loss.low:.1f} to {loss.high:.1f})" if loss.high > loss.low else f"{loss.value:.1f}"
 
 
 def _figure(amount: Amount | None, unit: str, unknown: str = DASH) -> str:
