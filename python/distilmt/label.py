@@ -11,7 +11,7 @@ from typing import Any, Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy.options import EnergyOptions
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, DataError
 from distilmt.labels.verdicts import VerdictOptions
 from distilmt.lines import OnInvalidUtf8
@@ -43,7 +43,9 @@ class LabelConfig:
         default=None, metadata={"help": "work at every N-th shard alone, from the I-th (1 to N)", "metavar": "I/N"}
     )
     shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard, which one worker takes at a time"})
-    batch_lines: int = field(default=1000, metadata={"help": "lines decoded and written at a time: most that a kill costs"})
+    batch_lines: int = field(
+        default=1000, metadata={"help": "lines decoded and written at a time: most that a kill costs"}
+    )
     lease_seconds: float = field(
         default=60.0, metadata={"help": "a worker of another machine that is silent for so long has lost its shard"}
     )
@@ -58,7 +60,7 @@ class LabelConfig:
     search: SearchFlags = field(default_factory=SearchFlags)
     verdicts: VerdictOptions = field(default_factory=VerdictOptions)
     asked: ModelOptions = field(default_factory=ModelOptions)
-    metered: EnergyOptions = field(default_factory=EnergyOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("shard_lines", 1), ("batch_lines", 1), ("soft_labels", 0)):

@@ -28,7 +28,7 @@ from distilmt.labels.pool import run_workers
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.storage import disk_errors, write_json
+from distilmt.storage import disk_errors, read_json, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
 
@@ -50,7 +50,9 @@ def prepare(config: LabelConfig) -> Work:
     folder, model = Path(config.out), folder_of(config.model)
     text, target = read_texts(config)
     identity = open_manifest(folder, describe(config, model, text, target))
-    absolute = {name: os.path.abspath(path) for name in ("model", "source", "target") if (path := getattr(config, name))}
+    absolute = {
+        name: os.path.abspath(path) for name in ("model", "source", "target") if (path := getattr(config, name))
+    }
     config = replace(config, **absolute | {"model": str(model.resolve()), "new_run": False})
     # For `distilmt labels redo`, which has to find model and text again.
     write_json(folder / "job.json", to_dict(config))
@@ -82,9 +84,11 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
     config, shards, log = job.config, job.shards, Log(folder)
     shards.make()
     threads = config.threads or usable_cpus()
-    log.add("begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count)
+    log.add(
+        "begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count
+    )
     repairs: Counter[tuple[Path, int]] = Counter()
-    with _sigterm_interrupts(), Meter(**asdict(config.metered)) as meter, _Show(job, log) as show:
+    with _sigterm_interrupts(), Meter(config.metering) as meter, _Show(job, log, meter) as show:
         began = time.perf_counter()
         try:
             while True:
@@ -108,7 +112,7 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
         finally:
             seconds = time.perf_counter() - began
             with suppress(ResourceError):
-                log.add("end", worker_seconds=seconds * config.workers - show.waiting, usage=meter.so_far())
+                log.add("end", worker_seconds=seconds * config.workers - show.waiting, usage=asdict(meter.so_far()))
     with suppress(ResourceError):
         write_json(folder / "cost.json", cost(folder))
     return labels
@@ -136,7 +140,7 @@ def _proven(folder: Path) -> Labels | None:
     """The results, where they are there and are what they promise."""
     if not (folder / merging.RESULT).exists():
         return None
-    record = merging.read_json(folder / merging.RESULT, "delete it and run the same command again")
+    record = read_json(folder / merging.RESULT, "delete it and run the same command again")
     for name, sha256 in record["hashes"].items():
         if not (folder / name).exists() or file_hash(folder / name) != sha256:
             return None
@@ -146,8 +150,8 @@ def _proven(folder: Path) -> Labels | None:
 class _Show:
     """Takes what workers report: to the log, and to a progress bar."""
 
-    def __init__(self, job: Work, log: Log) -> None:
-        self.job, self.log, self.waiting = job, log, 0.0
+    def __init__(self, job: Work, log: Log, meter: Meter) -> None:
+        self.job, self.log, self.meter, self.waiting = job, log, meter, 0.0
         self.verdicts: Counter[str] = Counter()
         self.tokens, self.began = 0, time.perf_counter()
 
@@ -171,7 +175,9 @@ class _Show:
             self.tokens += message["tokens"]
             speed = self.tokens / (time.perf_counter() - self.began)
             doubtful = ", ".join(f"{count:,} {name}" for name, count in self.verdicts.most_common() if name != "ok")
-            self.bar.set_postfix_str(f"{speed:,.0f} tokens/s" + (f"; {doubtful}" if doubtful else ""), refresh=False)
+            energy = f"; {joules:,.0f} J" if (joules := self.meter.so_far().joules) is not None else ""
+            said = f"{speed:,.0f} tokens/s{energy}" + (f"; {doubtful}" if doubtful else "")
+            self.bar.set_postfix_str(said, refresh=False)
         elif "done" in message:
             self.log.add("done", shard=message["shard"], attempt=message["attempt"], repeated=message["repeated"])
         elif "died" in message:

@@ -40,7 +40,7 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
     from distilmt import _native
     from distilmt.compute_type import chosen
 
-    return plain({
+    manifest: dict[str, Any] = plain({
         "format": FORMAT,
         "engine": version("distilmt"),
         "source": {"sha256": text.sha256, "lines": text.lines},
@@ -54,6 +54,7 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
         },
         "shard_lines": config.shard_lines,
     })  # fmt: skip
+    return manifest
 
 
 def model_hashes(folder: Path) -> dict[str, str]:

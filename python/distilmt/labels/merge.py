@@ -11,7 +11,6 @@ No time, host or path is in them: the same job gives the same bytes wherever and
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -1,8 +1,8 @@
 """The shards of a job: which are done, which are taken, and by which attempt (files: lease.py, segments.py).
 
-    leases/000012.0     the first attempt at shard 12
-    segments/000012.0   what it wrote
-    done/000012.json    shard 12 is done, and by which attempt; created once, so of two attempts one counts
+leases/000012.0     the first attempt at shard 12
+segments/000012.0   what it wrote
+done/000012.json    shard 12 is done, and by which attempt; created once, so of two attempts one counts
 """
 
 from __future__ import annotations
@@ -168,9 +168,10 @@ class Shards:
         verdicts: dict[str, int] = {}
         tokens = count = 0
         end = segments.HEADER_BYTES
-        for (record, end), line in zip(segments.read_segment(path, self.head(shard)), lines, strict=False):
+        for (record, behind), line in zip(segments.read_segment(path, self.head(shard)), lines, strict=False):
             if record.line != line:
                 break
+            end = behind
             verdicts[record.verdict] = verdicts.get(record.verdict, 0) + 1
             tokens += record.candidates[0].tokens if record.candidates else 0
             count += 1

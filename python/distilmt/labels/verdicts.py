@@ -1,16 +1,16 @@
 """Whether a label is fit for use: one verdict a line, the first that applies.
 
-    quarantined        the line cannot be read, no decoder survived it, or the teacher's weights give no finite numbers
-    empty_source       nothing but white space; the teacher was not asked
-    too_long           more tokens than the teacher has positions: skipped, truncated or split, as --too-long says
-    empty_target       the best hypothesis is empty
-    max_length         it ran into --max-length
-    repetition         it ends in a phrase of at most 8 tokens that stands there 8 times in a row
-    copy               it is the source itself, but for case and white space, and the source has --copy-words words or more
-    length_ratio       (characters + 10) of target and source differ by more than the factor --length-ratio
-    low_score          its score, in nats by length penalty, lies below --low-score
-    non_finite_redone  sound, but the compute type gave no finite numbers and float32 did
-    ok                 none of these
+quarantined        the line cannot be read, no decoder survived it, or the teacher's weights give no finite numbers
+empty_source       nothing but white space; the teacher was not asked
+too_long           more tokens than the teacher has positions: skipped, truncated or split, as --too-long says
+empty_target       the best hypothesis is empty
+max_length         it ran into --max-length
+repetition         it ends in a phrase of at most 8 tokens that stands there 8 times in a row
+copy               it is the source itself, but for case and white space, and the source has --copy-words words or more
+length_ratio       (characters + 10) of target and source differ by more than the factor --length-ratio
+low_score          its score, in nats by length penalty, lies below --low-score
+non_finite_redone  sound, but the compute type gave no finite numbers and float32 did
+ok                 none of these
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """One worker of a job: takes a shard, labels its lines batch by batch, records it as done, takes the next.
 
-As a process (`python -m distilmt.labels.worker`, started by pool.py) it reads its work as a line of JSON from standard input, writes what
-it has done as lines of JSON to standard output, and stops when standard input ends: the process that started it is gone
-or wants it to.
+As a process (`python -m distilmt.labels.worker`, started by pool.py) it reads its work as a line of JSON from standard
+input, writes what it has done as lines of JSON to standard output, and stops when standard input ends: the process that
+started it is gone or wants it to.
 """
 
 from __future__ import annotations
@@ -108,7 +108,9 @@ def _label_shard(
         report({"shard": shard, "attempt": lease.attempt, "lines": place.records, "kept": True})
         if single and place.suspect and place.records < len(numbers):
             line, target = next(pairs)
-            given_up = Record(line.number, "quarantined", [], cause=f"{place.deaths} workers died while they worked at it")
+            given_up = Record(
+                line.number, "quarantined", [], cause=f"{place.deaths} workers died while they worked at it"
+            )
             known[(line.text, target)] = to_frame(given_up)
             writer.append(to_frame(given_up))
             report(_batch(shard, [given_up], 0.0))
