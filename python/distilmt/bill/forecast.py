@@ -308,7 +308,8 @@ def _notes(
     else:
         notes.append(f"Energy {usage.energy_kind} by {usage.energy_method} over {', '.join(usage.energy_coverage)}.")
     hours = max(row.hours.value for row in rows)
-    notes += [f"Inputs: {name}: {text}." for name, text in config.rates.inputs().items()]
+    given = [f"{name}: {text}" for name, text in config.rates.inputs().items()]
+    notes += [f"Inputs: {'; '.join(given)}."] * bool(given)
     notes += [f"{text}." for text in cost(config.rates, hours, 1.0).missing]
     notes.append(limits.verdict(config, rows, best))
     return notes
