@@ -68,7 +68,7 @@ def test_the_table():
     rows = limits.judged(config(max_hours=3.5), ROWS)
     text = str(Forecast(rows, rows[1], ["A note."], "EUR"))
     assert (
-        "| 4 | int8 | 2 | 3 h 00 min | 2 h 42 min to 3 h 36 min | not measured | 0.3 kg | 4 EUR | 1.0 MB | 1,000 | 39.6 | "
+        "| 4 | int8 | 2 | 3 h 00 min | 2 h 42 min to 3 h 36 min | not measured | 300 g | 4.00 EUR | 1.0 MB | 1,000 | 39.6 | "
         "0.1 (0.0 to 0.3) | best |"
     ) in text
     assert text.rstrip().endswith("A note.") and "| over |" in text
@@ -144,7 +144,8 @@ def test_end_to_end_with_declared_watts(tiny_model_folder, texts, tmp_path):
     assert found.rows[0].bleu == found.rows[2].bleu
     text = str(found)
     assert (
-        "216 lines, 156 to decode (60 repeated); sample: 40 drawn by their length." in text and "Energy estimated by constant" in text
+        "216 lines, 156 to decode (60 repeated); sample: 40 drawn by their length." in text
+        and "Energy estimated by constant" in text
     )
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill import limits
 from distilmt.bill.rates import Amount, Rates, cost
+from distilmt.bill.tables import KG, KWH, amount, digits
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy import EnergyOptions
+from distilmt.energy import NOT_MEASURED, EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
 from distilmt.model_options import ModelOptions, SearchFlags
@@ -145,8 +146,11 @@ class Forecast:
         for row in self.rows:
             cells = [str(row.beam_size), row.compute_type, str(row.workers), duration(row.hours.value * 3600)]
             ends = [None if end is None else duration(end * 3600) for end in (row.hours.low, row.hours.high)]
-            cells += [DASH if None in ends else f"{ends[0]} to {ends[1]}", _figure(row.kwh, "kWh", "not measured")]
-            cells += [_figure(row.co2e_kg, "kg"), _figure(row.money, self.currency), size(row.disk_bytes)]
+            cells += [DASH if None in ends else f"{ends[0]} to {ends[1]}"]
+            cells += [NOT_MEASURED if row.kwh is None else amount(Amount(row.kwh.value), KWH)]
+            cells += [DASH if row.co2e_kg is None else amount(Amount(row.co2e_kg.value), KG)]
+            cells += [DASH if row.money is None else f"{digits(row.money.value)} {self.currency}".rstrip()]
+            cells += [size(row.disk_bytes)]
             cells += [f"{row.tokens_per_second:,.0f}"]
             if quality:
                 cells += [DASH if row.bleu is None else f"{row.bleu:.1f}", _loss(row.bleu_loss)]
@@ -245,14 +249,14 @@ def _row(
     )
     assert mid is not None
 
-    def amount(name: str) -> Amount | None:
+    def known(name: str) -> Amount | None:
         value, *ends = (getattr(each, name) if each else None for each in (mid, low, high))
         return None if value is None else Amount(value.value, *(end.value if end else None for end in ends))
 
     share = lines.decoded / len(lines.chosen)
     return ForecastRow(
-        beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=amount("kwh"),
-        co2e_kg=amount("co2e_kg"), money=amount("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
+        beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=known("kwh"),
+        co2e_kg=known("co2e_kg"), money=known("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
         tokens_per_second=sum(pace.draws) * share / decoding.value, bleu=bleu,
     )  # fmt: skip
 
@@ -286,10 +290,6 @@ def _loss(loss: Amount | None) -> str:
     if loss is None or loss.low is None or loss.high is None:
         return DASH
     return f"{loss.value:.1f} ({loss.low:.1f} to {loss.high:.1f})" if loss.high > loss.low else f"{loss.value:.1f}"
-
-
-def _figure(amount: Amount | None, unit: str, unknown: str = DASH) -> str:
-    return unknown if amount is None else f"{amount.value:,.3g} {unit}".rstrip()
 
 
 def _notes(
