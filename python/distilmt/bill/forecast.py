@@ -26,8 +26,6 @@ from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.report_cells import DASH, Table, duration, size
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from distilmt.bill.pace import Pace
     from distilmt.bill.sample import Sample
     from distilmt.label import LabelConfig
@@ -157,12 +155,10 @@ class Forecast:
             rows.append([*cells, "best" if row is self.best else "over" if row.over else ""])
         return Table("Forecast", head, rows, self.notes)
 
-    def frame(self) -> pd.DataFrame:
-        """The rows as a table of numbers (extra `study`): hours, hours_low, hours_high ... Raises: ConfigError."""
-        try:
-            import pandas
-        except ImportError:
-            raise ConfigError("a DataFrame needs pandas - pip install 'distilmt[study]'") from None
+    def frame(self) -> Any:
+        """The rows as a pandas DataFrame (extra `study`): hours, hours_low, hours_high ... Raises: ConfigError."""
+        from distilmt.statistics.extra import library
+
         flat = []
         for row in self.rows:
             plain: dict[str, Any] = {}
@@ -173,7 +169,7 @@ class Forecast:
                     ends = (value.low, value.high) if value is not None else (None, None)
                     plain |= {f"{each.name}_low": ends[0], f"{each.name}_high": ends[1]}
             flat.append(plain | {"best": row is self.best})
-        return pandas.DataFrame(flat)
+        return library("pandas").DataFrame(flat)
 
 
 def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
@@ -186,6 +182,31 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         DataError: text or model that cannot be used. ResourceError: memory.
     """
     config = resolve(ForecastConfig, config, **options)
+    from distilmt.label import LabelConfig
+
+    search = SearchFlags(n_best=config.n_best, length_penalty=config.length_penalty, max_length=config.max_length)
+    job = LabelConfig(
+        model=config.model, source=config.source, out="", soft_labels=config.soft_labels, too_long=config.too_long,
+        asked=config.asked, search=search,
+    )  # fmt: skip
+    return _foretold(config, job)
+
+
+def forecast_job(job: LabelConfig, rates: Rates | None = None) -> Forecast:
+    """What one job would take, with its options as they are: `distilmt label --dry-run`. Raises: as `forecast`."""
+    from distilmt.translate import usable_cpus
+
+    threads = job.threads or usable_cpus()
+    config = ForecastConfig(
+        model=job.model, source=job.source, reference=job.target, forced=job.target is not None,
+        beams=(job.search.beam_size,), n_best=job.search.n_best, soft_labels=job.soft_labels, workers=(threads,),
+        compute_types=(job.compute_type,), batch_lines=max(1, job.batch_lines * job.workers // threads),
+        shard_lines=job.shard_lines, on_invalid_utf8=job.on_invalid_utf8, metering=job.metering, rates=rates or Rates(),
+    )  # fmt: skip
+    return _foretold(config, job)
+
+
+def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
     from distilmt.evaluate import score
@@ -196,15 +217,15 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         config.source, config.sample, shard=config.shard_lines, seed=config.seed, reference=config.reference,
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
+    targets = lines.references if config.forced else None
     rows, paces = [], []
     for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
         start = time.perf_counter()
-        teacher = Teacher(_job(config, beam, compute_type), workers)
+        choice = replace(job, compute_type=compute_type, search=replace(job.search, beam_size=beam))
+        teacher = Teacher(choice, workers)
         _ = teacher.translator.vocab
         load = time.perf_counter() - start
-        pace = measure(
-            teacher, lines.chosen, lines.references if config.forced else None, config.repeats, config.metering
-        )
+        pace = measure(teacher, lines.chosen, targets, config.repeats, config.metering)
         texts = [record.text for record in pace.records]
         bleu = score(texts, lines.references).bleu if lines.references else None
         rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
@@ -215,18 +236,6 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
     return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
-
-
-def _job(config: ForecastConfig, beam: int, compute_type: ComputeType) -> LabelConfig:
-    from distilmt.label import LabelConfig
-
-    search = SearchFlags(
-        beam_size=beam, n_best=config.n_best, length_penalty=config.length_penalty, max_length=config.max_length
-    )
-    return LabelConfig(
-        model=config.model, source=config.source, out="", compute_type=compute_type, soft_labels=config.soft_labels,
-        too_long=config.too_long, asked=config.asked, search=search,
-    )  # fmt: skip
 
 
 def _row(
