@@ -40,6 +40,7 @@ MUST_NOT_REACH = {
     "soft_labels": {"translate", "forced"} | TRAINING | JOBS,
     "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
+    "knn": {"trainer", "train"} | JOBS,
     "labels": TRAINING | {"distill", "report", "cli"},
     "evaluate": TRAINING | {"label", "labels", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},

@@ -59,6 +59,10 @@ def batch_of(vocab: Vocab, store: SoftLabelsStore, teacher: StoredTeacher | None
     return batch
 
 
+def outputs(model: Any, batch: dict[str, Tensor]) -> Head:
+    return head(model, model.model(**batch, use_cache=False))
+
+
 def online_and_stored(
     vocab: Vocab, store: SoftLabelsStore, model: Path, objective: str
 ) -> tuple[list[Tensor], list[dict[str, Tensor]], list[Tensor]]:
@@ -88,9 +92,9 @@ def test_all_ids_without_a_floor_are_the_online_teacher(
     q.scatter_add_(1, sparse.ids, sparse.log_probs.double().exp())
     q = (q / q.sum(1, keepdim=True))[known]
     with torch.no_grad():
-        own = head(models.load(tiny_model_folder).eval(), batch)
+        own = outputs(models.load(tiny_model_folder).eval(), batch)
         exact = torch.softmax((own.hidden @ own.weight.T).double(), 1)[known]
-        student = head(lively_model(tiny_vocab, size="1x1:16:32:2", seed=3), batch)
+        student = outputs(lively_model(tiny_vocab, size="1x1:16:32:2", seed=3), batch)
         lp = torch.log_softmax((student.hidden @ student.weight.T).double(), 1)[known]
     tv = (q - exact).abs().sum(1) / 2
     assert 0 < tv.max() < 2e-3  # twice: the pad symbol and the tail are shared out
@@ -139,11 +143,11 @@ def sentence(ids: list[int]) -> bytes:
 def test_the_teachers_own_pieces_are_learnt_where_they_spell_the_text(
     tiny_model_folder: Path, tiny_vocab: Vocab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    texts = ["the dog sees", "the cat", "dog", "river"]
+    texts = ["the dog sees", "the cat", "the", "river"]
     own = tiny_vocab.encode_target(texts)
     model = tiny_vocab.target.model
-    letters = [model.piece_to_id(piece) for piece in ["▁", *"dog"]]
-    assert letters != own[2] and tiny_vocab.decode([letters]) == ["dog"]
+    letters = [model.piece_to_id(piece) for piece in ["▁", *"the"]]
+    assert letters != own[2] and tiny_vocab.decode([letters]) == ["the"]
     eos = tiny_vocab.eos_id
     blobs = [sentence([*own[0], eos]), b"", sentence([*letters, eos]), sentence(own[3])]
     store = made_of(blobs, tiny_model_folder, tmp_path / "soft")
@@ -153,7 +157,7 @@ def test_the_teachers_own_pieces_are_learnt_where_they_spell_the_text(
     assert "text: 2 of 4 pairs have no soft labels, or none up to an end symbol" in capsys.readouterr().err
     texts[2] = "cat"
     with pytest.raises(
-        DataError, match=r"line 3: these soft labels are of 'dog', the target text has 'cat' - train on"
+        DataError, match=r"line 3: these soft labels are of 'the', the target text has 'cat' - train on"
     ):
         encode_pairs(texts, texts, [1, 2, 3, 4], tiny_vocab, max_tokens=64, what="text", store=store)
 
@@ -198,6 +202,14 @@ def test_distill_learns_from_a_store(
         distilmt.distill(out=str(tmp_path / "run2"), **{**job, "teacher": str(other)})
     with pytest.raises(ConfigError, match="name it with --teacher"):
         distilmt.distill(out=str(tmp_path / "run3"), **{**job, "teacher": None, "teacher_size": "tiny"})
+
+
+def test_iterations_on_the_students_own_words_need_the_teacher(
+    text: Corpus, tiny_model_folder: Path, tiny_vocab: Vocab, tmp_path: Path
+) -> None:
+    teacher = StoredTeacher(stored(text, tiny_model_folder, tmp_path, k=4), 119)
+    with pytest.raises(ConfigError, match="asks the teacher about the student's words"):
+        StudentLoss(lively_model(tiny_vocab), parse("NLL() + Ranking(iterations=2)"), teacher)
 
 
 def test_a_head_is_what_states_become(text: Corpus, tiny_model_folder: Path, tmp_path: Path) -> None:

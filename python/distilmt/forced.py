@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from distilmt import corpus, progress
 from distilmt.errors import ConfigError, DataError
 from distilmt.soft_labels import SoftLabelsStore, SoftLabelsWriter, encode, encode_states
+from distilmt.vocab import Vocab
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -43,12 +44,12 @@ def store_forced(
 
 
 def _blobs(text: Corpus, translator: Translator, k: int, floor: float, what: str) -> Iterator[bytes]:
-    eos = translator.vocab.eos_id
+    vocab = Vocab.load(translator.folder)
     for first in range(0, len(text), BLOCK):
         block = range(first, min(first + BLOCK, len(text)))
         usable = [i for i in block if text.statuses[i] == corpus.OK]
         targets = [text.targets[i] for i in usable]
-        ids = translator.vocab.encode_target(targets)
+        ids = vocab.encode_target(targets)
         scored = translator.score([text.sources[i] for i in usable], targets, soft_labels=k, hidden_states=k == 0)
         found = {}
         for i, target, out in zip(usable, ids, scored, strict=True):
@@ -58,6 +59,6 @@ def _blobs(text: Corpus, translator: Translator, k: int, floor: float, what: str
                 )
             labels = out.hidden_states if k == 0 else out.soft_labels
             if out.log_probs and labels is not None:
-                whole = list(chain(target, [eos]))
+                whole = list(chain(target, [vocab.eos_id]))
                 found[i] = encode(whole, labels, floor) if k else encode_states(whole, labels)  # type: ignore[arg-type]
         yield from (found.get(i, b"") for i in block)

@@ -38,7 +38,8 @@ class SoftLabels:
         import numpy as np
 
         return isinstance(other, SoftLabels) and all(
-            np.array_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
+            np.array_equal(getattr(self, field.name), getattr(other, field.name), equal_nan=True)
+            for field in fields(self)
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -70,7 +70,8 @@ def decode(blob: bytes) -> tuple[list[int], SoftLabels]:
     ids, *found = _read(blob)
     if len(found) == 1:
         raise DataError("soft labels: these are hidden states - read them with decode_states")
-    return ids.tolist(), SoftLabels(*found, np.full(len(ids), np.nan, np.float32))
+    likely, log_probs, tail_mass = found
+    return ids.tolist(), SoftLabels(likely, log_probs, tail_mass, np.full(len(ids), np.nan, np.float32))
 
 
 def decode_states(blob: bytes) -> tuple[list[int], NDArray[np.float32]]:

@@ -58,8 +58,14 @@ class SoftLabelsStore:
         for name, kind in FACTS.items():
             if type(header.get(name)) is not kind:
                 raise DataError(f"{path}: {name} is {header.get(name)!r}, expected {kind.__name__} - {AGAIN}")
-        self.k, self.floor, self.state_width = header["k"], header["floor"], header["state_width"]
-        self.lines, self.tokens, self.bytes = header["lines"], header["tokens"], header["bytes"]
+        self.k: int = header["k"]
+        self.floor: float = header["floor"]
+        self.state_width: int = header["state_width"]
+        self.lines: int = header["lines"]
+        self.tokens: int = header["tokens"]
+        self.bytes: int = header["bytes"]
+        if min(self.k, self.lines, self.bytes) < 0 or self.k > 1024 or (self.k == 0) != (self.state_width > 0):
+            raise DataError(f"{path}: its numbers are impossible - {AGAIN}")
         self.teacher, self.vocab = header["teacher"], header["vocab"]
         self.source, self.target = header["source"], header["target"]
         self.sha256: dict[str, str] = header["sha256"]
