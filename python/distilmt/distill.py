@@ -276,7 +276,8 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 | {"labels": stage.folder / "labels.json"},
                 facts={
                     "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
-                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens}, "counts": labels.counts,
+                    "counts": labels.counts,
+                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
                 },
             )  # fmt: skip
         return read_labels(stage.folder)
