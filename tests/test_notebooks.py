@@ -27,8 +27,16 @@ def check_translate(notebook: nbformat.NotebookNode) -> None:
     assert all(f": {status:12} '" in printed for status in statuses)
 
 
+def check_labelling(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    assert "exit code -9" in printed and "same bytes: True" in printed and "none of another verdict: True" in printed
+    assert "every line once; results as recorded" in printed
+
+
 # By name: how many cells it may have, and what its outputs hold.
 CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
+    "labelling": (14, check_labelling),
     "quickstart": (10, check_quickstart),
     "translate": (16, check_translate),
 }
