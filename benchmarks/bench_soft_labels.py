@@ -29,7 +29,7 @@ from distilmt.objectives import parse
 from distilmt.soft_labels import SoftLabels, SoftLabelsStore, SoftLabelsWriter, decode, encode
 from distilmt.stored_teacher import StoredTeacher
 from distilmt.student_loss import StudentLoss
-from distilmt.trainer import pair_lengths
+from distilmt.trainer_support import pair_lengths
 from distilmt.translate import Translator
 
 FILES = ("soft_labels.json", "index.bin", "sentences.bin")
