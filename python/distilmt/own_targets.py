@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from distilmt.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,6 +52,8 @@ class OwnTargets:
 
     def chosen(self, seed: int, update: int, batch: int, progress: float) -> bool:
         """Whether the student says the targets of a batch: a function of these numbers alone, so that a resumed run agrees."""
+        import numpy as np
+
         return bool(np.random.default_rng([seed, STREAM, update, batch]).random() < self.share_at(progress))
 
 
@@ -111,6 +111,8 @@ class Sayer:
         return inputs | self._targets([t.hypotheses[0] for t in said], ids)
 
     def _targets(self, said: Sequence[Any], like: Any) -> dict[str, Any]:
+        import numpy as np
+
         from distilmt.batches import IGNORED
 
         rows = [[*h.ids, self.eos] if len(h.log_probs) > len(h.ids) else list(h.ids) for h in said]
