@@ -105,7 +105,7 @@ def repeated_measures(runs: Runs) -> Anova:
     for axes_of in filter(None, _subsets(axes)):
         own, error = sums[axes_of], sums[(0, *axes_of)]
         name = " × ".join(runs.factors[axis - 1] for axis in axes_of)
-        if error <= 1e-12 * total:
+        if _vanishes(error, outcomes):
             raise DataError(f"statistics: {runs.outcome}: the effect of {name} is the same in every block - {_STILL}")
         freedom = math.prod(outcomes.shape[axis] - 1 for axis in axes_of)
         error_freedom = freedom * (blocks - 1)
@@ -146,7 +146,7 @@ def blocked(runs: Runs) -> Anova:
     formula = "y ~ " + "C(b) + " * bool(runs.block) + " * ".join(f"C({name})" for name in names)
     model = library("statsmodels.formula.api").ols(formula, frame).fit()
     total = float(((frame["y"] - frame["y"].mean()) ** 2).sum())
-    if model.df_resid < 1 or model.ssr <= 1e-12 * total:
+    if model.df_resid < 1 or _vanishes(model.ssr, frame["y"]):
         raise DataError(f"statistics: {runs.outcome}: nothing is left to estimate the error from - {_STILL}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas' on statsmodels' own assignments
@@ -170,6 +170,11 @@ def blocked(runs: Runs) -> Anova:
 
 
 _STILL = "repeat the runs; until then only the differences of the means can be said"
+
+
+def _vanishes(sum_of_squares: float, outcomes: Any) -> bool:
+    """Whether a sum of squares is round-off: squares of numbers of this size are known to 1e-32 of them."""
+    return bool(sum_of_squares <= 1e-24 * float((outcomes**2).sum()))
 
 
 def _subsets(axes: Any) -> list[tuple[int, ...]]:

@@ -16,9 +16,11 @@ differ needs several seeds. The second is always about the models at hand. The f
 heavy-tailed as Student's t: without it two or three seeds look far surer than they are (docs/statistics.md).
 
 Sources: Koehn 2004 (W04-3250), paired bootstrap; Riezler & Maxwell 2005 (W05-0908), approximate randomisation and the
-shift to the centre; Owen 2007 (Ann. Appl. Stat. 1:386), resampling both ways of a table; the factor is ours. Against sacreBLEU's PairedTest: observed scores, draws and randomisation's p are the same for the same
-seed, but for ties, which count here, so that a system compared with itself has p = 1 (there 1 / (1 + trials));
-its bootstrap p is one-sided where all D* have one sign, this one is two-sided.
+shift to the centre; Owen 2007 (Ann. Appl. Stat. 1:386), resampling both ways of a table; the factor is ours.
+
+Against sacreBLEU's PairedTest with the same seed: observed scores, draws and the p of the randomisation are equal, but
+for ties, which count here, so that a system compared with itself has p = 1 (there 1 / (1 + trials)). Its bootstrap p is
+one-sided where all D* have one sign; this one is two-sided.
 """
 
 from __future__ import annotations
