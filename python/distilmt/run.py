@@ -23,12 +23,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lock import Lock
-from distilmt.stage import Stage, hash_of, read_record, total
+from distilmt.stage import Kind, Stage, hash_of, read_record, total
 from distilmt.storage import append_event, disk_errors, read_events, read_json, write_json
 
-__all__ = ["Run", "Stage", "append_event", "hash_of", "read_events", "versions"]
+__all__ = ["Kind", "Run", "Stage", "append_event", "hash_of", "read_events", "stages_of", "versions"]
 _PACKAGES = (
     "distilmt", "torch", "transformers", "accelerate", "sentencepiece", "sacrebleu", "safetensors", "numpy",
     "ctranslate2", "datasets",
@@ -38,18 +39,25 @@ _PACKAGES = (
 class Run:
     """An open run folder; use as `with Run.open(folder, config) as run:`."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, metering: EnergyOptions | None = None):
+        self.folder, self.metering = folder, metering or EnergyOptions()
         self._stage: Stage | None = None
         self._lock = Lock(folder / "lock", self._beat)
 
     @classmethod
-    def open(cls, folder: str | Path, config: Mapping[str, Any], new_run: bool = False) -> Run:
+    def open(
+        cls,
+        folder: str | Path,
+        config: Mapping[str, Any],
+        new_run: bool = False,
+        metering: EnergyOptions | None = None,
+    ) -> Run:
         """Creates the folder or goes on in it.
 
         Args:
             config: the resolved configuration, plain data.
             new_run: start over; what is there is moved to FOLDER.old-N.
+            metering: how every stage's energy is found out; no input of any stage.
 
         Raises:
             ConfigError: the folder holds something that is not a run.
@@ -61,13 +69,13 @@ class Run:
             foreign = [entry.name for entry in folder.iterdir() if not entry.name.startswith(("lock", "."))]
         if foreign and not (folder / "run.json").exists():
             raise ConfigError(f"{folder}: holds {sorted(foreign)[0]!r} and is no run folder - choose another --out")
-        run = cls(folder)
+        run = cls(folder, metering)
         if note := run._lock.acquire():
             print(f"distilmt: {folder}: {note}", file=sys.stderr)
         try:
             if new_run and (folder / "run.json").exists():
                 run._move_aside()
-                run = cls(folder)
+                run = cls(folder, metering)
                 run._lock.acquire()
             run._write_manifest(dict(config))
         except BaseException:
@@ -86,19 +94,20 @@ class Run:
         self._lock.release()
 
     @contextmanager
-    def stage(self, name: str, inputs: Mapping[str, Any]) -> Iterator[Stage]:
+    def stage(self, name: str, inputs: Mapping[str, Any], kind: Kind | None = None) -> Iterator[Stage]:
         """Opens a stage; its block does the work unless `.done`, and then calls `.finish`.
 
         Args:
             name: unique in the run.
             inputs: everything its result depends on, as plain data: hashes of files and models, options, seeds.
+            kind: what it is on the bill.
 
         Raises:
             ConfigError: the stage is recorded with other inputs.
             DataError: an output of a finished stage is missing or has another size.
         """
         self._lock.check()
-        stage = Stage(self.folder, name, inputs, self._lock.check)
+        stage = Stage(self.folder, name, inputs, self._lock.check, self.metering, kind)
         if stage.done:
             yield stage
             return
@@ -118,15 +127,8 @@ class Run:
             self._stage = None
 
     def stages(self) -> list[dict[str, Any]]:
-        """All stages in the order they were begun: name, status, number of attempts and what `energy.Usage` has."""
-        with disk_errors(self.folder):
-            records = [read_record(path) for path in (self.folder / "stages").glob("*.json")]
-        records.sort(key=lambda record: float(record["attempts"][0]["began"]))
-        return [
-            {"name": record["stage"], "status": record["status"], "attempts": len(record["attempts"])}
-            | asdict(total(record["attempts"]))
-            for record in records
-        ]
+        """All stages, as `stages_of` reads them."""
+        return stages_of(self.folder)
 
     def _beat(self) -> None:
         if self._stage is not None:
@@ -153,6 +155,27 @@ class Run:
         manifest |= {"config": config, "config_hash": hash_of(config)}
         manifest["commands"].append(command | {"config_hash": hash_of(config), "versions": versions()})
         write_json(path, manifest)
+
+
+def stages_of(folder: Path) -> list[dict[str, Any]]:
+    """Stages of a run folder in the order they were begun: name, kind, status, attempts, work and what `energy.Usage` has.
+
+    Raises: DataError: a record is damaged.
+    """
+    with disk_errors(folder):
+        records = [read_record(path) for path in (folder / "stages").glob("*.json")]
+    records.sort(key=lambda record: float(record["attempts"][0]["began"]))
+    return [
+        {
+            "name": record["stage"],
+            "kind": record.get("kind"),
+            "status": record["status"],
+            "attempts": len(record["attempts"]),
+            "work": record.get("facts", {}).get("work"),
+        }
+        | asdict(total(record["attempts"]))
+        for record in records
+    ]
 
 
 def versions() -> dict[str, str]:

@@ -7,21 +7,24 @@ import json
 import os
 import platform
 import re
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from distilmt.energy import NOT_MEASURED, Meter, Usage
+from distilmt import energy
+from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError
+from distilmt.lock import BEAT_SECONDS
 from distilmt.storage import disk_errors, plain, read_json, sync_folder, write_json
+
+Kind = Literal["teacher-training", "labelling", "selection", "student-training", "evaluation", "serving"]
 
 
 class Stage:
-    """A stage that was opened with `run.stage(name, inputs)`.
+    """A stage that was opened with `run.stage(name, inputs, kind)`.
 
     Attributes:
         done: finished, now or by an earlier command.
@@ -31,11 +34,21 @@ class Stage:
         facts: plain data, once done.
     """
 
-    def __init__(self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None]):
+    def __init__(
+        self,
+        run: Path,
+        name: str,
+        inputs: Mapping[str, Any],
+        may_write: Callable[[], None],
+        metering: EnergyOptions,
+        kind: Kind | None = None,
+    ):
         self.run, self.name, self.folder = run, name, run / _file_name(name)
         self.may_write = may_write  # raises if the run folder has become another process's
+        self.metering = metering
         self.path = run / "stages" / f"{_file_name(name)}.json"
         self.record: dict[str, Any] = {"stage": name, "status": "running", "inputs": plain(inputs), "attempts": []}
+        self.record["kind"] = kind
         self.outputs: dict[str, Path] = {}
         self.hashes: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
@@ -64,9 +77,8 @@ class Stage:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.path.parent.mkdir(exist_ok=True)
-        self._meter = Meter()
+        self._meter = Meter(self.metering)
         self._meter.__enter__()
-        self._began, self._cpu = time.monotonic(), time.process_time()
         attempt = {"began": time.time(), "host": platform.node(), "pid": os.getpid(), "ended": None}
         self.record["attempts"].append(attempt)
         self.record["status"] = "running"
@@ -76,11 +88,7 @@ class Stage:
         """Writes the record with the cost up to now, so that a kill loses one heartbeat of it and not the whole."""
         with self._writing:
             if self.record["attempts"][-1]["ended"] is None:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-                lost = ["the attempt was killed before its energy counters were read"]
-                seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu
-                usage = Usage(seconds, cpu_seconds, peak, None, NOT_MEASURED, [], lost, "ru_maxrss")
-                self.record["attempts"][-1].update(asdict(usage))
+                self.record["attempts"][-1].update(asdict(self._meter.so_far()))
                 write_json(self.path, self.record)
 
     def finish(self, outputs: Mapping[str, str | Path], facts: Mapping[str, Any] | None = None) -> None:
@@ -88,7 +96,7 @@ class Stage:
 
         Args:
             outputs: files or folders by name.
-            facts: what later stages and the report want to know, as plain data.
+            facts: what later stages and the report want to know, as plain data; `work` is what was done, in counts.
 
         Raises:
             ResourceError: the disk refuses, or another process has taken the run over.
@@ -174,25 +182,13 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def total(attempts: list[dict[str, Any]]) -> Usage:
-    """Cost of several attempts together. Energy is known only if it was in each: a sum with a hole is no sum."""
+    """Cost of several attempts together, from their records."""
     known = {field.name for field in fields(Usage)}
-    usages = [Usage(**{key: value for key, value in attempt.items() if key in known}) for attempt in attempts]
-    joules = [usage.joules for usage in usages if usage.joules is not None]
-    whole = len(joules) == len(usages) > 0
-
-    def merged(name: str) -> list[str]:
-        return list(dict.fromkeys(item for usage in usages for item in getattr(usage, name)))
-
-    return Usage(
-        seconds=sum(usage.seconds for usage in usages),
-        cpu_seconds=sum(usage.cpu_seconds for usage in usages),
-        peak_rss_bytes=max((usage.peak_rss_bytes for usage in usages), default=0),
-        joules=sum(joules) if whole else None,
-        energy_method=" + ".join(dict.fromkeys(usage.energy_method for usage in usages)) if whole else NOT_MEASURED,
-        energy_coverage=merged("energy_coverage") if whole else [],
-        energy_missing=merged("energy_missing"),
-        peak_rss_method="VmHWM" if all(usage.peak_rss_method == "VmHWM" for usage in usages) else "ru_maxrss",
-    )
+    usages = []
+    for attempt in attempts:
+        usage = Usage(**{key: value for key, value in attempt.items() if key in known})
+        usages.append(energy.killed(usage, BEAT_SECONDS) if attempt.get("ended") == "killed" else usage)
+    return energy.total(usages)
 
 
 def hash_of(value: Any) -> str:
