@@ -73,8 +73,7 @@ def significance_table(data: Data) -> Table | None:
         for row in rows
     ]  # fmt: skip
     head = ["System", *(["Test set"] if many else []), "Measure", "Difference", "95% interval", "p", "p (Holm)", ""]
-    title = f"Significance against the {rows[0]['against'].removeprefix('the ')}"
-    return Table(title, head, cells, _notes(rows), left=2 + many)
+    return Table(f"Significance against the {rows[0]['against']}", head, cells, _notes(rows), left=2 + many)
 
 
 def _notes(rows: list[Data]) -> list[str]:
