@@ -11,6 +11,7 @@ import pytest
 
 from distilmt.errors import ConfigError
 from distilmt.statistics import (
+    Contrasts,
     Runs,
     blocked,
     cliffs_delta,
@@ -21,6 +22,7 @@ from distilmt.statistics import (
     normality,
     paired_delta,
     paired_g,
+    repeated_measures,
     stars,
     welch,
 )
@@ -146,6 +148,21 @@ def test_checks_of_assumptions():
     assert [each.of for each in found] == ["a", "b", "c", "residuals"]
     assert found[0].p and "needs 3 runs" in found[1].note and "same number" in found[2].note
     assert equal_variances(runs(THREE)).p and "two cells" in equal_variances(runs({"a": [1, 2], "b": [3]})).note
+
+
+def test_balanced_cells_give_the_same_sums_of_squares_both_ways():
+    rng = np.random.default_rng(5)
+    cells = [(beam, kind, block) for beam in (1, 4) for kind in ("int8", "bf16", "f32") for block in range(4)]
+    table = Runs(
+        [{"run": i, "beam": a, "kind": k, "b": b, "y": a + b + rng.normal()} for i, (a, k, b) in enumerate(cells)],
+        outcome="y", factors=["beam", "kind"], block="b",
+    )  # fmt: skip
+    one, other = blocked(table).terms, repeated_measures(table).terms
+    assert [term.name for term in one] == ["beam", "kind", "beam × kind"] == [term.name for term in other]
+    assert [term.sum_of_squares for term in one] == pytest.approx([term.sum_of_squares for term in other])
+    assert one[0].error == pytest.approx(sum(term.error for term in other)) and one[0].error_freedom == 15
+    faster = Contrasts(factor="beam", pairs=(("1", "4"),)).compare(table).rows[0]
+    assert faster.n == (12, 12) and faster.test.estimate < 0
 
 
 def test_unequal_cells_are_analysed_by_type_2():

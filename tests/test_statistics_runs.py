@@ -40,6 +40,8 @@ def test_one_repetition():
         blocked(once)
     with pytest.raises(DataError, match="no interval from 1 run "):
         bootstrap_interval([1.0])
+    with pytest.raises(DataError, match="3 runs are too few for the BCa interval"):
+        bootstrap_interval([1.0, 2.0, 2.0], np.max)
 
 
 def test_an_empty_cell():

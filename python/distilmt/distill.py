@@ -6,7 +6,7 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
     label              the teacher's beam search over the training source, for methods that learn from it
     student-NAME-SEED  one training per method and seed; `alone` is the baseline
     evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
-    significance       the students' scores against those of the student alone
+    significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
 """
 
