@@ -115,10 +115,15 @@ def test_a_table_is_markdown_latex_and_pandas():
 
 
 def test_effect_sizes_by_hand():
+    from scipy.stats import nct
+
     x, y = np.array([1.0, 2, 3]), np.array([2.0, 4, 6])
     g = hedges_g(x, y)
     correction = math.gamma(2) / (math.sqrt(2) * math.gamma(1.5))  # Hedges 1981, m = 4
     assert g.value == pytest.approx(-2 / math.sqrt(2.5) * correction) and g.low < g.value < 0 < g.high
+    t = -2 / math.sqrt(2.5) / math.sqrt(2 / 3)
+    for bound, share in ((g.low, 0.025), (g.high, 0.975)):  # noncentral t with four degrees of freedom
+        assert nct.cdf(t, 4, bound / correction / math.sqrt(2 / 3)) == pytest.approx(1 - share, abs=1e-4)
     assert cliffs_delta(x, y).value == pytest.approx((1 - 7) / 9)  # 3 > 2; 2 = 2; all others below
     assert paired_delta(x, y).value == -1 and paired_g(x, y).value == pytest.approx(
         -2 * math.gamma(1) / math.gamma(0.5)
