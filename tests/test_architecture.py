@@ -44,6 +44,7 @@ MUST_NOT_REACH = {
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
+    "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
     "distill": {"cli"},
 }
