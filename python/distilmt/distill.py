@@ -254,7 +254,7 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import label, read_labels
+    from distilmt.label import Labels, label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
@@ -270,7 +270,7 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
                 threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            assert labels is not None  # it has no --shard
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
             stage.finish(
                 outputs={name: stage.folder / file for name, file in labels.files.items()}
                 | {"labels": stage.folder / "labels.json"},
