@@ -54,6 +54,10 @@ def test_every_room_is_walked_through(run):
     teacher, student = report["systems"][0], report["systems"][1]
     assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
     assert (run / "report.md").exists() and (run / "report.html").exists()
+    students = [name for name in names if name.startswith("student ") and name != "student alone"]
+    assert [row["name"] for row in report["significance"]] == students * 2  # BLEU, then chrF
+    for system in report["systems"]:
+        assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
     stages = {stage["name"] for stage in report["stages"]}
     assert {"teacher", "label", "student-alone-1", "student-seq-kd+word-kd-1", "evaluate-teacher"} <= stages
 
