@@ -39,6 +39,7 @@ MUST_NOT_REACH = {
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
+    "bill.composite": {"translate"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
     "distill": {"cli"},
 }
