@@ -171,10 +171,16 @@ def test_train_writes_a_model_folder(text, tmp_path):
     )
     again = distilmt.train(
         train=text["train"], dev=text["dev"], out=str(tmp_path / "more"), size="1x1:16:32:2", training=TINY,
-        init_from=str(tmp_path / "model"),
+        init_from=str(tmp_path / "model"), energy="constant", constant_watts=(100.0, 300.0),
     )  # fmt: skip
+    assert (
+        again.usage.joules == pytest.approx(200 * again.usage.seconds, rel=0.01)
+        and again.usage.seconds >= again.fit.seconds
+    )
+    assert result.usage.seconds > 0 and "\ncost  " in str(result)
+    assert [path.name for path in (tmp_path / "more.training").glob("*cost*")] == ["finished-cost.json"]
     assert again.model == tmp_path / "more"
-    with pytest.raises(ConfigError, match="size"):
+    with pytest.raises(ConfigError, match="expected a student of 1 to 1 layers, as its teacher has, got 2"):
         distilmt.train(
             train=text["train"],
             dev=text["dev"],

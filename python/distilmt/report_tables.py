@@ -116,10 +116,10 @@ def stages_table(data: Data) -> Table | None:
     for stage in stages:
         bound = "≤ " if stage.get("peak_rss_method") == "ru_maxrss" else ""
         row = [*([stage["run"]] if merged else []), stage["name"], duration(stage["seconds"])]
-        row += [duration(stage["cpu_seconds"]), bound + size(stage["peak_rss_bytes"]), energy(stage["joules"])]
+        row += [duration(stage["cpu_seconds"]), bound + size(stage["peak_rss_bytes"]), _energy_of([stage])]
         rows.append(row)
     known = [stage["joules"] for stage in stages if stage["joules"] is not None]
-    total = energy(sum(known)) if len(known) == len(stages) else NOT_MEASURED
+    total = _energy_of(stages) if len(known) == len(stages) else NOT_MEASURED
     if 0 < len(known) < len(stages):
         total = f"{NOT_MEASURED} in {len(stages) - len(known)} of {len(stages)}"
     peak = max((stage["peak_rss_bytes"] or 0 for stage in stages), default=0)
@@ -210,14 +210,28 @@ def _decoding_note(data: Data) -> list[str]:
     return [f"Tokens/s are target tokens decoded per second of wall time ({'; '.join(ways)})."] if ways else []
 
 
+def _energy_of(stages: list[Data]) -> str:
+    """The sum of stages whose energy is known, or of one; estimated ones are marked."""
+    joules = [stage["joules"] for stage in stages]
+    guessed = "≈ " if any(stage.get("energy_kind") == "estimated" for stage in stages) else ""
+    return guessed + energy(sum(joules)) if None not in joules else energy(None)
+
+
 def _energy_notes(stages: list[Data]) -> list[str]:
-    methods = dict.fromkeys(stage["energy_method"] for stage in stages if stage["joules"] is not None)
+    methods = dict.fromkeys(
+        f"{stage['energy_method']} (estimated)" if stage.get("energy_kind") == "estimated" else stage["energy_method"]
+        for stage in stages
+        if stage["joules"] is not None
+    )
     covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
     missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
     notes = []
     if methods:
-        over = f", over {', '.join(covered)}, all that ran on them included" if covered else ""
-        notes.append(f"Energy by {', '.join(methods)}{over}.")
+        over = f", over {', '.join(covered)}" if covered else ""
+        shared = any(" x " in part for part in covered)  # a share was taken of it
+        notes.append(
+            f"Energy by {', '.join(methods)}{over}{', all that ran on them included' if over and not shared else ''}."
+        )
     if missing:
         notes.append(f"{'Not in it' if methods else 'Energy ' + NOT_MEASURED}: {'; '.join(missing)}.")
     if any(stage.get("peak_rss_method") == "ru_maxrss" for stage in stages):
