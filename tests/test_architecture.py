@@ -21,25 +21,31 @@ MAY_INCLUDE = {
     "terms": BASE | {"kernels"},
     "kernels": BASE | {"terms"},
     "engine": BASE | {"kernels"},
+    "labels": BASE,
     "text": BASE,
     "ops": BASE | {"kernels"},
-    "bind": BASE | {"kernels", "engine", "text"},
-    "tests": BASE | {"kernels", "engine", "text"},
+    "bind": BASE | {"kernels", "engine", "labels", "text"},
+    "tests": BASE | {"kernels", "engine", "labels", "text"},
 }
 
 # Python: what a module must not reach, directly or through others. Below `corpus`, whatever reads and writes text and models.
 TRAINING = {"ops", "objectives", "trainer", "train"}
-JOBS = {"label", "evaluate", "distill", "report", "cli"}
+JOBS = {"label", "labels", "evaluate", "distill", "report", "cli"}
 MUST_NOT_REACH = {
     **{name: {"translate"} | TRAINING | JOBS for name in ("errors", "corpus", "vocab", "models")},
     "energy": {"translate", "corpus", "vocab", "models", "run", "stage"} | TRAINING | JOBS,
     "ops": {"objectives", "translate", "corpus", "vocab", "models"} | JOBS,
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,
+    "soft_labels": {"translate", "forced"} | TRAINING | JOBS,
+    "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
     "knn": {"trainer", "train"} | JOBS,
-    "evaluate": TRAINING | {"label", "distill", "report", "cli"},
+    "labels": TRAINING | {"distill", "report", "cli"},
+    "evaluate": TRAINING | {"label", "labels", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
+    "bill.payback": {"translate", "distill", "cli"} | TRAINING,
+    "bill.forecast": {"distill", "report", "cli"} | TRAINING,
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
     "bill.composite": {"translate"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},

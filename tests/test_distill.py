@@ -75,6 +75,20 @@ def test_the_bill_knows_what_made_each_student_and_rates_may_change_at_any_time(
     assert report["bill"]["kinds"][0]["cost"]["machine_money"]["value"] > 0
 
 
+def test_decodings_are_repeated_and_a_pay_back_reads_them(run):
+    report = json.loads((run / "report.json").read_text())
+    decode = report["systems"][0]["decode"]
+    assert len(decode["repeats"]) == 3 and decode["seconds"] in [each["seconds"] for each in decode["repeats"]]
+    assert (decode["lines"], decode["target_tokens"] > 8) == (8, True)
+    found = distilmt.payback(run=str(run))
+    stages = {stage["name"]: stage["seconds"] for stage in report["stages"]}
+    assert found.row("time", "student word-kd").distillation == pytest.approx(stages["student-word-kd-1"])
+    assert found.row("time", "student seq-kd").distillation == pytest.approx(
+        stages["label"] + stages["student-seq-kd-1"]
+    )
+    assert "Distillation: what made one student" in str(found)
+
+
 def test_the_same_command_again_does_nothing_twice(run, text):
     before = {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()}
     result = distilmt.distill(config(text, run))

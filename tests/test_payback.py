@@ -151,7 +151,7 @@ def test_a_run_that_lacks_something_says_what(tmp_path):
         found(data() | {"systems": data()["systems"][1:]}, tmp_path)
     with pytest.raises(DataError, match="'label' is missing, so what making it cost is unknown"):
         found(data() | {"stages": data()["stages"][1:]}, tmp_path)
-    with pytest.raises(ConfigError, match="--student x: .* has seq-kd"):
+    with pytest.raises(ConfigError, match=r"--student x: .* has seq-kd"):
         found(data(), tmp_path, student="x")
     with pytest.raises(DataError, match="no report here"):
         payback(run=str(tmp_path / "nothing"))

@@ -26,7 +26,7 @@ from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED
+from distilmt.files import COMPRESSED, write_lines
 from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
@@ -55,6 +55,10 @@ class DistillConfig:
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
+    soft_labels: str | None = field(
+        default=None,
+        metadata={"help": "the teacher's stored soft labels of the training text; students then learn from these"},
+    )
     method: str = field(
         default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"}
     )
@@ -87,6 +91,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if (self.teacher is None) == (self.teacher_size is None):
             raise ConfigError("a teacher is needed: give either --teacher MODEL or --teacher-size PRESET")
+        if self.soft_labels is not None and self.teacher is None:
+            raise ConfigError("--soft-labels are those of a teacher that exists: name it with --teacher")
         if self.recipe is not None and self.recipe not in RECIPES:
             raise ConfigError(f"--recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
         names = [set_name(source) for source, _ in self.test]
@@ -212,6 +218,7 @@ def _student(
     from distilmt import models
     from distilmt.objectives import parse
     from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.soft_labels import SoftLabels
     from distilmt.vocab import Vocab
 
     objective = parse(method.objective)  # anew for each student: some remember what they have seen
@@ -222,6 +229,10 @@ def _student(
     }  # fmt: skip
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    if store is not None:
+        store.require(teacher=inputs["teacher"])
+        inputs["soft labels"] = store.hash
     if method.recipe == "seq-kd":
         labels = _label(run, config, teacher, text)
         text = seq_kd(text, labels)
@@ -230,9 +241,9 @@ def _student(
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, models.load(teacher) if objective.needs_teacher else None,
-                options, stage.folder, name,
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
@@ -243,28 +254,32 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import LabelConfig, label_texts, read_labels, write_labels
+    from distilmt.label import label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
     with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
-            options = LabelConfig(
-                model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
-                threads=config.training.threads,
+            source = config.train[0]
+            if is_column(source):
+                source = str(stage.folder.with_name("label-source.txt"))
+                write_lines(source, text.sources)
+            # A job of its own inside the stage: a killed one goes on.
+            labels = label(
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
+                threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            labels = label_texts(text.sources, options)
-            labels.source_hash = text.source_hash
-            write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
+            assert labels is not None  # it has no --shard
             stage.finish(
-                outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
+                outputs={name: stage.folder / file for name, file in labels.files.items()}
+                | {"labels": stage.folder / "labels.json"},
                 facts={
-                    "target_tokens": labels.target_tokens,
-                    "tokens_per_second": labels.tokens_per_second,
-                    "work": {"lines": len(labels.pseudo), "target_tokens": labels.target_tokens},
+                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
+                    "counts": labels.counts,
+                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
                 },
-            )
+            )  # fmt: skip
         return read_labels(stage.folder)
 
 
