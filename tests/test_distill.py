@@ -125,7 +125,7 @@ def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
     statuses = ["ok"] * 5 + ["non_finite_redone", "max_length", "too_long"]
     labels = Labels(Path("x"), 8, {}, "", "h", 1, 1.0, {})
-    labels.__dict__ |= {"pseudo": [f"p{i}" for i in range(8)], "statuses": statuses}
+    labels.__dict__.update(pseudo=[f"p{i}" for i in range(8)], statuses=statuses)
     out = seq_kd(gold, labels)
     assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
     assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -102,11 +103,11 @@ def test_shards_are_cut_where_their_lines_begin(tmp_path: Path, suffix: str) -> 
         for size in (1, 5, 23, 100):
             text = read_text(str(path), size, "error")
             assert text.lines == 23 and len(text.starts) == -(-23 // size)
-            assert text.sha256 == __import__("hashlib").sha256(data).hexdigest()
+            assert text.sha256 == hashlib.sha256(data).hexdigest()
             reader = Reader(text)
             order = [*range(len(text.starts)), *reversed(range(len(text.starts)))]
             found = {shard: [(line.number, line.text) for line in reader.shard(shard)] for shard in order}
-            assert sum((found[shard] for shard in sorted(found)), []) == list(enumerate(lines, 1))
+            assert [line for shard in sorted(found) for line in found[shard]] == list(enumerate(lines, 1))
 
 
 def test_texts_that_cannot_be_labelled_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_a_job_of_other_inputs_is_refused_with_a_diff(tmp_path: Path) -> None:
         open_manifest(folder, other)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "love.txt").touch()
-    with pytest.raises(ConfigError, match="'love.txt' and is no labelling job"):
+    with pytest.raises(ConfigError, match=r"'love\.txt' and is no labelling job"):
         open_manifest(tmp_path / "letters", manifest)
 
 

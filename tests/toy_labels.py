@@ -1,7 +1,7 @@
 """Labelling jobs with a teacher that costs nothing, many a second: for kills and faults by the hundred.
 
-As a program it is a server: with everything imported it forks a process per command (`distilmt label` with the toy teacher), so that a
-start costs milliseconds, and arms fault_shim.c in the child. `Server` is its client.
+As a program it is a server: with everything imported it forks a process per command (`distilmt label` with the toy
+teacher), so that a start costs milliseconds, and arms fault_shim.c in the child. `Server` is its client.
 """
 
 from __future__ import annotations
