@@ -27,7 +27,7 @@ from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED
+from distilmt.files import COMPRESSED, write_lines
 from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
@@ -263,28 +263,32 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import LabelConfig, label_texts, read_labels, write_labels
+    from distilmt.label import Labels, label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
     with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
-            options = LabelConfig(
-                model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
-                threads=config.training.threads,
+            source = config.train[0]
+            if is_column(source):
+                source = str(stage.folder.with_name("label-source.txt"))
+                write_lines(source, text.sources)
+            # A job of its own inside the stage: a killed one goes on.
+            labels = label(
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
+                threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            labels = label_texts(text.sources, options)
-            labels.source_hash = text.source_hash
-            write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
             stage.finish(
-                outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
+                outputs={name: stage.folder / file for name, file in labels.files.items()}
+                | {"labels": stage.folder / "labels.json"},
                 facts={
-                    "target_tokens": labels.target_tokens,
-                    "tokens_per_second": labels.tokens_per_second,
-                    "work": {"lines": len(labels.pseudo), "target_tokens": labels.target_tokens},
+                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
+                    "counts": labels.counts,
+                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
                 },
-            )
+            )  # fmt: skip
         return read_labels(stage.folder)
 
 
