@@ -36,7 +36,7 @@ struct Profile {
   struct Entry {
     uint32_t node, count;
   };
-  std::vector<Entry> entries;  // by order
+  std::vector<Entry> entries;                   // by order
   std::array<uint32_t, kMaxOrder + 1> begin{};  // [n - 1, n) are the entries of order n
   int64_t length = 0;                           // symbols of the sentence
 };

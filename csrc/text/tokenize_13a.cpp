@@ -25,8 +25,8 @@ bool dash(char32_t c) { return c == U'-'; }
 
 // [\{-\~\[-\` -\&\(-\+\:-\@\/]
 bool symbol(char32_t c) {
-  return (c >= U'{' && c <= U'~') || (c >= U'[' && c <= U'`') || (c >= U' ' && c <= U'&') ||
-         (c >= U'(' && c <= U'+') || (c >= U':' && c <= U'@') || c == U'/';
+  return (c >= U'{' && c <= U'~') || (c >= U'[' && c <= U'`') || (c >= U' ' && c <= U'&') || (c >= U'(' && c <= U'+') ||
+         (c >= U':' && c <= U'@') || c == U'/';
 }
 
 // re.sub(r'(FIRST)(SECOND)', ...) with a blank after the first, and before or behind the pair. What matched is not

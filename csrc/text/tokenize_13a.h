@@ -1,5 +1,5 @@
-// sacreBLEU's tokenisation 13a, that of NIST's mteval-v13a.pl, on code points (sacrebleu 2.6, tokenizers/tokenizer_13a.py
-// and tokenizer_re.py; metrics/bleu.py strips the line's end first).
+// sacreBLEU's tokenisation 13a, that of NIST's mteval-v13a.pl, on code points (sacrebleu 2.6,
+// tokenizers/tokenizer_13a.py and tokenizer_re.py; metrics/bleu.py strips the line's end first).
 #pragma once
 #include <string>
 #include <string_view>

@@ -35,3 +35,9 @@ def decode(
     prefixes: Sequence[Sequence[int]] | None,
     neighbours: Callable[[Any], tuple[Any, Any, Any]] | None,
 ) -> list[tuple[str, list[tuple[list[int], float, list[float], tuple[Any, ...] | None, Any]]]]: ...
+def rank(
+    lists: Sequence[tuple[int, Sequence[tuple[str, Sequence[int], float, float]], str | None, Sequence[int]]],
+    options: dict[str, Any],
+    threads: int,
+) -> list[tuple[list[int], list[float], tuple[float, float, float, float] | None]]: ...
+def tokenize_13a(text: str | bytes) -> list[str]: ...
