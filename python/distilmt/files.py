@@ -231,50 +231,28 @@ def _compressor(stream: BinaryIO, suffix: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-class LineWriter:
-    """Lines for one file. lines: how many there are so far."""
+def write_lines(path: StrPath, lines: Iterable[str]) -> str:
+    """Writes lines atomically and durably, compressed by suffix; the folder must exist.
 
-    def __init__(self, path: StrPath, out: IO[bytes]) -> None:
-        self._path, self._out, self._digest, self.lines = path, out, hashlib.sha256(), 0
-
-    def write(self, line: str) -> None:
-        """Appends a line. Raises: DataError: it holds a line break or cannot be encoded."""
-        self.lines += 1
-        if "\n" in line:
-            raise DataError(
-                f"{self._path}:{self.lines}: a line to write holds a line break - replace it by a blank first"
-            )
-        try:
-            data = line.encode() + b"\n"
-        except UnicodeEncodeError as error:
-            raise DataError(
-                f"{self._path}:{self.lines}:{error.start + 1}: lone surrogate {line[error.start]!a} is not text - "
-                "decode the input with --on-invalid-utf8 replace"
-            ) from None
-        self._digest.update(data)
-        self._out.write(data)
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 (hex) of the uncompressed bytes so far, as `file_hash` gives it."""
-        return self._digest.hexdigest()
-
-
-@contextmanager
-def line_file(path: StrPath) -> Iterator[LineWriter]:
-    """A text that is written line by line, atomically and durably, compressed by suffix; the folder must exist.
+    Returns:
+        SHA-256 (hex) of the uncompressed bytes, as `file_hash` gives it.
 
     Raises:
-        DataError: A line cannot be written; there is no new file.
+        DataError: A line holds a line break or cannot be encoded; nothing is written.
         ResourceError: The disk refuses; the old file is intact.
     """
+    digest = hashlib.sha256()
     with atomic_file(path) as stream, _compressor(stream, Path(path).suffix) as out:
-        yield LineWriter(path, out)
-
-
-def write_lines(path: StrPath, lines: Iterable[str]) -> str:
-    """Writes lines as `line_file` does, and returns their hash."""
-    with line_file(path) as out:
-        for line in lines:
-            out.write(line)
-    return out.sha256
+        for number, line in enumerate(lines, 1):
+            if "\n" in line:
+                raise DataError(f"{path}:{number}: a line to write holds a line break - replace it by a blank first")
+            try:
+                data = line.encode() + b"\n"
+            except UnicodeEncodeError as error:
+                raise DataError(
+                    f"{path}:{number}:{error.start + 1}: lone surrogate {line[error.start]!a} is not text - "
+                    "decode the input with --on-invalid-utf8 replace"
+                ) from None
+            digest.update(data)
+            out.write(data)
+    return digest.hexdigest()
