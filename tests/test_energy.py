@@ -92,7 +92,7 @@ def test_packages_and_memory_add_up_and_parts_are_not_counted_twice(tmp_path, zo
     assert meter.method == "RAPL"
     assert meter.coverage == ["RAPL package-0", "RAPL package-1", "RAPL dram-1"]
     assert meter.usage.energy_missing == ["NVML: NVML Shared Library Not Found"]
-    assert "5.2 J (RAPL package-0" in str(meter.usage)
+    assert "5.2 J measured (RAPL package-0" in str(meter.usage)
 
 
 def test_every_wrap_of_a_long_stage_is_counted(tmp_path, zone):

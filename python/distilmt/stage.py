@@ -15,6 +15,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from distilmt import energy
 from distilmt.energy import NOT_MEASURED, Meter, Usage
 from distilmt.errors import ConfigError, DataError
 from distilmt.storage import disk_errors, plain, read_json, sync_folder, write_json
@@ -174,25 +175,10 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def total(attempts: list[dict[str, Any]]) -> Usage:
-    """Cost of several attempts together. Energy is known only if it was in each: a sum with a hole is no sum."""
+    """Cost of several attempts together, from their records."""
     known = {field.name for field in fields(Usage)}
     usages = [Usage(**{key: value for key, value in attempt.items() if key in known}) for attempt in attempts]
-    joules = [usage.joules for usage in usages if usage.joules is not None]
-    whole = len(joules) == len(usages) > 0
-
-    def merged(name: str) -> list[str]:
-        return list(dict.fromkeys(item for usage in usages for item in getattr(usage, name)))
-
-    return Usage(
-        seconds=sum(usage.seconds for usage in usages),
-        cpu_seconds=sum(usage.cpu_seconds for usage in usages),
-        peak_rss_bytes=max((usage.peak_rss_bytes for usage in usages), default=0),
-        joules=sum(joules) if whole else None,
-        energy_method=" + ".join(dict.fromkeys(usage.energy_method for usage in usages)) if whole else NOT_MEASURED,
-        energy_coverage=merged("energy_coverage") if whole else [],
-        energy_missing=merged("energy_missing"),
-        peak_rss_method="VmHWM" if all(usage.peak_rss_method == "VmHWM" for usage in usages) else "ru_maxrss",
-    )
+    return energy.total(usages)
 
 
 def hash_of(value: Any) -> str:
@@ -208,17 +194,21 @@ def _file_name(name: str) -> str:
 
 
 def _refuse_other(run: Path, name: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
-    old, new = _flat(recorded), _flat(given)
-    lines = [
-        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
-        for key in list(dict.fromkeys([*old, *new]))
-        if key not in old or key not in new or old[key] != new[key]
-    ]
-    if lines:
+    if lines := differences(recorded, given):
         raise ConfigError(
             f"{run}: stage {name!r} was begun with other inputs - set them back, choose another --out, or start over "
             f"with --new-run (the old run is kept):\n" + "\n".join(lines)
         )
+
+
+def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """What differs between two nested objects of plain data, a line each: `  key.inner: old -> new`."""
+    old, new = _flat(recorded), _flat(given)
+    return [
+        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
+        for key in list(dict.fromkeys([*old, *new]))
+        if key not in old or key not in new or old[key] != new[key]
+    ]
 
 
 def _flat(value: dict[str, Any], above: str = "") -> dict[str, Any]:

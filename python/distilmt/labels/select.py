@@ -6,7 +6,6 @@ JSON file of facts: the rule, counts, hashes, and how much nearer to the gold th
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -16,14 +15,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from distilmt.alignment import require_aligned
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED, FileFacts, file_facts, line_file, write_lines
+from distilmt.files import COMPRESSED, FileFacts, file_facts, line_writer
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
 from distilmt.lines import read_lines
 from distilmt.model_options import ModelOptions
+from distilmt.storage import write_json
 
 SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
@@ -96,7 +95,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     tally = _Tally()
     paths = _paths(config)
     with ExitStack() as stack:
-        outs = [stack.enter_context(line_file(path)) for path in paths]
+        outs = [stack.enter_context(line_writer(path)) for path in paths]
         shown = stack.enter_context(bar(lines, "selecting", "line"))
         for record, ranking in ranked:
             texts = [record.candidates[place].text for place in ranking.order[: config.keep]]
@@ -108,7 +107,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
         "lines": lines, **tally.facts(), "options": asdict(config.ranking) | {"keep": config.keep},
         "gold_hash": gold.sha256 if gold else None, "selected_hash": [out.sha256 for out in outs],
     }  # fmt: skip
-    write_lines(_facts_path(paths[0]), [json.dumps(facts, ensure_ascii=False)])
+    write_json(_facts_path(paths[0]), facts)
     return Selection(paths, facts)
 
 
@@ -148,6 +147,8 @@ def _read_gold(path: str, labels: str, lines: int) -> FileFacts:
     facts = file_facts(path)
     lengths = array("I", (len(line.text) for line in read_lines(path, facts=facts)))
     if facts.lines != lines:
+        from distilmt.alignment import require_aligned
+
         require_aligned(labels, path, [len(record.text) for record in read_records(labels)], lengths)
     return facts
 

@@ -16,15 +16,15 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from distilmt.energy.usage import NOT_MEASURED, Usage
+
 POWERCAP_ROOT = "/sys/class/powercap"
-NOT_MEASURED = "not measured"
 # Counters wrap, at 2^18 J on many servers: after 4 minutes at 1 kW. A second wrap between two readings cannot be seen.
 INTERVAL_SECONDS = 30.0
 # No socket draws this much. A step back that would need more, had the counter wrapped, is a reset (driver, suspend).
@@ -127,39 +127,6 @@ def nvml_counters(nvml: Any = None) -> tuple[list[Counter], list[str]]:
     return counters, missing
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What the metered work used.
-
-    Attributes:
-        seconds: wall time.
-        cpu_seconds: processor time of this process, all threads, and of the children that ended meanwhile.
-        peak_rss_bytes: most memory this process held at once (children not included).
-        joules: energy of the components in `energy_coverage`, everything running on them included; None is unknown.
-        energy_method: "RAPL", "NVML", "RAPL + NVML" or "not measured".
-        energy_coverage: the components counted, as in ["RAPL package-0", "RAPL dram-0"].
-        energy_missing: why others were not, one sentence each.
-        peak_rss_method: "VmHWM" (of the metered time), or "ru_maxrss" (since the process began: an upper bound).
-    """
-
-    seconds: float
-    cpu_seconds: float
-    peak_rss_bytes: int
-    joules: float | None
-    energy_method: str
-    energy_coverage: list[str] = field(default_factory=list)
-    energy_missing: list[str] = field(default_factory=list)
-    peak_rss_method: str = "VmHWM"
-
-    def __str__(self) -> str:
-        energy = f"{self.joules:.1f} J" if self.joules is not None else f"energy {NOT_MEASURED}"
-        details = self.energy_coverage if self.joules is not None else self.energy_missing
-        return (
-            f"{self.seconds:.1f} s, {self.cpu_seconds:.1f} CPU s, {self.peak_rss_bytes / 2**20:.0f} MiB peak, "
-            f"{energy}{' (' + '; '.join(details) + ')' if details else ''}"
-        )
-
-
 _running: list[Meter] = []  # a meter inside another resets the kernel's peak, so the outer ones note it before
 
 
@@ -231,6 +198,7 @@ class Meter:
             energy_coverage=[counter.name for counter in known],
             energy_missing=missing + self._missing,
             peak_rss_method=self._peak_method,
+            energy_kind="measured" if known else "unknown",
         )
 
     @property

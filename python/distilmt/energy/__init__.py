@@ -1,0 +1,17 @@
+"""What a piece of work cost: wall and processor seconds, peak memory, and joules where a counter exists or the user declares.
+
+    with Meter() as meter:
+        work()
+    print(meter.usage)      # 12.3 s, 20.1 CPU s, 512 MiB peak, energy not measured (RAPL: no zones under ...)
+
+Counters (RAPL, NVML) count a whole component, whoever uses it, which is why every figure carries the components it covers.
+What could not be read is unknown: `None` in Python, `null` in JSON, "not measured" in print, never 0; what was estimated is
+never called measured. docs/energy.md has the formulas.
+"""
+
+from distilmt.energy.meter import Meter as Meter
+from distilmt.energy.meter import meters_found as meters_found
+from distilmt.energy.options import EnergyOptions as EnergyOptions
+from distilmt.energy.usage import NOT_MEASURED as NOT_MEASURED
+from distilmt.energy.usage import Usage as Usage
+from distilmt.energy.usage import total as total
