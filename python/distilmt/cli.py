@@ -22,6 +22,7 @@ from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
 from distilmt.label import LabelConfig
+from distilmt.labels.redo import RedoConfig, redo
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
@@ -66,6 +67,43 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+
+labels_app = typer.Typer(
+    help="Finished and unfinished jobs of `distilmt label`.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(labels_app, name="labels")
+LabelsFolder = Annotated[str, typer.Argument(metavar="LABELS", help="the --out of a `distilmt label`")]
+command(labels_app, "redo", RedoConfig, redo, positional=("labels",))
+
+
+@labels_app.command("status")
+def labels_status_command(labels: LabelsFolder) -> None:
+    """Shows how far a job is: lines, verdicts, speed, who works at what."""
+    from distilmt.labels.status import status
+
+    print(status(labels))
+
+
+@labels_app.command("verify")
+def labels_verify_command(labels: LabelsFolder) -> int:
+    """Reads everything a job holds and compares it with what was recorded."""
+    from distilmt.labels.status import verify
+
+    found = verify(labels)
+    print(found)
+    return DataError.exit_code if found.problems else 0
+
+
+@labels_app.command("export")
+def labels_export_command(
+    labels: LabelsFolder,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv, parquet or hf")] = "text",
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="a file, or for hf a folder")] = None,
+) -> None:
+    """Writes finished labels for others, a row a line: to standard output (text, tsv), or to a file or folder."""
+    from distilmt.labels.export import export
+
+    export(labels, format=format, out=out)  # type: ignore[arg-type]  # checked there
 
 
 @app.command("methods")

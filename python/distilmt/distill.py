@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED
+from distilmt.files import COMPRESSED, write_lines
 from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
@@ -74,6 +75,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
 
@@ -135,7 +137,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
-    with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
+    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [
             _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
@@ -233,24 +235,31 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import LabelConfig, label_texts, read_labels, write_labels
+    from distilmt.label import label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
     with run.stage("label", inputs) as stage:
         if not stage.done:
-            options = LabelConfig(
-                model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
-                threads=config.training.threads,
+            source = config.train[0]
+            if is_column(source):
+                source = str(stage.folder.with_name("label-source.txt"))
+                write_lines(source, text.sources)
+            # A job of its own inside the stage: a killed one goes on.
+            labels = label(
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
+                threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            labels = label_texts(text.sources, options)
-            labels.source_hash = text.source_hash
-            write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
+            assert labels is not None  # it has no --shard
             stage.finish(
-                outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
-                facts={"target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second},
-            )
+                outputs={name: stage.folder / file for name, file in labels.files.items()}
+                | {"labels": stage.folder / "labels.json"},
+                facts={
+                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
+                    "counts": labels.counts,
+                },
+            )  # fmt: skip
         return read_labels(stage.folder)
 
 
@@ -268,8 +277,9 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
             scores, tokens, seconds = {}, 0, 0.0
             for test in config.test:
                 out = evaluate(
-                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
-                )
+                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    metering=config.metering,
+                )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 tokens, seconds = tokens + (out.target_tokens or 0), seconds + (out.seconds or 0.0)
             model = models.load(folder)

@@ -95,6 +95,12 @@ class Lease:
         self.lost = self.lost or self.path.with_name(f"{self.shard:06}.{self.attempt + 1}").exists()
         return self.lost
 
+    def note(self, **facts: Any) -> None:
+        """Writes facts for observers now. Raises: ResourceError: the disk refuses."""
+        self.facts |= facts
+        with disk_errors(self.path):
+            self._write("held")
+
     def end(self, state: str) -> None:
         """Stops the heartbeat and says how it ended. A disk that refuses makes this a death, which others find out."""
         self._ended.set()

@@ -1,7 +1,7 @@
 """What the teacher said of one line, as a frame with a checksum (csrc/labels/records.h); and all lines of a job, in order.
 
-    for record in read_records("labels"):
-        print(record.line, record.verdict, record.text)
+for record in read_records("labels"):
+    print(record.line, record.verdict, record.text)
 """
 
 from __future__ import annotations

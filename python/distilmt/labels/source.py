@@ -16,8 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from distilmt.errors import DataError
 from distilmt.files import COMPRESSED, BrokenStream, FileFacts, file_facts, read_blocks
 from distilmt.lines import Line, OnInvalidUtf8, read_lines
@@ -54,6 +52,8 @@ def read_text(path: str, shard_lines: int, on_invalid_utf8: OnInvalidUtf8) -> Te
     Raises:
         DataError: it is no text that `read_lines` reads, has no lines, or changed meanwhile.
     """
+    import numpy as np  # here, for the command line starts without it
+
     facts = file_facts(path)
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     lines, offset, starts, plain, last = 0, 0, [0], True, b""
