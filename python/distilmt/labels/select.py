@@ -18,11 +18,12 @@ from typing import Any
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, FileFacts, file_facts, line_writer
+from distilmt.label import Labels, folder_of, read_labels
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
 from distilmt.lines import read_lines
 from distilmt.model_options import ModelOptions
-from distilmt.storage import write_json
+from distilmt.storage import read_json, write_json
 
 SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
@@ -80,11 +81,12 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(SelectConfig, config, **options)
+    from distilmt.labels.merge import RESULT
     from distilmt.progress import bar
     from distilmt.translate import usable_cpus
 
-    lines = sum(1 for _ in read_records(config.labels))
-    gold = None if config.gold is None else _read_gold(config.gold, config.labels, lines)
+    labels = read_labels(config.labels)
+    gold = None if config.gold is None else _read_gold(config.gold, labels)
     ranked = rank(
         read_records(config.labels),
         None if gold is None else _texts(gold),
@@ -96,7 +98,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     paths = _paths(config)
     with ExitStack() as stack:
         outs = [stack.enter_context(line_writer(path)) for path in paths]
-        shown = stack.enter_context(bar(lines, "selecting", "line"))
+        shown = stack.enter_context(bar(labels.lines, "selecting", "line"))
         for record, ranking in ranked:
             texts = [record.candidates[place].text for place in ranking.order[: config.keep]]
             for out, text in zip_longest(outs, texts, fillvalue=""):
@@ -104,7 +106,8 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
             tally.add(record, ranking)
             shown.update()
     facts = {
-        "lines": lines, **tally.facts(), "options": asdict(config.ranking) | {"keep": config.keep},
+        "lines": labels.lines, **tally.facts(), "options": asdict(config.ranking) | {"keep": config.keep},
+        "labels_hash": read_json(labels.folder / RESULT, "label this text again")["hashes"],
         "gold_hash": gold.sha256 if gold else None, "selected_hash": [out.sha256 for out in outs],
     }  # fmt: skip
     write_json(_facts_path(paths[0]), facts)
@@ -142,14 +145,15 @@ class _Tally:
         }  # fmt: skip
 
 
-def _read_gold(path: str, labels: str, lines: int) -> FileFacts:
+def _read_gold(path: str, labels: Labels) -> FileFacts:
     """Shows, before any work, that there is a gold line for every label."""
     facts = file_facts(path)
     lengths = array("I", (len(line.text) for line in read_lines(path, facts=facts)))
-    if facts.lines != lines:
+    if facts.lines != labels.lines:
         from distilmt.alignment import require_aligned
 
-        require_aligned(labels, path, [len(record.text) for record in read_records(labels)], lengths)
+        pseudo = labels.folder / labels.files["pseudo"]
+        require_aligned(pseudo, path, [len(text) for text in labels.pseudo], lengths)
     return facts
 
 
@@ -163,7 +167,6 @@ def _texts(gold: FileFacts) -> Iterator[str | None]:
 def _encoder(config: SelectConfig) -> Callable[[list[str]], list[list[int]]] | None:
     if config.model is None:
         return None
-    from distilmt.models import folder_of
     from distilmt.translate import Translator
 
     return Translator(folder_of(config.model), **asdict(config.asked)).vocab.encode_target
