@@ -106,7 +106,7 @@ TEST(rank_is_the_same_on_any_number_of_threads) {
   for (uint64_t line = 1; line <= 300; ++line) {
     std::vector<std::string> texts(random() % 6);
     for (std::string& text : texts)
-      for (int words = 1 + random() % 9; words-- > 0;) text += " " + std::string(1 + random() % 3, "abc"[random() % 3]);
+      for (int words = 1 + random() % 9; words-- > 0;) text.append(1 + random() % 3, "abc"[random() % 3]) += ' ';
     lists.push_back(list_of(line, texts, line % 3 ? "aa b ccc a b" : nullptr));
   }
   for (Rule rule : kRules) {

@@ -204,7 +204,9 @@ def _student(
     """One student's folder and the facts of its training."""
     from distilmt import models
     from distilmt.objectives import parse
+    from distilmt.recipes.seq_inter import seq_inter
     from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.translate import usable_cpus
     from distilmt.vocab import Vocab
 
     objective = parse(method.objective)  # anew for each student: some remember what they have seen
@@ -215,10 +217,13 @@ def _student(
     }  # fmt: skip
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
-    if method.recipe == "seq-kd":
+    if method.recipe != "gold":
         labels = _label(run, config, teacher, text)
-        text = seq_kd(text, labels)
-        inputs["pseudo target"] = labels.pseudo_hash
+        if method.recipe == "seq-kd":
+            text = seq_kd(text, labels)
+        else:
+            text = seq_inter(text, labels, Vocab.load(teacher).encode_target, config.training.threads or usable_cpus())
+        inputs["pseudo target"] = text.target_hash
     with run.stage(f"student-{name}", inputs) as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
@@ -240,6 +245,9 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
+    n_best = config.label_beam_size if any(method.recipe == "seq-inter" for method in config.methods()) else 1
+    if n_best > 1:
+        inputs["n_best"] = n_best
     with run.stage("label", inputs) as stage:
         if not stage.done:
             source = config.train[0]
@@ -248,7 +256,7 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 write_lines(source, text.sources)
             # A job of its own inside the stage: a killed one goes on.
             labels = label(
-                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
                 threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
             assert labels is not None  # it has no --shard

@@ -35,10 +35,16 @@ METHODS = {
             PLAIN,
             "the teacher's beam search output in place of the references (Kim & Rush 2016, section 3.2)",
         ),
+        Method(
+            "seq-inter",
+            "seq-inter",
+            PLAIN,
+            "the hypothesis of the teacher's beam that is nearest the reference in its place (Kim & Rush 2016, section 3.3)",
+        ),
     )
 }
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
-RECIPES = ("gold", "seq-kd")
+RECIPES = ("gold", "seq-kd", "seq-inter")
 
 
 def named(name: str) -> Method:

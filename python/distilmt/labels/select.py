@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +100,8 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
         shown = stack.enter_context(bar(labels.lines, "selecting", "line"))
         for record, ranking in ranked:
             texts = [record.candidates[place].text for place in ranking.order[: config.keep]]
-            for out, text in zip_longest(outs, texts, fillvalue=""):
-                out.write(text)
+            for place, out in enumerate(outs):
+                out.write(texts[place] if place < len(texts) else "")
             tally.add(record, ranking)
             shown.update()
     facts = {
