@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ import pytest
 import plain_selection as plain
 from distilmt.errors import ConfigError, DataError
 from distilmt.files import write_lines
-from distilmt.label import Labels, label
-from distilmt.labels.records import USABLE, Record, read_records
+from distilmt.label import label
+from distilmt.labels.records import Candidate, Record
 from distilmt.labels.select import Selection, select
-from distilmt.storage import write_json
+from distilmt.vocab import Vocab
 from shell import distilmt
 
 RECORDS = [
@@ -32,17 +33,20 @@ GOLD = "a dog sees the cat\n\nyes\nhello world\ntwo one\n"
 
 @pytest.fixture
 def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A finished labelling of five lines: what is read of one."""
-    (tmp_path / "labels").mkdir()
+    """A finished job of these five records."""
     return stored(tmp_path / "labels", RECORDS, monkeypatch)
 
 
 def stored(folder: Path, records: Sequence[Record], monkeypatch: pytest.MonkeyPatch) -> Path:
-    pseudo = write_lines(folder / "pseudo.txt", [record.text for record in records])
-    write_json(folder / "labels.json", {"hashes": {"pseudo.txt": pseudo}})
-    labels = Labels(folder, len(records), {}, "", pseudo, 0, None, {"pseudo": "pseudo.txt"})
-    monkeypatch.setattr("distilmt.labels.select.read_records", lambda _: iter(records))
-    monkeypatch.setattr("distilmt.labels.select.read_labels", lambda _: labels)
+    """A job whose teacher says what these records hold; lines without hypotheses are empty."""
+    texts = [f"line {record.line}" if record.candidates else "" for record in records]
+    write_lines(folder.parent / "source.txt", texts)
+    teacher = SimpleNamespace(label=lambda lines, targets=None: [records[line.number - 1] for line in lines])
+    monkeypatch.setattr("distilmt.labels.teacher.Teacher", lambda config, threads: teacher)
+    model = folder.parent / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    label(model=str(model), source=str(folder.parent / "source.txt"), out=str(folder), n_best=3)
     return folder
 
 
@@ -63,15 +67,15 @@ def test_every_line_keeps_its_place(labels: Path, write: Any) -> None:
     assert facts["verdicts"] == {"ok": 2, "empty_source": 1, "repetition": 1, "non_finite_redone": 1}
     assert (facts["lines"], facts["selected"], facts["changed"], facts["compared"]) == (5, 3, 2, 3)
     assert facts["gold_hash"] == hashlib.sha256(GOLD.encode()).hexdigest()
-    assert facts["labels_hash"] == {"pseudo.txt": hashlib.sha256((labels / "pseudo.txt").read_bytes()).hexdigest()}
+    assert facts["labels_hash"]["nbest.tsv"] == hashlib.sha256((labels / "nbest.tsv").read_bytes()).hexdigest()
     assert facts["selected_hash"] == [hashlib.sha256((labels / "selected.txt").read_bytes()).hexdigest()]
     assert facts["nearness"]["bleu"]["after"] == pytest.approx(100) and facts["nearness"]["bleu"]["before"] < 100
     assert facts["options"]["rule"] == "bleu" and "5 lines, 3 selected, 2 of them" in str(found)
 
 
-def test_the_same_from_any_number_of_threads_and_again(labels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_from_any_number_of_threads_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records, golds = plain.random_lists(5000)  # more than two blocks
-    stored(labels, records, monkeypatch)
+    labels = stored(tmp_path / "labels", records, monkeypatch)
     (labels / "gold").write_text("\n".join(golds) + "\n", encoding="utf-8", newline="")
     first = selected(labels, labels / "gold", rule="chrf", threads=1)
     text = first.paths[0].read_bytes()
@@ -125,20 +129,6 @@ def test_wrong_options_are_said(options: dict[str, Any], said: str) -> None:
         select(labels="labels", **options)
 
 
-@pytest.fixture(scope="module")
-def labelled(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real labelling with four hypotheses a line, and gold.txt beside it: of each line the third, "" for line 2."""
-    folder = tmp_path_factory.mktemp("select")
-    (folder / "source.txt").write_text("the dog\n\nder Hund sieht das Haus\nthe cat finds a tree\n")
-    label(
-        model=str(tiny_model_folder), source=str(folder / "source.txt"), out=str(folder / "labels"), beam_size=4, n_best=4,
-        max_length=12,
-    )  # fmt: skip
-    gold = [record.candidates[2].text if record.candidates else "" for record in read_records(folder / "labels")]
-    (folder / "gold.txt").write_text("".join(line + "\n" for line in gold), encoding="utf-8")
-    return folder
-
-
 @pytest.mark.parametrize(
     "flags",
     [
@@ -146,22 +136,23 @@ def labelled(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
         "--rule bleu --smoothing kim-rush --tokens ids --model MODEL",
     ],
 )  # fmt: skip
-def test_the_command_on_a_real_labelling(labelled: Path, tiny_model_folder: Path, flags: str, tmp_path: Path) -> None:
-    records = list(read_records(labelled / "labels"))
-    usable = [record.verdict in USABLE for record in records]
-    assert sum(usable) >= 1
-    words = ["labels", "select", labelled / "labels", "--gold", labelled / "gold.txt", "--out", tmp_path / "chosen.txt"]
+def test_the_command(flags: str, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vocab = Vocab.load(tiny_model_folder)
+    texts = ["the dog sees the house", "the cat sees the house", "the dog finds the tree", "the dog sees a tree"]
+    ids = vocab.encode_target(texts)
+    found = [Candidate(text, row, -place, -place, 5) for place, (text, row) in enumerate(zip(texts, ids, strict=True))]
+    labels = stored(tmp_path / "labels", [Record(1, "ok", found), Record(2, "empty_source", [])], monkeypatch)
+    (tmp_path / "gold").write_text("the dog finds the tree\n\n")
+    words = ["labels", "select", labels, "--gold", tmp_path / "gold", "--out", tmp_path / "chosen.txt"]
     done = distilmt(*words, *flags.replace("MODEL", str(tiny_model_folder)).split())
     assert done.returncode == 0, done.stderr
-    gold = lines(labelled / "gold.txt")
-    assert len(lines(tmp_path / "chosen.txt")) == len(records)
-    for text, wanted, good in zip(lines(tmp_path / "chosen.txt"), gold, usable, strict=True):
-        assert text == (wanted if good else "")
-    assert f"{len(records)} lines, {sum(usable)} selected".encode() in done.stdout
+    assert lines(tmp_path / "chosen.txt") == ["the dog finds the tree", ""]
+    assert b"chosen.txt: 2 lines, 1 selected, 1 of them not the model's first; bleu to the gold" in done.stdout
 
 
-def test_the_command_says_what_is_missing(labelled: Path, tmp_path: Path) -> None:
-    done = distilmt("labels", "select", labelled / "labels", "--rule", "chrf")
+def test_the_command_says_what_is_missing(labels: Path, tmp_path: Path) -> None:
+    done = distilmt("labels", "select", labels, "--rule", "chrf")
     assert done.returncode == 2 and b"give --gold FILE" in done.stderr
-    done = distilmt("labels", "select", tmp_path)
-    assert done.returncode == 3 and b"Traceback" not in done.stderr
+    (labels / "labels.json").unlink()
+    done = distilmt("labels", "select", labels)
+    assert done.returncode == 3 and b"no finished labels" in done.stderr
