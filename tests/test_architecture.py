@@ -37,6 +37,7 @@ MUST_NOT_REACH = {
     "translate": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
     "labels": TRAINING | {"distill", "report", "cli"},
+    "knn": {"trainer", "train"} | JOBS,
     "evaluate": TRAINING | {"label", "labels", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
     "report": TRAINING | {"translate", "distill", "cli"},

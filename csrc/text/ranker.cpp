@@ -79,9 +79,14 @@ Overlap Ranker::overlap(const Profile& candidate, const Profile& reference) {
   return out;
 }
 
-Nearness Ranker::nearness(const std::u32string& text, const std::u32string& gold) {
-  return {sentence_bleu(overlap(words(text, Tokens::t13a), words(gold, Tokens::t13a)), Smoothing::sacrebleu),
-          sentence_chrf(overlap(characters(text), characters(gold)))};
+void Ranker::compare(const std::vector<std::u32string>& texts, const std::u32string& gold, int before, Ranking& out) {
+  const Profile by_words = words(gold, Tokens::t13a), by_characters = characters(gold);
+  auto nearness = [&](int i) -> Nearness {
+    return {sentence_bleu(overlap(words(texts[i], Tokens::t13a), by_words), Smoothing::sacrebleu),
+            sentence_chrf(overlap(characters(texts[i]), by_characters))};
+  };
+  out.before = nearness(before);
+  out.after = out.order[0] == before ? out.before : nearness(out.order[0]);
 }
 
 std::vector<double> Ranker::expected_utility(const NBest& list, const std::vector<std::u32string>& texts) {
@@ -143,11 +148,7 @@ Ranking Ranker::rank(const NBest& list) {
   Ranking out;
   out.order = order_of(list, numbers);
   for (int i : out.order) out.numbers.push_back(numbers[i]);
-  if (list.gold) {
-    const int preferred = order_of(list, std::vector<double>(numbers.size()))[0];
-    out.before = nearness(texts[preferred], gold);
-    out.after = out.order[0] == preferred ? out.before : nearness(texts[out.order[0]], gold);
-  }
+  if (list.gold) compare(texts, gold, order_of(list, std::vector<double>(numbers.size()))[0], out);
   return out;
 }
 

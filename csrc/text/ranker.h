@@ -67,7 +67,7 @@ class Ranker {
   Profile ids(const std::vector<int>& ids);
   Profile characters(const std::u32string& text);
   Overlap overlap(const Profile& candidate, const Profile& reference);
-  Nearness nearness(const std::u32string& text, const std::u32string& gold);
+  void compare(const std::vector<std::u32string>& texts, const std::u32string& gold, int before, Ranking& out);
 
   const RankOptions options_;
   Trie trie_;

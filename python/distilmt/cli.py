@@ -15,12 +15,13 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, quickstart, report, train
+from distilmt import commands, distill, evaluate, knn, label, quickstart, report, train
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
+from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.select import SelectConfig, select
@@ -106,6 +107,14 @@ def labels_export_command(
     from distilmt.labels.export import export
 
     export(labels, format=format, out=out)  # type: ignore[arg-type]  # checked there
+
+
+knn_app = typer.Typer(
+    help="Nearest neighbours of a training text: the datastore of kNN-MT and kNN-KD.", no_args_is_help=True
+)
+app.add_typer(knn_app, name="knn")
+command(knn_app, "build", BuildConfig, knn.build)
+command(knn_app, "search", SearchConfig, knn.search, positional=("store",))
 
 
 @app.command("methods")
