@@ -46,7 +46,7 @@ def test_seq_inter(tmp_path: Path) -> None:
         expected.append(record.candidates[numbers.index(max(numbers))].text if usable else "")
 
     labels = read_labels(run / "label")
-    pseudo = seq_inter(gold, labels, encode, threads=2)
+    pseudo = seq_inter(gold, labels, encode)
     assert pseudo.targets == expected and pseudo.sources == gold.sources
     assert sum(a != b for a, b in zip(pseudo.targets, labels.pseudo, strict=True)) > 10
     for status, verdict in zip(pseudo.statuses, labels.statuses, strict=True):

@@ -52,7 +52,8 @@ void SoftLabelLines::gather(const int64_t* lines, int64_t count, const int64_t* 
   for (int64_t i = 0; i < count; ++i, labels += width, ids += width * k, log_probs += width * k) {
     read(lines[i], s);
     match(lines[i], s, labels, width);
-    if (s.k < 1 || s.k > k) fail(lines[i], "k is " + std::to_string(s.k) + " where 1 to " + std::to_string(k) + " is expected");
+    if (s.k < 1 || s.k > k)
+      fail(lines[i], "k is " + std::to_string(s.k) + " where 1 to " + std::to_string(k) + " is expected");
     const double log_n = std::log(static_cast<double>(grid_steps(s.k)));
     for (int64_t t = 0; t < s.tokens(); ++t) {
       // The share of ids without a column is that of none: the others are what is left, in proportion.

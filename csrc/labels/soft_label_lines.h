@@ -1,4 +1,5 @@
-// Soft labels of a whole text: the sentences' bytes, one behind the other, and where each begins. Reads any line at once.
+// Soft labels of a whole text: the sentences' bytes, one behind the other, and where each begins. Reads any line at
+// once.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -19,9 +20,9 @@ class SoftLabelLines {
   // Targets of `count` lines, one behind the other; lengths: [count].
   std::vector<int32_t> targets(const int64_t* lines, int64_t count, int64_t* lengths) const;
 
-  // The teacher of a padded batch. lines: [count]; labels: [count, width], the targets that the batch learns, which must
-  // be those of the store, and below 0 behind them. ids, log_probs: [count, width, k]; -inf where there is no entry.
-  // An id of `columns` or above, which the student's output layer lacks, has probability 0.
+  // The teacher of a padded batch. lines: [count]; labels: [count, width], the targets that the batch learns, which
+  // must be those of the store, and below 0 behind them. ids, log_probs: [count, width, k]; -inf where there is no
+  // entry. An id of `columns` or above, which the student's output layer lacks, has probability 0.
   void gather(const int64_t* lines, int64_t count, const int64_t* labels, int64_t width, int64_t k, int64_t columns,
               int64_t* ids, float* log_probs) const;
 

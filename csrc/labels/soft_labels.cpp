@@ -6,8 +6,8 @@
 #include <numeric>
 #include <stdexcept>
 
-#include "labels/crc32c.h"
 #include "labels/bits.h"
+#include "labels/crc32c.h"
 
 namespace distilmt {
 namespace {
@@ -82,8 +82,9 @@ void put_target(BitWriter& bits, int32_t target, const int32_t* ids, int64_t cou
 
 int32_t take_target(BitReader& bits, const int32_t* ids, int64_t count, int id_bits) {
   const int64_t rank = bits.take(bit_length(count));
-  if (rank > count) throw std::runtime_error("a target has rank " + std::to_string(rank + 1) + " among " +
-                                             std::to_string(count) + " entries");
+  if (rank > count)
+    throw std::runtime_error("a target has rank " + std::to_string(rank + 1) + " among " + std::to_string(count) +
+                             " entries");
   return rank < count ? ids[rank] : static_cast<int32_t>(bits.take(id_bits));
 }
 

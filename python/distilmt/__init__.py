@@ -11,6 +11,9 @@ import importlib as _importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from distilmt.bill.command import bill as bill
+from distilmt.bill.forecast import forecast as forecast
+from distilmt.bill.payback import payback as payback
 from distilmt.distill import distill as distill
 from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from distilmt.errors import ResourceError as ResourceError
     from distilmt.report import Report as Report
     from distilmt.run import Run as Run
+    from distilmt.soft_labels import SoftLabels as SoftLabels
     from distilmt.translate import Translator as Translator
     from distilmt.vocab import Vocab as Vocab
 
@@ -39,6 +43,7 @@ _HOME = {
     "ResourceError": "errors",
     "Report": "report",
     "Run": "run",
+    "SoftLabels": "soft_labels",
     "Translator": "translate",
     "Vocab": "vocab",
 }

@@ -15,7 +15,10 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, knn, label, quickstart, report, train
+from distilmt import bill, commands, distill, evaluate, forecast, knn, label, payback, quickstart, report, train
+from distilmt.bill.command import BillConfig
+from distilmt.bill.forecast import ForecastConfig
+from distilmt.bill.payback import PaybackConfig
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
@@ -69,6 +72,9 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+command(app, "bill", BillConfig, bill, positional=("runs",))
+command(app, "forecast", ForecastConfig, forecast)
+command(app, "payback", PaybackConfig, payback, positional=("run",))
 
 labels_app = typer.Typer(
     help="Finished and unfinished jobs of `distilmt label`.", no_args_is_help=True, rich_markup_mode=None

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.bill.rates import Rates
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
@@ -54,6 +55,10 @@ class DistillConfig:
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
+    soft_labels: str | None = field(
+        default=None,
+        metadata={"help": "the teacher's stored soft labels of the training text; students then learn from these"},
+    )
     method: str = field(
         default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"}
     )
@@ -70,11 +75,15 @@ class DistillConfig:
     vocab_model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "its kind"})
     label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
+    test_repeats: int = field(
+        default=3, metadata={"help": "timed decodings of the test sets: their spread is the pay-back's interval"}
+    )
     exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
@@ -82,11 +91,15 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if (self.teacher is None) == (self.teacher_size is None):
             raise ConfigError("a teacher is needed: give either --teacher MODEL or --teacher-size PRESET")
+        if self.soft_labels is not None and self.teacher is None:
+            raise ConfigError("--soft-labels are those of a teacher that exists: name it with --teacher")
         if self.recipe is not None and self.recipe not in RECIPES:
             raise ConfigError(f"--recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
         names = [set_name(source) for source, _ in self.test]
         if len(set(names)) != len(names):
             raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
+        if self.test_repeats < 1:
+            raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
@@ -177,7 +190,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
         "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
         "objective": ALONE.objective, "training": config.teacher_training.inputs(),
     }  # fmt: skip
-    with run.stage("teacher", inputs) as stage:
+    with run.stage("teacher", inputs, "teacher-training") as stage:
         if not stage.done:
             lines = [line for _, *pair in text.pairs() for line in pair]
             vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
@@ -195,7 +208,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
             )
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", stage.facts
+        return stage.folder / "best", stage.facts | {"made_by": ["teacher"]}
 
 
 def _student(
@@ -206,7 +219,7 @@ def _student(
     from distilmt.objectives import parse
     from distilmt.recipes.seq_inter import seq_inter
     from distilmt.recipes.seq_kd import seq_kd
-    from distilmt.translate import usable_cpus
+    from distilmt.soft_labels import SoftLabels
     from distilmt.vocab import Vocab
 
     objective = parse(method.objective)  # anew for each student: some remember what they have seen
@@ -217,30 +230,33 @@ def _student(
     }  # fmt: skip
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    if store is not None:
+        store.require(teacher=inputs["teacher"])
+        inputs["soft labels"] = store.hash
     if method.recipe != "gold":
         labels = _label(run, config, teacher, text)
-        if method.recipe == "seq-kd":
-            text = seq_kd(text, labels)
-        else:
-            text = seq_inter(text, labels, Vocab.load(teacher).encode_target, config.training.threads or usable_cpus())
+        encode = Vocab.load(teacher).encode_target
+        text = seq_inter(text, labels, encode) if method.recipe == "seq-inter" else seq_kd(text, labels)
         inputs["pseudo target"] = text.target_hash
-    with run.stage(f"student-{name}", inputs) as stage:
+    with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, models.load(teacher) if objective.needs_teacher else None,
-                options, stage.folder, name,
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", stage.facts
+        made_by = ["label"] * (method.recipe == "seq-kd") + [stage.name]
+        return stage.folder / "best", stage.facts | {"made_by": made_by}
 
 
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import label, read_labels
+    from distilmt.label import Labels, label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
@@ -248,7 +264,7 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     n_best = config.label_beam_size if any(method.recipe == "seq-inter" for method in config.methods()) else 1
     if n_best > 1:
         inputs["n_best"] = n_best
-    with run.stage("label", inputs) as stage:
+    with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
             source = config.train[0]
             if is_column(source):
@@ -259,13 +275,14 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
                 threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            assert labels is not None  # it has no --shard
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
             stage.finish(
                 outputs={name: stage.folder / file for name, file in labels.files.items()}
                 | {"labels": stage.folder / "labels.json"},
                 facts={
                     "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
                     "counts": labels.counts,
+                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
                 },
             )  # fmt: skip
         return read_labels(stage.folder)
@@ -274,29 +291,34 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
     """Scores and speed of one system on every test set."""
     from distilmt import models
+    from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
 
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
         f"test {set_name(test[0])}": text.source_hash + text.target_hash
         for test, text in zip(config.test, tests, strict=True)
     }
-    with run.stage(f"evaluate-{name}", inputs) as stage:
+    with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            scores, tokens, seconds = {}, 0, 0.0
+            scores, tokens, usages = {}, 0, []
             for test in config.test:
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    repeats=config.test_repeats,
                     metering=config.metering,
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
-                tokens, seconds = tokens + (out.target_tokens or 0), seconds + (out.seconds or 0.0)
+                assert out.target_tokens is not None  # a model was evaluated
+                tokens += out.target_tokens
+                usages.append(out.usages)
             model = models.load(folder)
+            decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
                 outputs={},
                 facts={
                     "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
-                    "tokens_per_second": tokens / seconds,
-                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads, "seconds": seconds},
+                    "tokens_per_second": tokens / decode["seconds"],
+                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
         return dict(stage.facts)
@@ -366,6 +388,7 @@ def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], note
         "systems": systems,
         "stages": run.stages(),
         "notes": notes,
+        "rates": asdict(config.rates),
         **_direction(config.train),
     })  # fmt: skip
     report.save(run.folder)

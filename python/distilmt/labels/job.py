@@ -28,7 +28,7 @@ from distilmt.labels.pool import run_workers
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.storage import disk_errors, write_json
+from distilmt.storage import disk_errors, read_json, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
 
@@ -122,7 +122,7 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
     """Merges, or waits for the process that does: the merge is one more thing to take by lease."""
     while True:
         lease = shards.take([shards.count], {})
-        if not redone and (labels := _proven(folder)) is not None:
+        if not redone and (labels := _proven(folder, shards.job)) is not None:
             if lease is not None:
                 lease.end("done")
             return labels
@@ -136,11 +136,13 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
             lease.end("done")
 
 
-def _proven(folder: Path) -> Labels | None:
-    """The results, where they are there and are what they promise."""
+def _proven(folder: Path, job: bytes) -> Labels | None:
+    """The results, where they are there, of this job, and what they promise."""
     if not (folder / merging.RESULT).exists():
         return None
-    record = merging.read_json(folder / merging.RESULT, "delete it and run the same command again")
+    record = read_json(folder / merging.RESULT, "delete it and run the same command again")
+    if record.get("job") != job.hex() or "hashes" not in record:
+        return None
     for name, sha256 in record["hashes"].items():
         if not (folder / name).exists() or file_hash(folder / name) != sha256:
             return None

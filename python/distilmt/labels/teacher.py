@@ -7,7 +7,7 @@ from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ResourceError
+from distilmt.errors import ConfigError, ResourceError
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.verdicts import verdict_of
 from distilmt.lines import Line
@@ -29,6 +29,13 @@ class Teacher:
             folder_of(config.model), compute_type=config.compute_type, threads=threads, **asdict(config.asked)
         )
         self._search: Any = asdict(config.search)
+        self._eos = 0
+        if config.soft_labels:
+            from distilmt.vocab import Vocab
+
+            if not isinstance(vocab := self.translator.vocab, Vocab):
+                raise ConfigError("--soft-labels are stored for Marian teachers alone: leave them out for this one")
+            self._eos = vocab.eos_id
 
     def label(self, lines: Sequence[Line], targets: Sequence[str] | None = None) -> list[Record]:
         """Records of some lines, in order.
@@ -67,7 +74,7 @@ class Teacher:
     def _encode(self, ids: Sequence[int], labels: Any) -> bytes:
         from distilmt.soft_labels import encode
 
-        end = [self.translator.vocab.eos_id] * (len(labels) - len(ids))  # not reached within max_length: no end symbol
+        end = [self._eos] * (len(labels) - len(ids))  # not reached within max_length: no end symbol
         return encode([*ids, *end], labels, self.config.soft_floor)
 
     def _forced(self, lines: Sequence[Line], targets: Sequence[str]) -> list[bytes]:

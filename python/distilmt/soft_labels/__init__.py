@@ -1,7 +1,7 @@
 """Soft labels: a teacher's distribution at each token, in memory, as the bytes of a sentence, and as a folder of a whole text.
 
-    store = SoftLabels.open("soft")         # len(store), store[i] -> (target ids, SoftLabels), store.hash
-    blob = encode(ids, soft_labels, floor)  # one sentence; decode(blob) -> (ids, SoftLabels)
+store = SoftLabels.open("soft")         # len(store), store[i] -> (target ids, SoftLabels), store.hash
+blob = encode(ids, soft_labels, floor)  # one sentence; decode(blob) -> (ids, SoftLabels)
 """
 
 from __future__ import annotations

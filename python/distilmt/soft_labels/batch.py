@@ -21,7 +21,8 @@ class SoftLabels:
 
     ids: int32 [tokens, k], best first, distinct in a row; log_probs: float32 [tokens, k]; tail_mass: float32 [tokens],
     1 - the sum of the k probabilities, summed from the others, so that a tail of 1e-9 is exact to six digits; entropy:
-    float32 [tokens], NaN where it was not stored. As a teacher: `TopK(torch.from_numpy(s.ids).long(), torch.from_numpy(s.log_probs))`.
+    float32 [tokens], NaN where it was not stored. As a teacher:
+    `TopK(torch.from_numpy(s.ids).long(), torch.from_numpy(s.log_probs))`.
     """
 
     ids: NDArray[np.int32]
@@ -37,7 +38,8 @@ class SoftLabels:
         import numpy as np
 
         return isinstance(other, SoftLabels) and all(
-            np.array_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
+            np.array_equal(getattr(self, field.name), getattr(other, field.name), equal_nan=True)
+            for field in fields(self)
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distilmt import _native
 from distilmt.errors import ConfigError, DataError
 from distilmt.soft_labels.batch import SoftLabels
 
@@ -28,6 +27,8 @@ def encode(ids: Sequence[int], labels: SoftLabels, floor: float = FLOOR) -> byte
     """
     import numpy as np
 
+    from distilmt import _native
+
     if not 0 <= floor < 1:
         raise ConfigError(f"floor must lie in [0, 1), got {floor}")
     if len(ids) == 0 and len(labels) == 0:
@@ -48,6 +49,8 @@ def encode_states(ids: Sequence[int], states: NDArray[np.float32]) -> bytes:
     import numpy as np
     import torch
 
+    from distilmt import _native
+
     if len(ids) == 0 and len(states) == 0:
         return b""
     rounded = torch.from_numpy(np.ascontiguousarray(states)).bfloat16().view(torch.int16).numpy().view(np.uint16)
@@ -67,7 +70,8 @@ def decode(blob: bytes) -> tuple[list[int], SoftLabels]:
     ids, *found = _read(blob)
     if len(found) == 1:
         raise DataError("soft labels: these are hidden states - read them with decode_states")
-    return ids.tolist(), SoftLabels(*found, np.full(len(ids), np.nan, np.float32))
+    likely, log_probs, tail_mass = found
+    return ids.tolist(), SoftLabels(likely, log_probs, tail_mass, np.full(len(ids), np.nan, np.float32))
 
 
 def decode_states(blob: bytes) -> tuple[list[int], NDArray[np.float32]]:
@@ -81,6 +85,8 @@ def decode_states(blob: bytes) -> tuple[list[int], NDArray[np.float32]]:
 
 
 def _read(blob: bytes) -> Any:
+    from distilmt import _native
+
     try:
         return _native.decode_soft_labels(blob)
     except RuntimeError as error:

@@ -1,10 +1,10 @@
 """The soft labels of a whole text, in a folder that training reads at random: mapped, never loaded.
 
-    soft_labels.json    what they belong to: teacher, vocabulary, text; k, floor, counts, checksums. Written last
-    sentences.bin       the sentences' bytes (code.py), one behind the other in the order of the lines
-    index.bin           uint64 [lines + 1]: where each begins; a line without soft labels has no bytes
-    vocab/              the teacher's vocabulary
-    head.safetensors    of hidden states alone: the teacher's output layer
+soft_labels.json    what they belong to: teacher, vocabulary, text; k, floor, counts, checksums. Written last
+sentences.bin       the sentences' bytes (code.py), one behind the other in the order of the lines
+index.bin           uint64 [lines + 1]: where each begins; a line without soft labels has no bytes
+vocab/              the teacher's vocabulary
+head.safetensors    of hidden states alone: the teacher's output layer
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilmt import _native
 from distilmt.errors import DataError
 from distilmt.files import file_hash
 from distilmt.soft_labels.batch import SoftLabels
@@ -45,20 +44,28 @@ class SoftLabelsStore:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        import numpy as np
-
         self.folder = Path(folder)
         path = self.folder / HEADER
         if not path.is_file():
-            raise DataError(f"{path}: missing - name a folder of soft labels (distilmt score --soft-labels 8 --out FOLDER)")
+            raise DataError(
+                f"{path}: missing - name a folder of soft labels (distilmt score --soft-labels 8 --out FOLDER)"
+            )
         header = read_json(path, AGAIN)
         if header.get("version") != VERSION:
-            raise DataError(f"{path}: version {header.get('version')!r} is not {VERSION} - use the distilmt that wrote it")
+            raise DataError(
+                f"{path}: version {header.get('version')!r} is not {VERSION} - use the distilmt that wrote it"
+            )
         for name, kind in FACTS.items():
             if type(header.get(name)) is not kind:
                 raise DataError(f"{path}: {name} is {header.get(name)!r}, expected {kind.__name__} - {AGAIN}")
-        self.k, self.floor, self.state_width = header["k"], header["floor"], header["state_width"]
-        self.lines, self.tokens, self.bytes = header["lines"], header["tokens"], header["bytes"]
+        self.k: int = header["k"]
+        self.floor: float = header["floor"]
+        self.state_width: int = header["state_width"]
+        self.lines: int = header["lines"]
+        self.tokens: int = header["tokens"]
+        self.bytes: int = header["bytes"]
+        if min(self.k, self.lines, self.bytes) < 0 or self.k > 1024 or (self.k == 0) != (self.state_width > 0):
+            raise DataError(f"{path}: its numbers are impossible - {AGAIN}")
         self.teacher, self.vocab = header["teacher"], header["vocab"]
         self.source, self.target = header["source"], header["target"]
         self.sha256: dict[str, str] = header["sha256"]
@@ -95,7 +102,7 @@ class SoftLabelsStore:
 
         Raises: DataError: a line that the store lacks, or whose bytes are damaged.
         """
-        found: tuple[NDArray[np.int32], NDArray[np.int64]] = self._call(_native.soft_label_targets, lines)
+        found: tuple[NDArray[np.int32], NDArray[np.int64]] = self._call("soft_label_targets", lines)
         return found
 
     def gather(
@@ -110,19 +117,29 @@ class SoftLabelsStore:
         Returns: ids [n, T, k] and log-probabilities [n, T, k], -inf where there is no entry.
         Raises: DataError: names the line that is damaged or belongs to another target.
         """
-        found: tuple[Any, Any] = self._call(_native.gather_soft_labels, lines, labels, self.k, columns)
+        found: tuple[Any, Any] = self._call("gather_soft_labels", lines, labels, self.k, columns)
         return found
 
     def gather_states(self, lines: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.uint16]:
         """Likewise the hidden states: bits of bfloat16 [n, T, state_width]."""
-        found: NDArray[np.uint16] = self._call(_native.gather_states, lines, labels, self.state_width)
+        found: NDArray[np.uint16] = self._call("gather_states", lines, labels, self.state_width)
         return found
 
-    def _call(self, function: Any, *arguments: Any) -> Any:
+    def _call(self, function: str, *arguments: Any) -> Any:
+        from distilmt import _native
+
         try:
-            return function(self._sentences, self._index, *arguments)
+            return getattr(_native, function)(self._sentences, self._index, *arguments)
         except RuntimeError as error:
             raise DataError(f"{self.folder / SENTENCES}: {error} - {AGAIN}") from None
+
+    def __str__(self) -> str:
+        size = sum((self.folder / name).stat().st_size for name in [HEADER, *self.sha256])
+        kind = f"at most {self.k} tokens of probability {self.floor:g} or more" if self.k else "hidden states"
+        return (
+            f"{self.folder}: {kind} at each of {self.tokens:,} target tokens of {self.lines:,} lines; {size:,} bytes, "
+            f"{size / max(1, self.tokens):.2f} per token"
+        )
 
     def require(self, **hashes: str) -> None:
         """Raises DataError unless teacher, vocab, source and target, as far as given, are those the store was made with."""

@@ -34,8 +34,8 @@ class SoftLabelsWriter:
     def __init__(
         self, folder: str | os.PathLike[str], *, model: str | os.PathLike[str], source: str, k: int, floor: float = 0.0
     ) -> None:
-        from distilmt.models import weights_hash
         from distilmt.vocab import Vocab
+        from distilmt.weights import weights_hash
 
         self.folder = Path(folder)
         if not 0 <= k <= 1024:
@@ -48,12 +48,12 @@ class SoftLabelsWriter:
             "version": VERSION, "k": k, "floor": float(floor), "state_width": 0, "lines": 0, "tokens": 0, "bytes": 0,
             "teacher": weights_hash(Path(model)), "vocab": vocab.hash, "source": source,
         }  # fmt: skip
-        self._names = (SENTENCES, INDEX)
+        self._names = [SENTENCES, INDEX]
         if k == 0:
             from distilmt.soft_labels.states import save_head
 
             self._facts["state_width"] = save_head(Path(model), self._part(HEAD))
-            self._names = (SENTENCES, INDEX, HEAD)
+            self._names.append(HEAD)
         with disk_errors(self.folder):
             self._sentences, self._index = (self._part(name).open("wb") for name in (SENTENCES, INDEX))
         self._digests = {name: hashlib.sha256() for name in (SENTENCES, INDEX)}
