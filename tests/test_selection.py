@@ -157,9 +157,11 @@ def test_no_gold_leaves_the_choice_to_the_model() -> None:
 
 
 def test_wrong_use_is_said() -> None:
-    for wrong in ({"temperature": 0.0}, {"temperature": math.nan}, {"seed": -1}):
-        with pytest.raises(ConfigError):
-            RankOptions(**wrong)  # type: ignore[arg-type]
+    for wrong in ({"temperature": 0.0}, {"temperature": math.inf}, {"seed": -1}):
+        with pytest.raises(ConfigError, match="must be"):
+            RankOptions(rule="sample", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="tokens: serves the rule bleu and gleu, got chrf"):
+        RankOptions(rule="chrf", tokens="ids")
     with pytest.raises(ConfigError, match="ids need"):
         list(rank([], [], RankOptions(rule="bleu", tokens="ids")))
 

@@ -53,5 +53,12 @@ def test_seq_inter(tmp_path: Path) -> None:
         assert status == ("ok" if verdict in USABLE else f"label_{verdict}")
     digest = hashlib.sha256("".join(line + "\n" for line in expected).encode()).hexdigest()
     assert pseudo.target_hash == digest
-    record = json.loads((run / "stages" / "student-seq-inter-1.json").read_text())
+    stages = {
+        name: json.loads((run / "stages" / f"{name}.json").read_text()) for name in ("select", "student-seq-inter-1")
+    }
+    assert (
+        stages["select"]["kind"] == "selection"
+        and (run / "select" / "selected.txt").read_text().split("\n")[:-1] == expected
+    )
+    record = stages["student-seq-inter-1"]
     assert record["inputs"]["pseudo target"] == digest and record["inputs"]["recipe"] == "seq-inter"

@@ -4,6 +4,7 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
     teacher            trained here, unless a model folder is given
     label              the teacher's beam search over the training source, for methods that learn from it
+    select             of each n-best list the hypothesis nearest the reference, for seq-inter
     student-NAME-SEED  one training per method and seed; `alone` is the baseline
     evaluate-NAME      BLEU, chrF and decoding speed on every test set
     report             report.json, report.md, report.html
@@ -27,12 +28,13 @@ from distilmt.dataset import is_column, parse_column
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, write_lines
-from distilmt.lines import OnInvalidUtf8
+from distilmt.lines import OnInvalidUtf8, read_lines
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
+    from distilmt.label import Labels
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -217,7 +219,6 @@ def _student(
     """One student's folder and the facts of its training."""
     from distilmt import models
     from distilmt.objectives import parse
-    from distilmt.recipes.seq_inter import seq_inter
     from distilmt.recipes.seq_kd import seq_kd
     from distilmt.soft_labels import SoftLabels
     from distilmt.vocab import Vocab
@@ -236,8 +237,7 @@ def _student(
         inputs["soft labels"] = store.hash
     if method.recipe != "gold":
         labels = _label(run, config, teacher, text)
-        encode = Vocab.load(teacher).encode_target
-        text = seq_inter(text, labels, encode) if method.recipe == "seq-inter" else seq_kd(text, labels)
+        text = _select(run, teacher, text, labels) if method.recipe == "seq-inter" else seq_kd(text, labels)
         inputs["pseudo target"] = text.target_hash
     with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
@@ -286,6 +286,22 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 },
             )  # fmt: skip
         return read_labels(stage.folder)
+
+
+def _select(run: Run, teacher: Path, text: Corpus, labels: Labels) -> Corpus:
+    """The training text with the hypotheses nearest to its targets, chosen once."""
+    from distilmt.recipes.seq_inter import RANKING, seq_inter
+    from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.vocab import Vocab
+
+    inputs = {"labels": labels.pseudo_hash, "gold": text.target_hash, "ranking": asdict(RANKING)}
+    with run.stage("select", inputs, "selection") as stage:
+        path = stage.folder / "selected.txt"
+        if not stage.done:
+            write_lines(path, seq_inter(text, labels, Vocab.load(teacher).encode_target).targets)
+            stage.finish(outputs={"selected": path}, facts={"work": {"lines": labels.lines}})
+        chosen = [line.text for line in read_lines(path)]
+        return replace(seq_kd(text, labels), targets=chosen, target_hash=stage.hashes["selected"])
 
 
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:

@@ -19,6 +19,11 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.labels.records import USABLE, Record
 
 BLOCK = 2000  # lines ranked at a time: enough to keep every thread busy, few enough to hold
+# What an option is for; with another rule it would say nothing.
+_SERVES = {
+    "smoothing": ("bleu",), "tokens": ("bleu", "gleu"), "weights": ("mbr",), "temperature": ("sample", "mbr"),
+    "seed": ("sample",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,9 @@ class RankOptions:
     seed: int = field(default=0, metadata={"help": "of sample: another one draws others"})
 
     def __post_init__(self) -> None:
+        for name, rules in _SERVES.items():
+            if self.rule not in rules and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(f"{name}: serves the rule {' and '.join(rules)}, got {self.rule} - leave it out")
         if not (0 < self.temperature < math.inf):
             raise ConfigError(f"temperature: must be above 0, got {self.temperature} - the rule model takes the best")
         if not 0 <= self.seed < 1 << 64:
@@ -60,7 +68,7 @@ class RankOptions:
     @property
     def by_ids(self) -> bool:
         """Whether it compares ids."""
-        return self.tokens == "ids" and self.rule in ("bleu", "gleu")
+        return self.tokens == "ids"
 
 
 class Nearness(NamedTuple):
