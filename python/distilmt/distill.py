@@ -29,6 +29,7 @@ from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, write_lines
 from distilmt.lines import OnInvalidUtf8
 from distilmt.methods import ALONE, RECIPES, Method, named
+from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -230,6 +232,9 @@ def _student(
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
     store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    own = config.own if config.own.share and objective.needs_teacher else None
+    if own is not None:
+        inputs["own"] = asdict(own)
     if store is not None:
         store.require(teacher=inputs["teacher"])
         inputs["soft labels"] = store.hash
@@ -243,7 +248,7 @@ def _student(
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
             looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name, own
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
