@@ -25,10 +25,10 @@ from typing import Any
 
 from distilmt.errors import ConfigError
 from distilmt.lock import Lock
-from distilmt.stage import Stage, hash_of, read_record, total
+from distilmt.stage import Kind, Stage, hash_of, read_record, total
 from distilmt.storage import append_event, disk_errors, read_events, read_json, write_json
 
-__all__ = ["Run", "Stage", "append_event", "hash_of", "read_events", "versions"]
+__all__ = ["Kind", "Run", "Stage", "append_event", "hash_of", "read_events", "versions"]
 _PACKAGES = (
     "distilmt", "torch", "transformers", "accelerate", "sentencepiece", "sacrebleu", "safetensors", "numpy",
     "ctranslate2", "datasets",
@@ -86,19 +86,20 @@ class Run:
         self._lock.release()
 
     @contextmanager
-    def stage(self, name: str, inputs: Mapping[str, Any]) -> Iterator[Stage]:
+    def stage(self, name: str, inputs: Mapping[str, Any], kind: Kind | None = None) -> Iterator[Stage]:
         """Opens a stage; its block does the work unless `.done`, and then calls `.finish`.
 
         Args:
             name: unique in the run.
             inputs: everything its result depends on, as plain data: hashes of files and models, options, seeds.
+            kind: what it is on the bill.
 
         Raises:
             ConfigError: the stage is recorded with other inputs.
             DataError: an output of a finished stage is missing or has another size.
         """
         self._lock.check()
-        stage = Stage(self.folder, name, inputs, self._lock.check)
+        stage = Stage(self.folder, name, inputs, self._lock.check, kind)
         if stage.done:
             yield stage
             return
@@ -118,12 +119,18 @@ class Run:
             self._stage = None
 
     def stages(self) -> list[dict[str, Any]]:
-        """All stages in the order they were begun: name, status, number of attempts and what `energy.Usage` has."""
+        """All stages in the order they were begun: name, kind, status, attempts, work and what `energy.Usage` has."""
         with disk_errors(self.folder):
             records = [read_record(path) for path in (self.folder / "stages").glob("*.json")]
         records.sort(key=lambda record: float(record["attempts"][0]["began"]))
         return [
-            {"name": record["stage"], "status": record["status"], "attempts": len(record["attempts"])}
+            {
+                "name": record["stage"],
+                "kind": record.get("kind"),
+                "status": record["status"],
+                "attempts": len(record["attempts"]),
+                "work": record.get("facts", {}).get("work"),
+            }  # fmt: skip
             | asdict(total(record["attempts"]))
             for record in records
         ]

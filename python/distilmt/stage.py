@@ -13,16 +13,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from distilmt import energy
 from distilmt.energy import NOT_MEASURED, Meter, Usage
 from distilmt.errors import ConfigError, DataError
 from distilmt.storage import disk_errors, plain, read_json, sync_folder, write_json
 
+Kind = Literal["teacher-training", "labelling", "selection", "student-training", "evaluation", "serving"]
+
 
 class Stage:
-    """A stage that was opened with `run.stage(name, inputs)`.
+    """A stage that was opened with `run.stage(name, inputs, kind)`.
 
     Attributes:
         done: finished, now or by an earlier command.
@@ -32,11 +34,14 @@ class Stage:
         facts: plain data, once done.
     """
 
-    def __init__(self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None]):
+    def __init__(
+        self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None], kind: Kind | None = None
+    ):
         self.run, self.name, self.folder = run, name, run / _file_name(name)
         self.may_write = may_write  # raises if the run folder has become another process's
         self.path = run / "stages" / f"{_file_name(name)}.json"
         self.record: dict[str, Any] = {"stage": name, "status": "running", "inputs": plain(inputs), "attempts": []}
+        self.record["kind"] = kind
         self.outputs: dict[str, Path] = {}
         self.hashes: dict[str, str] = {}
         self.facts: dict[str, Any] = {}
@@ -89,7 +94,7 @@ class Stage:
 
         Args:
             outputs: files or folders by name.
-            facts: what later stages and the report want to know, as plain data.
+            facts: what later stages and the report want to know, as plain data; `work` is what was done, in counts.
 
         Raises:
             ResourceError: the disk refuses, or another process has taken the run over.
