@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED
 from distilmt.lines import OnInvalidUtf8
@@ -74,6 +75,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
 
@@ -135,7 +137,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
-    with Run.open(config.out, asdict(config), new_run=config.new_run) as run:
+    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [
             _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
@@ -268,8 +270,9 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
             scores, tokens, seconds = {}, 0, 0.0
             for test in config.test:
                 out = evaluate(
-                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads
-                )
+                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    metering=config.metering,
+                )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 tokens, seconds = tokens + (out.target_tokens or 0), seconds + (out.seconds or 0.0)
             model = models.load(folder)

@@ -21,7 +21,7 @@ from typing import Any
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy import Meter, Usage
+from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.model_options import ModelOptions
 
@@ -154,6 +154,7 @@ class EvaluateConfig:
     # A model's quality is that of its weights: float32, not what rounds fastest.
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
     asked: ModelOptions = field(default_factory=ModelOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
         if (self.model is None) == (self.hypotheses is None):
@@ -248,8 +249,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     translator = Translator(
         _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
-    with Meter() as meter:
+    with Meter(config.metering) as meter:
         translations = translator.translate(sources, beam_size=config.beam_size)
+        meter.add_tokens(sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses))
     hypotheses = [translation.text for translation in translations]
     if config.out is not None:
         from distilmt.files import write_lines
@@ -260,7 +262,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         hypotheses=hypotheses,
         references=references[0],
         statuses=dict(Counter(translation.status for translation in translations)),
-        target_tokens=sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses),
+        target_tokens=meter.usage.tokens if meter.usage else None,
         usage=meter.usage,
     )
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
+from distilmt.energy import EnergyOptions, Meter
 from distilmt.errors import DataError, ResourceError
 from distilmt.lines import OnInvalidUtf8
 from distilmt.model_options import ModelOptions
@@ -34,6 +35,7 @@ class LabelConfig:
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
     asked: ModelOptions = field(default_factory=ModelOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
@@ -80,13 +82,17 @@ def label(config: LabelConfig | None = None, **options: Any) -> Labels:
     from distilmt import corpus, models
 
     lines = list(corpus.read_lines(config.source, on_invalid_utf8=config.on_invalid_utf8))
-    labels = label_texts([line.text if line.status == "ok" else "" for line in lines], config)
+    with Meter(config.metering) as meter:
+        labels = label_texts([line.text if line.status == "ok" else "" for line in lines], config)
+        meter.add_tokens(labels.target_tokens)
+    assert meter.usage is not None
     labels.statuses = [
         line.status if line.status == "quarantined" else status
         for line, status in zip(lines, labels.statuses, strict=True)
     ]
     labels.source_hash = corpus.file_hash(config.source)
-    write_labels(labels, asdict(config) | {"model_hash": models.weights_hash(models.folder_of(config.model))})
+    facts = {"model_hash": models.weights_hash(models.folder_of(config.model)), "usage": asdict(meter.usage)}
+    write_labels(labels, asdict(config) | facts)
     return labels
 
 

@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lock import Lock
 from distilmt.stage import Kind, Stage, hash_of, read_record, total
@@ -38,18 +39,25 @@ _PACKAGES = (
 class Run:
     """An open run folder; use as `with Run.open(folder, config) as run:`."""
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, metering: EnergyOptions | None = None):
+        self.folder, self.metering = folder, metering or EnergyOptions()
         self._stage: Stage | None = None
         self._lock = Lock(folder / "lock", self._beat)
 
     @classmethod
-    def open(cls, folder: str | Path, config: Mapping[str, Any], new_run: bool = False) -> Run:
+    def open(
+        cls,
+        folder: str | Path,
+        config: Mapping[str, Any],
+        new_run: bool = False,
+        metering: EnergyOptions | None = None,
+    ) -> Run:
         """Creates the folder or goes on in it.
 
         Args:
             config: the resolved configuration, plain data.
             new_run: start over; what is there is moved to FOLDER.old-N.
+            metering: how every stage's energy is found out; no input of any stage.
 
         Raises:
             ConfigError: the folder holds something that is not a run.
@@ -61,13 +69,13 @@ class Run:
             foreign = [entry.name for entry in folder.iterdir() if not entry.name.startswith(("lock", "."))]
         if foreign and not (folder / "run.json").exists():
             raise ConfigError(f"{folder}: holds {sorted(foreign)[0]!r} and is no run folder - choose another --out")
-        run = cls(folder)
+        run = cls(folder, metering)
         if note := run._lock.acquire():
             print(f"distilmt: {folder}: {note}", file=sys.stderr)
         try:
             if new_run and (folder / "run.json").exists():
                 run._move_aside()
-                run = cls(folder)
+                run = cls(folder, metering)
                 run._lock.acquire()
             run._write_manifest(dict(config))
         except BaseException:
@@ -99,7 +107,7 @@ class Run:
             DataError: an output of a finished stage is missing or has another size.
         """
         self._lock.check()
-        stage = Stage(self.folder, name, inputs, self._lock.check, kind)
+        stage = Stage(self.folder, name, inputs, self._lock.check, kind, self.metering)
         if stage.done:
             yield stage
             return

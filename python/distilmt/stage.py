@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import re
-import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distilmt import energy
-from distilmt.energy import NOT_MEASURED, Meter, Usage
+from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError
+from distilmt.lock import BEAT_SECONDS
 from distilmt.storage import disk_errors, plain, read_json, sync_folder, write_json
 
 Kind = Literal["teacher-training", "labelling", "selection", "student-training", "evaluation", "serving"]
@@ -35,10 +35,12 @@ class Stage:
     """
 
     def __init__(
-        self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None], kind: Kind | None = None
-    ):
+        self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None],
+        kind: Kind | None = None, metering: EnergyOptions = EnergyOptions(),  # noqa: B008
+    ):  # fmt: skip
         self.run, self.name, self.folder = run, name, run / _file_name(name)
         self.may_write = may_write  # raises if the run folder has become another process's
+        self.metering = metering
         self.path = run / "stages" / f"{_file_name(name)}.json"
         self.record: dict[str, Any] = {"stage": name, "status": "running", "inputs": plain(inputs), "attempts": []}
         self.record["kind"] = kind
@@ -70,9 +72,8 @@ class Stage:
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.path.parent.mkdir(exist_ok=True)
-        self._meter = Meter()
+        self._meter = Meter(self.metering)
         self._meter.__enter__()
-        self._began, self._cpu = time.monotonic(), time.process_time()
         attempt = {"began": time.time(), "host": platform.node(), "pid": os.getpid(), "ended": None}
         self.record["attempts"].append(attempt)
         self.record["status"] = "running"
@@ -82,11 +83,7 @@ class Stage:
         """Writes the record with the cost up to now, so that a kill loses one heartbeat of it and not the whole."""
         with self._writing:
             if self.record["attempts"][-1]["ended"] is None:
-                peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-                lost = ["the attempt was killed before its energy counters were read"]
-                seconds, cpu_seconds = time.monotonic() - self._began, time.process_time() - self._cpu
-                usage = Usage(seconds, cpu_seconds, peak, None, NOT_MEASURED, [], lost, "ru_maxrss")
-                self.record["attempts"][-1].update(asdict(usage))
+                self.record["attempts"][-1].update(asdict(self._meter.so_far()))
                 write_json(self.path, self.record)
 
     def finish(self, outputs: Mapping[str, str | Path], facts: Mapping[str, Any] | None = None) -> None:
@@ -182,7 +179,10 @@ def read_record(path: Path) -> dict[str, Any]:
 def total(attempts: list[dict[str, Any]]) -> Usage:
     """Cost of several attempts together, from their records."""
     known = {field.name for field in fields(Usage)}
-    usages = [Usage(**{key: value for key, value in attempt.items() if key in known}) for attempt in attempts]
+    usages = []
+    for attempt in attempts:
+        usage = Usage(**{key: value for key, value in attempt.items() if key in known})
+        usages.append(energy.killed(usage, BEAT_SECONDS) if attempt.get("ended") == "killed" else usage)
     return energy.total(usages)
 
 

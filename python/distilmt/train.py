@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
+from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
 
@@ -105,19 +108,26 @@ class TrainConfig:
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
 
 @dataclass
 class TrainResult:
-    """A trained model folder and how it got there."""
+    """A trained model folder and how it got there.
+
+    usage: cost of training, killed and interrupted attempts included; under torchrun, what the first process and its machine used.
+    """
 
     model: Path
     fit: FitResult
+    usage: Usage | None = None
 
     def __str__(self) -> str:
+        cost = f"\ncost  {self.usage}" if self.usage else ""
         return (
             f"{self.model}: dev BLEU {self.fit.dev_bleu:.2f} at update {self.fit.best_update} of {self.fit.updates}; "
             f"{self.fit.target_tokens:,} target tokens in {self.fit.seconds:,.0f} s ({self.fit.tokens_per_second:,.0f} tokens/s)"
+            f"{cost}"
         )
 
 
@@ -165,15 +175,20 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
             )
     else:
         student = new_model(size, vocabulary, config.training)
-    fit_result = fit_text(
-        student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name
-    )
-    if PartialState().is_main_process:
+    main = PartialState().is_main_process  # counters count whole machines, so one process looks at them
+    cost = work / "cost.json"
+    with Meter(config.metering, checkpoint=cost) if main else nullcontext() as meter:
+        fit_result = fit_text(
+            student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name
+        )
+    if main:
+        if cost.exists():
+            os.replace(cost, work / "finished-cost.json")  # the next training of this name starts from nothing
         shutil.rmtree(config.out, ignore_errors=True)
         shutil.move(str(fit_result.model), config.out)
         fit_result.model = Path(config.out)
         remove_checkpoints(work)
-    return TrainResult(Path(config.out), fit_result)
+    return TrainResult(Path(config.out), fit_result, meter.usage if meter else None)
 
 
 def say_notes(*texts: Corpus) -> None:

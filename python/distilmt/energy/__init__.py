@@ -10,8 +10,10 @@ never called measured. docs/energy.md has the formulas.
 """
 
 from distilmt.energy.meter import Meter as Meter
+from distilmt.energy.meter import idle as idle
 from distilmt.energy.meter import meters_found as meters_found
 from distilmt.energy.options import EnergyOptions as EnergyOptions
 from distilmt.energy.usage import NOT_MEASURED as NOT_MEASURED
 from distilmt.energy.usage import Usage as Usage
+from distilmt.energy.usage import killed as killed
 from distilmt.energy.usage import total as total

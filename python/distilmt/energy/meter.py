@@ -1,205 +1,161 @@
-"""What a piece of work cost: wall and processor seconds, peak memory, and joules where a counter exists.
-
-    with Meter() as meter:
-        work()
-    print(meter.usage)      # 12.3 s, 20.1 CPU s, 512 MiB peak, energy not measured (RAPL: no zones under ...)
-
-Joules come from two counters only: RAPL through Linux powercap (processor packages and their memory) and NVML (NVIDIA
-cards). Both count the whole component, whoever uses it, which is why every figure carries the components it covers.
-What could not be read is unknown: `None` in Python, `null` in JSON, "not measured" in print, never 0.
-"""
+"""The meter: what the code inside it used."""
 
 from __future__ import annotations
 
-import os
-import resource
+import copy
+import functools
+import inspect
+import sys
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
-from importlib import import_module
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from distilmt.energy.usage import NOT_MEASURED, Usage
+from distilmt.config import resolve
+from distilmt.energy.codecarbon import CodeCarbon
+from distilmt.energy.figure import figure
+from distilmt.energy.machine import busy_seconds, cpu_seconds, usable_cpus
+from distilmt.energy.memory import PeakMemory
+from distilmt.energy.nvml import Cards
+from distilmt.energy.options import EnergyOptions
+from distilmt.energy.parts import Constant, Part, PowerSensor, Processors
+from distilmt.energy.rapl import POWERCAP_ROOT, rapl_counters
+from distilmt.energy.usage import Usage, killed, total
+from distilmt.errors import ConfigError, DataError, UserError
+from distilmt.storage import disk_errors, read_json, write_json
 
-POWERCAP_ROOT = "/sys/class/powercap"
-# Counters wrap, at 2^18 J on many servers: after 4 minutes at 1 kW. A second wrap between two readings cannot be seen.
-INTERVAL_SECONDS = 30.0
-# No socket draws this much. A step back that would need more, had the counter wrapped, is a reset (driver, suspend).
-MOST_WATTS = 2000.0
-
-
-class Counter:
-    """One hardware energy counter, added up from reading to reading so that wraps are not lost.
-
-    Args:
-        name: the component it counts, as in "RAPL package-0".
-        read: returns the counter in microjoules, or raises with the reason why it cannot.
-        range_microjoules: value after which the counter starts at 0 again; None for one that never wraps.
-    """
-
-    def __init__(self, name: str, read: Callable[[], int], range_microjoules: int | None = None):
-        self.name, self.read, self.range_microjoules = name, read, range_microjoules
-        self.microjoules = 0
-        self.problem = ""  # why the energy of this component is unknown; empty while all is well
-
-    def start(self, now: float) -> None:
-        self.last, self.last_time = 0, now
-        try:
-            self.last = self.read()
-        except Exception as error:  # an OSError from powercap, an NVMLError from NVML: either way the figure is unknown
-            self.problem = _why(error)
-
-    def add(self, now: float) -> None:
-        """Adds what was used since the last reading; `now` in seconds."""
-        if self.problem:
-            return
-        try:
-            value = self.read()
-        except Exception as error:
-            self.problem = _why(error)
-            return
-        step = value - self.last
-        if step < 0 and self.range_microjoules is not None:
-            step += self.range_microjoules
-            if step < 0 or step > MOST_WATTS * 1e6 * (now - self.last_time):
-                step = -1
-        if step < 0:
-            self.problem = "the counter was reset meanwhile"
-        self.microjoules += step
-        self.last, self.last_time = value, now
+P = ParamSpec("P")
+T = TypeVar("T")
+# Counters wrap, at 2^16 J on some machines: after 33 s at 2 kW. Two wraps between two readings cannot be seen.
+INTERVAL_SECONDS = 10.0
+SENSOR_INTERVAL_SECONDS = 0.2
+CARD_INTERVAL_SECONDS = 1.0  # for the memory held there
+SUSPENDED_SECONDS = 1.0  # the clocks below differ by less while a machine runs
+DECLARE = "declare what the processors draw to have an estimate: --energy model --cpu-watts IDLE FULL"
 
 
-def rapl_counters(powercap_root: str | Path = POWERCAP_ROOT) -> tuple[list[Counter], list[str]]:
-    """Finds processor packages, and memory where it is counted apart.
-
-    Cores and graphics are parts of a package and `psys` contains it, so adding those would count twice.
-
-    Returns:
-        The counters, and reasons why there are none.
-    """
-    counters, missing = [], []
-    for zone in sorted(Path(powercap_root).glob("intel-rapl:*")):  # AMD's zones carry the same name
-        try:
-            name = (zone / "name").read_text().strip()
-            if not name.startswith("package") and name != "dram":
-                continue
-            reach = int((zone / "max_energy_range_uj").read_text())
-        except (OSError, ValueError) as error:
-            missing.append(f"RAPL {zone.name}: {_why(error)}")
-            continue
-        if name == "dram":  # intel-rapl:1:0 is the memory of package intel-rapl:1
-            name = f"dram-{zone.name.split(':')[1]}"
-        counters.append(Counter(f"RAPL {name}", partial(_read_zone, zone / "energy_uj"), reach))
-    if not counters and not missing:
-        missing.append(f"RAPL: no zones under {powercap_root}")
-    return counters, missing
-
-
-def nvml_counters(nvml: Any = None) -> tuple[list[Counter], list[str]]:
-    """Finds NVIDIA cards: those of CUDA_VISIBLE_DEVICES where it is set, else all.
-
-    Args:
-        nvml: the `pynvml` module or something like it; None imports it.
-
-    Returns:
-        The counters, and reasons why a card has none. A card cut into slices (MIG) has one counter for all of them.
-    """
-    try:
-        nvml = nvml or import_module("pynvml")
-        nvml.nvmlInit()
-        count = nvml.nvmlDeviceGetCount()
-    except Exception as error:  # the module is missing, or the driver is
-        return [], [f"NVML: {_why(error)}"]
-    counters, missing = [], [] if count else ["NVML: no cards"]
-    for card in _visible_cards(count):
-        try:
-            by_index = card.isdigit()
-            handle = nvml.nvmlDeviceGetHandleByIndex(int(card)) if by_index else nvml.nvmlDeviceGetHandleByUUID(card)
-            name = f"NVML {card} {nvml.nvmlDeviceGetName(handle)} (whole card)"
-            nvml.nvmlDeviceGetTotalEnergyConsumption(handle)  # raises on cards older than Volta
-        except Exception as error:
-            missing.append(f"NVML card {card}: {_why(error)}")
-            continue
-        counters.append(Counter(name, partial(_read_card, nvml, handle)))
-    return counters, missing
-
-
-_running: list[Meter] = []  # a meter inside another resets the kernel's peak, so the outer ones note it before
+def _boottime() -> float:
+    """Seconds that go on while the machine is suspended; `time.monotonic` stands still then."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Meter:
-    """Meters the code inside a `with`; may be nested, and used again (each use starts anew).
+    """Meters any Python code: the block of a `with`, each call of a function, or one call. Each use starts anew.
+
+        with Meter() as meter: work()
+        @Meter(energy="model", cpu_watts=(20, 90))
+        result = meter.measure(work, 1, key=2)
+
+    Meters may be nested, and hold at once what different ways say of the same work.
 
     Args:
+        options: an EnergyOptions, or its fields as keywords.
+        checkpoint: JSON file that keeps the usage every 10 s. Where it exists already its attempts, killed ones included, are
+            added to `usage`; delete it to start from nothing.
         powercap_root: folder of the powercap zones.
         nvml: the `pynvml` module or something like it; None imports it.
-        process: folder of this process's /proc entries.
-        clock: returns seconds; judges whether a counter wrapped or was reset.
+        proc: where /proc is.
+        clock, boottime: seconds without and with those in which the machine was suspended.
 
     `usage` holds the result once the block is left, by whichever way.
+
+    Raises:
+        ConfigError: options that contradict each other; on entering: counters were asked for and there are none.
+        DataError, ResourceError: the checkpoint is damaged or cannot be written.
     """
 
     def __init__(
         self,
+        options: EnergyOptions | None = None,
         *,
+        checkpoint: str | Path | None = None,
         powercap_root: str | Path = POWERCAP_ROOT,
         nvml: Any = None,
-        process: str | Path = "/proc/self",
+        proc: str | Path = "/proc",
         clock: Callable[[], float] = time.monotonic,
+        boottime: Callable[[], float] = _boottime,
+        **keywords: Any,
     ):
-        self.powercap_root, self.nvml, self.process, self.clock = powercap_root, nvml, Path(process), clock
+        self.options = resolve(EnergyOptions, options, **keywords)
+        self.checkpoint = Path(checkpoint) if checkpoint is not None else None
+        self.powercap_root, self.nvml, self.proc = powercap_root, nvml, Path(proc)
+        self.clock, self.boottime = clock, boottime
         self.usage: Usage | None = None
 
     def __enter__(self) -> Meter:
-        rapl, rapl_missing = rapl_counters(self.powercap_root)
-        nvml, nvml_missing = nvml_counters(self.nvml)
-        self._counters, self._missing = rapl + nvml, rapl_missing + nvml_missing
-        for meter in list(_running):
-            meter._note_peak()
-        self._peak, self._peak_method = 0, "VmHWM"
-        try:
-            (self.process / "clear_refs").write_text("5")  # sets VmHWM, the peak, to what is held now
-        except OSError:
-            self._peak_method = "ru_maxrss"
-        _running.append(self)
+        self._earlier = _attempts(self.checkpoint) if self.checkpoint else []
+        if self.checkpoint:
+            with disk_errors(self.checkpoint):
+                self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        self._cards = Cards(self.nvml)
+        self._parts, self._missing = self._find()
+        self._memory = PeakMemory(self._cards, self.proc)
+        self._memory.start()
+        self._tokens: int | None = None
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._cpu, self._start = _cpu_seconds(), self.clock()
-        for counter in self._counters:
-            counter.start(self._start)
-        if self._counters:
+        self._cpu, self._busy, self._start = cpu_seconds(), busy_seconds(self.proc), self.clock()
+        self._awake = self.boottime() - self._start
+        for part in self._parts:
+            part.start(self._start)
+        if self.options.energy == "counters" and all(part.problem for part in self._parts):
+            self._memory.stop()
+            reasons = [f"{part.name}: {part.problem}" for part in self._parts] + self._missing
+            raise ConfigError(f"--energy counters: there is none to read ({'; '.join(reasons)}) - {DECLARE}")
+        if self._parts or self._cards.found or self.checkpoint:
             threading.Thread(target=self._watch, name="distilmt-energy", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.read_counters()
-        seconds, cpu_seconds = self.clock() - self._start, _cpu_seconds() - self._cpu
-        self._ended.set()
-        self._note_peak()
-        _running.remove(self)
-        known, missing = [], []
-        for counter in self._counters:
-            if not counter.problem and not counter.microjoules:
-                counter.problem = "the counter did not move (too short a time for it?)"
-            if counter.problem:
-                missing.append(f"{counter.name}: {counter.problem}")
-            else:
-                known.append(counter)
-        self.usage = Usage(
-            seconds=seconds,
-            cpu_seconds=cpu_seconds,
-            peak_rss_bytes=self._peak,
-            joules=sum(counter.microjoules for counter in known) / 1e6 if known else None,
-            energy_method=" + ".join(dict.fromkeys(counter.name.split()[0] for counter in known)) or NOT_MEASURED,
-            energy_coverage=[counter.name for counter in known],
-            energy_missing=missing + self._missing,
-            peak_rss_method=self._peak_method,
-            energy_kind="measured" if known else "unknown",
-        )
+        with self._lock:
+            self._ended.set()
+            own = self._read()
+            self._memory.stop()
+        for part in self._parts:
+            if isinstance(part, CodeCarbon):
+                part.stop()
+        self.usage = total([*self._earlier, own]) if self._earlier else own
+        if self.checkpoint and (
+            error is None or self.checkpoint.parent.is_dir()
+        ):  # else the block's own error matters more
+            self._keep(own, ended=True)
+
+    def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Decorates a function: each call is metered by itself, and `meter.usage` is that of the latest to end."""
+        if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"Meter: {function.__name__} returns before its work is done - use `with Meter()` inside it"
+            )
+
+        @functools.wraps(function)
+        def metered(*args: P.args, **kwargs: P.kwargs) -> T:
+            meter = copy.copy(self)  # calls may overlap, in threads or by recursion
+            try:
+                with meter:
+                    return function(*args, **kwargs)
+            finally:
+                self.usage = meter.usage
+
+        return metered
+
+    def measure(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Calls the function once, metered, and returns what it returns."""
+        return self(function)(*args, **kwargs)
+
+    def add_tokens(self, count: int) -> None:
+        """Counts tokens that the metered work has dealt with."""
+        self._tokens = (self._tokens or 0) + count
+
+    def so_far(self) -> Usage:
+        """What the running block has used up to now, from any thread."""
+        with self._lock:
+            if self._ended.is_set():
+                return self._finished()
+            return self._read()
 
     @property
     def joules(self) -> float | None:
@@ -214,77 +170,113 @@ class Meter:
     def coverage(self) -> list[str]:
         return self._finished().energy_coverage
 
-    def read_counters(self) -> None:
-        """Adds up the counters now; a thread does so every 30 s, since a wrap must be seen before the next one."""
-        with self._lock:
-            now = self.clock()
-            for counter in self._counters:
-                counter.add(now)
-
     def _finished(self) -> Usage:
         if self.usage is None:
             raise RuntimeError("Meter: the result exists once the `with` block has ended")
         return self.usage
 
-    def _watch(self) -> None:
-        ended = self._ended  # its own, should the meter be used again before this thread wakes
-        while not ended.wait(INTERVAL_SECONDS):
-            self.read_counters()
+    def _find(self) -> tuple[Sequence[Part], list[str]]:
+        options = self.options
+        if options.energy == "none":
+            return [], ["energy was not asked for (--energy none)"]
+        if options.energy == "constant" and options.constant_watts:
+            return [Constant(*options.constant_watts)], []
+        if options.energy == "codecarbon":
+            return [CodeCarbon()], []
+        cards, no_cards = self._cards.parts()
+        if options.energy == "model" and options.cpu_watts:
+            return [Processors(*options.cpu_watts, self.proc), *cards], no_cards
+        rapl, no_rapl = rapl_counters(self.powercap_root)
+        return [*rapl, *cards], no_rapl + no_cards + ([] if rapl else [DECLARE])
 
-    def _note_peak(self) -> None:
-        peak = _status_bytes(self.process, "VmHWM") if self._peak_method == "VmHWM" else None
-        if peak is None:
-            self._peak_method = "ru_maxrss"
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts it in KiB
-        self._peak = max(self._peak, peak)
+    def _read(self) -> Usage:
+        now = self.clock()
+        asleep = self.boottime() - now - self._awake
+        for part in self._parts:
+            if part.measured and asleep > SUSPENDED_SECONDS:
+                part.problem = part.problem or f"the machine was suspended meanwhile, for {asleep:.0f} s"
+            if not part.problem:
+                part.add(now)
+        self._memory.note()
+        seconds, cpu = now - self._start, cpu_seconds() - self._cpu
+        busy = busy_seconds(self.proc)
+        energy = figure(
+            self._parts, self.options, seconds, cpu, busy[0] - self._busy[0] if busy and self._busy else None
+        )
+        return Usage(
+            seconds=seconds,
+            cpu_seconds=cpu,
+            peak_rss_bytes=self._memory.rss_bytes,
+            peak_rss_method=self._memory.rss_method,
+            gpu_peak_bytes=self._memory.cards_bytes,
+            gpu_peak_method=self._memory.cards_method,
+            tokens=self._tokens,
+            cpus=usable_cpus(),
+            **energy | {"energy_missing": energy["energy_missing"] + self._missing},
+        )
+
+    def _watch(self) -> None:
+        """Reads in time, so that no wrap is missed and a sensor is sampled; keeps the checkpoint."""
+        ended = self._ended  # its own, should the meter be used again before this thread wakes
+        every = CARD_INTERVAL_SECONDS if self._cards.found else INTERVAL_SECONDS
+        if any(isinstance(part, PowerSensor) for part in self._parts):
+            every = SENSOR_INTERVAL_SECONDS
+        kept = time.monotonic()
+        while not ended.wait(every):
+            with self._lock:
+                if ended.is_set():
+                    return
+                usage = self._read()
+                if self.checkpoint and time.monotonic() - kept >= INTERVAL_SECONDS:
+                    kept = time.monotonic()
+                    try:
+                        self._keep(usage, ended=False)
+                    except UserError as error:  # the disk may recover; if not, the end of the block raises
+                        print(f"distilmt: {error}", file=sys.stderr)
+
+    def _keep(self, usage: Usage, ended: bool) -> None:
+        assert self.checkpoint
+        attempts = [asdict(each) | {"ended": True} for each in self._earlier]
+        write_json(self.checkpoint, {"attempts": [*attempts, asdict(usage) | {"ended": ended}]})
+
+
+def idle(seconds: float = 30.0, options: EnergyOptions | None = None, **keywords: Any) -> float:
+    """Watts of the machine while this process sleeps: a baseline for `idle_watts`; leave the machine alone meanwhile.
+
+    Args:
+        seconds: how long to look.
+        options: as of `Meter`, and its other arguments.
+
+    Raises:
+        ConfigError: nothing here can be measured.
+    """
+    with Meter(options, **keywords) as meter:
+        time.sleep(seconds)
+    if meter.usage is None or meter.usage.joules is None:
+        raise ConfigError(f"idle: energy is not measured here ({'; '.join(meter._finished().energy_missing)})")
+    return meter.usage.joules / meter.usage.seconds
 
 
 def meters_found(powercap_root: str | Path = POWERCAP_ROOT, nvml: Any = None) -> list[str]:
-    """Names every energy counter with "readable" or the reason why it is not; for `distilmt doctor`."""
-    lines = []
-    for counters, missing in (rapl_counters(powercap_root), nvml_counters(nvml)):
-        for counter in counters:
-            counter.start(0.0)
-            lines.append(f"{counter.name}: {counter.problem or 'readable'}")
-        lines += missing
-    return lines
+    """Names every part that can be measured with how, or the reason why it cannot, and what to declare; for `distilmt doctor`."""
+    rapl, lines = rapl_counters(powercap_root)
+    cards, no_cards = Cards(nvml).parts()
+    for part in [*rapl, *cards]:
+        part.start(0.0)
+        how = "readable" if part.method != "NVML power" else "no counter, its power sensor is sampled"
+        lines.append(f"{part.name}: {part.problem or how}")
+    if not rapl or all(part.problem for part in rapl):
+        no_cards.append(DECLARE)
+    return lines + no_cards
 
 
-def _read_zone(energy: Path) -> int:
-    return int(energy.read_text())
-
-
-def _read_card(nvml: Any, handle: Any) -> int:
-    return int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) * 1000  # NVML counts millijoules
-
-
-def _visible_cards(count: int) -> list[str]:
-    """Cards this process may use, as an index or a UUID.
-
-    CUDA numbers the fastest card first and NVML goes by bus: where cards are unlike, set CUDA_DEVICE_ORDER=PCI_BUS_ID.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [str(index) for index in range(count)]
-    return [card.strip() for card in visible.split(",") if card.strip()]
-
-
-def _cpu_seconds() -> float:
-    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
-
-
-def _status_bytes(process: Path, key: str) -> int | None:
+def _attempts(path: Path) -> list[Usage]:
+    """What earlier blocks left in a checkpoint; one whose end is not recorded was killed."""
+    if not path.exists():
+        return []
+    remedy = "delete it to start from nothing"
     try:
-        for line in (process / "status").read_text().splitlines():
-            if line.startswith(f"{key}:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, PermissionError):
-        return f"permission denied to read {error.filename} (root may, or whoever root lets)"
-    return str(error) or type(error).__name__
+        found = [dict(each) for each in read_json(path, remedy)["attempts"]]
+        return [Usage(**each) if each.pop("ended") else killed(Usage(**each), INTERVAL_SECONDS) for each in found]
+    except (KeyError, TypeError, ValueError):
+        raise DataError(f"{path}: damaged: not a meter's checkpoint - {remedy}") from None
