@@ -107,7 +107,7 @@ class Run:
             DataError: an output of a finished stage is missing or has another size.
         """
         self._lock.check()
-        stage = Stage(self.folder, name, inputs, self._lock.check, kind, self.metering)
+        stage = Stage(self.folder, name, inputs, self._lock.check, self.metering, kind)
         if stage.done:
             yield stage
             return

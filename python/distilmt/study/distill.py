@@ -103,7 +103,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         labels, facts = shared_labels(task, teacher, inputs["teacher"], text.source_hash, shared, energy)
         text = seq_kd(text, labels)
         inputs["pseudo"] = labels.pseudo_hash
-    with Run.open(folder, asdict(task)) as run:
+    with Run.open(folder, asdict(task), metering=energy) as run:
         options = {"size": task.student_size, "objective": method.objective, "training": task.training.inputs()}
         with run.stage("student", inputs | options, kind="student-training") as stage:
             if not stage.done:
@@ -167,9 +167,10 @@ def shared_labels(
     try:
         if not done.exists():
             options = LabelConfig(
-                model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads, **asdict(task.label)
-            )
-            with Meter(**asdict(energy)) as meter:
+                model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads,
+                metering=energy, **asdict(task.label),
+            )  # fmt: skip
+            with Meter(energy) as meter:
                 label(options)
             assert meter.usage is not None
             write_json(done, {"inputs": inputs, "usage": asdict(meter.usage)})

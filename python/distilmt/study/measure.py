@@ -44,7 +44,7 @@ def measure(work: Work, *, warm_up: int, min_seconds: float, energy: EnergyOptio
     for _ in range(warm_up):
         work.once()
     passes: list[Numbers] = []
-    with Meter(**asdict(energy)) as meter:
+    with Meter(energy) as meter:
         start = time.monotonic()
         while not passes or time.monotonic() - start < min_seconds:
             passes.append(work.once())
