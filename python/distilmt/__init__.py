@@ -42,7 +42,7 @@ _HOME = {
     "Translator": "translate",
     "Vocab": "vocab",
 }
-_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "translate", "vocab")
+_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "study", "translate", "vocab")
 
 
 def __getattr__(name: str) -> Any:

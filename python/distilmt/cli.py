@@ -25,6 +25,7 @@ from distilmt.label import LabelConfig
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
+from distilmt.study.commands import app as study_app
 from distilmt.train import TrainConfig
 
 # typer's newer releases carry a click of their own, the older ones import it: this is the name that both know.
@@ -66,6 +67,7 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+app.add_typer(study_app, name="study")
 
 
 @app.command("methods")

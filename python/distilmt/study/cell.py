@@ -32,7 +32,7 @@ def main(job_file: str, result_file: str) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != job["runner"]:  # it died before the line above
         return
-    energy = resolve(EnergyOptions, job["energy"])
+    energy = resolve(EnergyOptions, job["metering"])
     try:
         work = _load(job, energy)
         measured = measure(work, warm_up=job["warm_up"], min_seconds=job["min_seconds"], energy=energy)

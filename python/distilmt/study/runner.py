@@ -119,7 +119,7 @@ def _process(study: Study, cell: Cell, log: Path) -> Record:
     write_json(job, {
         "runner": os.getpid(), "folder": study.folder, "cell": cell.name, "block": cell.block, "path": study.path,
         "task": config.task, "settings": cell.settings, "warm_up": config.warm_up, "min_seconds": config.min_seconds,
-        "energy": vars(config.energy),
+        "metering": vars(config.metering),
     })  # fmt: skip
     error = ""
     with disk_errors(log), log.open("ab") as stream:

@@ -60,7 +60,7 @@ class StudyConfig:
     max_seconds: float | None = field(default=None, metadata={"help": "a cell that takes longer is ended and failed"})
     outcomes: tuple[str, ...] = field(default=(), metadata={"help": "columns the report shows, the first ones plotted"})
     contrasts: Any = field(default=(), metadata={"help": "at most five comparisons, named before the run"})
-    energy: EnergyOptions = field(default_factory=EnergyOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
     rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
@@ -144,10 +144,10 @@ class Study:
     def record(self) -> dict[str, Any]:
         """What a later run of the file is compared with, as plain data; title and prices may change at any time."""
         keys = (
-            "task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats", "contrasts", "energy",
+            "task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats", "contrasts", "metering",
         )  # fmt: skip
         values = {key: getattr(self.config, key) for key in keys}
-        values["energy"] = vars(values["energy"])
+        values["metering"] = vars(values["metering"])
         levels = {name: dict.fromkeys(names, True) for name, names in self.levels.items()}
         treatments = {treatment_name(levels): settings for levels, settings in self.treatments}
         return dict(plain(values | {"factors": levels, "treatments": treatments}))
