@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import os
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ConfigError, DataError
+from distilmt.errors import DataError
 from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
 from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
-from distilmt.study.spec import Study, StudyConfig, read
+from distilmt.study.spec import Study, StudyConfig, file_name, read
 from distilmt.study.summary import Mean, means
 from distilmt.study.table import outcome_names, rows, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 BUSY = 0.05  # share of the processors' time that others may take before it is said
 PLOTTED = 2  # outcomes drawn
@@ -59,7 +66,9 @@ def report(study: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Stu
     paths = save(study)
     done = [record for cell in study.cells() if (record := record_of(study, cell)).get("status") == "done"]
     if not done:
-        raise DataError(f"{study.folder}: no cell is done - `distilmt study run` makes them, and `status` says how far it is")
+        raise DataError(
+            f"{study.folder}: no cell is done - `distilmt study run` makes them, and `status` says how far it is"
+        )
     outcomes = outcome_names(study)
     tables, remarks = [outcome_table(study, outcomes)], _remarks(study, done, outcomes)
     for layout, problem in _tests(study):
@@ -128,9 +137,7 @@ def _remarks(study: Study, done: list[Record], outcomes: list[str]) -> list[str]
         f"regions of {config.min_seconds:g} s or more. A run is the unit of analysis: passes within it are averaged."
     ]
     if len(done) < total:
-        counts: dict[str, int] = defaultdict(int)
-        for record in done:
-            counts[record["block"]] += 1
+        counts = Counter(record["block"] for record in done)
         incomplete = [block for block in range(1, config.repeats + 1) if counts[block] < len(study.treatments)]
         remarks.append(
             f"**Unbalanced**: {total - len(done)} cells are missing ({status.counts['failed']} failed), in blocks "
@@ -155,9 +162,7 @@ def _energy(done: list[Record]) -> str:
         why = "; ".join(dict.fromkeys(text for record in done for text in record["usage"]["energy_missing"]))
         return f"**Energy was not measured** ({why}): no ranking by energy is claimed, only by time."
     if "estimated" in kinds:
-        return (
-            f"**Energy is estimated** ({methods}): no ranking by energy is claimed, only by time and by this model of it."
-        )
+        return f"**Energy is estimated** ({methods}): no ranking by energy is claimed, only by time and by this model of it."
     covered = ", ".join(dict.fromkeys(part for record in done for part in record["usage"]["energy_coverage"]))
     return f"Energy was measured ({methods}): {covered}."
 
@@ -177,9 +182,8 @@ def _noise(done: list[Record]) -> Iterator[str]:
                 f"**Noise**: in {len(busy)} of {len(done)} cells {what} took more than {BUSY:.0%} of the processors' time "
                 f"(median {median(shares):.0%}, at most {max(shares):.0%})."
             )
-    if clocks := known("mhz_after"):
-        if max(clocks) > 1.1 * min(clocks):
-            yield f"**Noise**: the processors' clock lay between {min(clocks):.0f} and {max(clocks):.0f} MHz after cells."
+    if (clocks := known("mhz_after")) and max(clocks) > 1.1 * min(clocks):
+        yield f"**Noise**: the processors' clock lay between {min(clocks):.0f} and {max(clocks):.0f} MHz after cells."
     if heat := known("celsius_after"):
         yield f"Hottest sensor after a cell: {min(heat):.0f} to {max(heat):.0f} °C."
 
@@ -207,18 +211,20 @@ def _figures(study: Study, outcomes: list[str]) -> list[Path]:
     with disk_errors(folder):
         folder.mkdir(exist_ok=True)
     factors = list(study.levels)
-    drawn = {}
-    for outcome in outcomes[:PLOTTED]:
-        for factor in factors:
-            others = [name for name in factors if name != factor]
-            by = others[0] if len(others) == 1 else None
-            drawn[f"{outcome}-by-{factor}"] = plot_outcome(study, outcome, factor, by=by)
+    wanted: dict[str, Callable[[], Axes]] = {}
+    for outcome, factor in product(outcomes[:PLOTTED], factors):
+        others = [name for name in factors if name != factor]
+        by = others[0] if len(others) == 1 else None
+        wanted[f"{outcome}-by-{factor}"] = partial(plot_outcome, study, outcome, factor, by=by)
     if "bleu" in outcomes and "seconds" in outcomes:
-        drawn["quality-cost"] = plot_quality_cost(study)
+        wanted["quality-cost"] = partial(plot_quality_cost, study)
     paths = []
-    for name, axes in drawn.items():
-        paths.append(folder / f"{name.replace('/', '_')}.svg")
-        axes.figure.savefig(paths[-1], metadata={"Date": None})
+    for name, draw in wanted.items():
+        with suppress(DataError):  # no complete block yet: the remarks say so
+            image = io.BytesIO()
+            draw().figure.savefig(image, format="svg", metadata={"Date": None})
+            paths.append(folder / f"{file_name(name)}.svg")
+            write_bytes(paths[-1], image.getvalue())
     return paths
 
 

@@ -58,7 +58,12 @@ def read(root: str | Path = "/") -> Reading:
 def between(first: Reading, last: Reading) -> dict[str, float | None]:
     """`steal_share` and `other_cpu_share` of the time between; None where that is unknown or too short to say."""
     unknown = {"steal_share": None, "other_cpu_share": None}
-    if first.total is None or last.total is None or last.seconds - first.seconds < SHORTEST or last.total <= first.total:
+    if (
+        first.total is None
+        or last.total is None
+        or last.seconds - first.seconds < SHORTEST
+        or last.total <= first.total
+    ):
         return dict(unknown)
     total = last.total - first.total
     steal = (last.steal or 0) - (first.steal or 0)

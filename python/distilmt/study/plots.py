@@ -1,7 +1,7 @@
 """Plots of a study. Each returns matplotlib's `Axes`, draws into yours if you give one, and shows nothing.
 
-    axes = plot_outcome(study, "seconds", "beam_size", by="compute_type")
-    axes = plot_quality_cost(study, quality="bleu", cost="seconds")
+axes = plot_outcome(study, "seconds", "beam_size", by="compute_type")
+axes = plot_quality_cost(study, quality="bleu", cost="seconds")
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ConfigError, DataError
-from distilmt.study.summary import Mean, means
+from distilmt.errors import ConfigError
 from distilmt.study.spec import Study
+from distilmt.study.summary import Mean, means
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,9 +53,7 @@ def plot_outcome(study: Study, outcome: str, factor: str, *, by: str | None = No
     return axes
 
 
-def plot_quality_cost(
-    study: Study, quality: str = "bleu", cost: str = "seconds", *, axes: Axes | None = None
-) -> Axes:
+def plot_quality_cost(study: Study, quality: str = "bleu", cost: str = "seconds", *, axes: Axes | None = None) -> Axes:
     """Quality over cost, one point for each treatment with 95 % intervals, and the Pareto front as a line.
 
     Raises:

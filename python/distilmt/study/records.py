@@ -1,10 +1,10 @@
 """The folder of a study: what was asked for, and what each cell gave.
 
-    OUT/study.json         the study as it was begun; a file that has changed is compared with it
-    OUT/cells/NAME.json    a cell: begun, done with its outcomes, or failed with its error; written whole or not at all
-    OUT/logs/NAME.log      what it printed
-    OUT/shared/            labels that several cells use
-    OUT/lock-HOST          the runner at work on a machine; lock-block-N: the block that it has taken
+OUT/study.json         the study as it was begun; a file that has changed is compared with it
+OUT/cells/NAME.json    a cell: begun, done with its outcomes, or failed with its error; written whole or not at all
+OUT/logs/NAME.log      what it printed
+OUT/shared/            labels that several cells use
+OUT/lock-HOST          the runner at work on a machine; lock-block-N: the block that it has taken
 """
 
 from __future__ import annotations

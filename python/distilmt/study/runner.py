@@ -23,11 +23,9 @@ from distilmt.errors import ResourceError
 from distilmt.lock import Lock
 from distilmt.run import versions
 from distilmt.storage import disk_errors, plain, read_json, write_json
-from distilmt.study import noise
-from distilmt.study.records import (
-    Record, Status, choose, duration, now, open_folder, path_of, record_of, seconds_left, status_of,
-)  # fmt: skip
-from distilmt.study.spec import Cell, Study, StudyConfig, file_name, read
+from distilmt.study import noise, records
+from distilmt.study.records import Record, Status, path_of, record_of
+from distilmt.study.spec import COLUMNS, Cell, Study, StudyConfig, file_name, read
 
 
 def run(
@@ -47,17 +45,17 @@ def run(
         ResourceError: another runner works on it on this machine; names its host and process.
     """
     study = read(study)
-    chosen = choose(study, cells, shard)
+    chosen = records.choose(study, cells, shard)
     with disk_errors(study.folder):
         study.folder.mkdir(parents=True, exist_ok=True)
     mine = Lock(study.folder / file_name(f"lock-{socket.gethostname()}"))
     _say(study, mine.acquire())
     try:
-        open_folder(study)
+        records.open_folder(study)
         notes = _run_blocks(study, chosen, mine)
     finally:
         mine.release()
-    return status_of(study, chosen, notes)
+    return records.status_of(study, chosen, notes)
 
 
 def _run_blocks(study: Study, chosen: list[Cell], mine: Lock) -> list[str]:
@@ -76,11 +74,11 @@ def _run_blocks(study: Study, chosen: list[Cell], mine: Lock) -> list[str]:
             for cell in group:
                 if record_of(study, cell).get("status") != "done":
                     mine.check()
-                    left = [each for each in chosen if record_of(study, each).get("status") != "done"]
-                    number = len(chosen) - len(left) + 1
-                    seconds = seconds_left(study, left)
-                    eta = f"; about {duration(seconds)} left" if seconds else ""
-                    _say(study, f"cell {number} of {len(chosen)}: block {block}, {cell.treatment}{eta}")
+                    number = chosen.index(cell)
+                    left = [each for each in chosen[number:] if record_of(study, each).get("status") != "done"]
+                    seconds = records.seconds_left(study, left)
+                    eta = f"; about {records.duration(seconds)} left" if seconds else ""
+                    _say(study, f"cell {number + 1} of {len(chosen)}: block {block}, {cell.treatment}{eta}")
                     record = run_cell(study, cell)
                     if record["status"] == "failed":
                         _say(study, f"{cell.name} failed: {record['error']} (log: {study.folder / record['log']})")
@@ -98,15 +96,15 @@ def run_cell(study: Study, cell: Cell) -> Record:
     start, began = noise.read(), time.monotonic()
     record = {
         "cell": cell.name, "status": "running", "block": cell.block, "position": cell.position, "levels": cell.levels,
-        "settings": plain(cell.settings), "attempts": record_of(study, cell).get("attempts", 0) + 1, "began": now(),
+        "settings": plain(cell.settings), "attempts": record_of(study, cell).get("attempts", 0) + 1, "began": records.now(),
         "host": platform.node(), "pid": os.getpid(), "log": str(log), "versions": versions(),
     }  # fmt: skip
     write_json(path, record)
     result = _process(study, cell, study.folder / log)
     end = noise.read()
     record |= result | {"wall_seconds": time.monotonic() - began, "noise": noise.columns(before, start, end)}
-    if other := _other_inputs(study, cell, record):
-        record |= {"status": "failed", "error": other}
+    if error := _other_inputs(study, cell, record) or _taken_names(cell, record):
+        record |= {"status": "failed", "error": error}
     write_json(path, record)
     return record
 
@@ -152,10 +150,13 @@ def _other_inputs(study: Study, cell: Cell, record: Record) -> str:
             earlier = record_of(study, other)
             if earlier.get("status") == "done" and earlier["inputs"] != record.get("inputs", earlier["inputs"]):
                 changed = [key for key, value in record["inputs"].items() if earlier["inputs"].get(key) != value]
-                return (
-                    f"{', '.join(changed)}: other contents than in cell {other.name} - restore them, or begin a new study"
-                )
+                return f"{', '.join(changed)}: other contents than in cell {other.name} - restore them, or begin a new study"
     return ""
+
+
+def _taken_names(cell: Cell, record: Record) -> str:
+    taken = [name for name in record.get("outcomes", {}) if name in {*cell.levels, *COLUMNS}]
+    return f"outcome {taken[0]!r}: is a factor or another column of the table - rename it" if taken else ""
 
 
 def _say(study: Study, text: str) -> None:

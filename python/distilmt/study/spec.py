@@ -38,7 +38,10 @@ from distilmt.study.distill import DistillTask
 from distilmt.values import convert
 
 TASKS: dict[str, type] = {"decode": DecodeTask, "distill": DistillTask}
-COLUMNS = ("block", "position", "status")  # of the table, so no names for factors
+COLUMNS = (  # of the table, beside factors and outcomes, which need other names
+    "block", "position", "status", "passes", "timed_seconds", "energy_kind", "energy_method", "wall_seconds", "attempts",
+    "host", "began", "error",
+)  # fmt: skip
 MOST_CONTRASTS = 5
 _SCALAR = int | float | bool | str
 
@@ -208,7 +211,9 @@ def _factors(config: StudyConfig, where: Any) -> dict[str, dict[str, Any]]:
         if name in COLUMNS:
             raise ConfigError(f"{at}is the name of a column of the table - choose another")
         if isinstance(given, Mapping):
-            factors[name] = {str(level): dict(_mapping(own, f"factors.{name}.{level}", where)) for level, own in given.items()}
+            factors[name] = {
+                str(level): dict(_mapping(own, f"factors.{name}.{level}", where)) for level, own in given.items()
+            }
         elif isinstance(given, (list, tuple)):
             named = [level_name(value) for value in given]
             if len(set(named)) < len(named):
@@ -217,7 +222,9 @@ def _factors(config: StudyConfig, where: Any) -> dict[str, dict[str, Any]]:
         else:
             raise ConfigError(f"{at}must be a list of levels, or levels by name, got {given!r}")
         if len(factors[name]) < 2:
-            raise ConfigError(f"{at}has {len(factors[name])} level - a factor needs two; what does not vary goes to `fixed`")
+            raise ConfigError(
+                f"{at}has {len(factors[name])} level - a factor needs two; what does not vary goes to `fixed`"
+            )
     return factors
 
 

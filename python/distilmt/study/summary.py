@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -47,15 +47,17 @@ def mean_of(values: list[float]) -> Mean:
 def means(study: Study, outcome: str, factors: Sequence[str]) -> dict[tuple[str, ...], Mean]:
     """The mean by levels of `factors`, of cells that are done; factors left over are averaged within a block first.
 
+    A block that lacks one of the cells to average is left out: it would compare unlike things.
+
     Raises:
-        DataError: no cell has the outcome.
+        DataError: no block has the outcome in all of them.
     """
     groups: dict[tuple[str, ...], dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows(study):
         if row["status"] == "done" and row.get(outcome) is not None:
             groups[tuple(row[factor] for factor in factors)][row["block"]].append(row[outcome])
-    if not groups:
-        raise DataError(f"{study.folder}: no cell has {outcome!r} yet - run the study, or name another outcome")
-    order = [levels for levels, _ in study.treatments]
-    keys = dict.fromkeys(tuple(levels[factor] for factor in factors) for levels in order)
-    return {key: mean_of([fmean(own) for own in groups[key].values()]) for key in keys if key in groups}
+    wanted = Counter(tuple(levels[factor] for factor in factors) for levels, _ in study.treatments)
+    found = {key: [fmean(own) for own in groups[key].values() if len(own) == size] for key, size in wanted.items()}
+    if not any(found.values()):
+        raise DataError(f"{study.folder}: no block has {outcome!r} in full - run the study, or name another outcome")
+    return {key: mean_of(values) for key, values in found.items() if values}

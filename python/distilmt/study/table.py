@@ -1,7 +1,7 @@
 """The tidy table of a study: one row per cell that was begun, one column per factor, outcome and condition.
 
-Order of columns: block, position, the factors (names of levels, as text), status, outcomes of a pass, then conditions (host, noise, ...). What is
-unknown is None: an empty field of the CSV.
+Order of columns: block, position, the factors (names of levels, as text), status, outcomes of a pass, then conditions
+(host, noise, ...). What is unknown is None: an empty field of the CSV.
 """
 
 from __future__ import annotations
