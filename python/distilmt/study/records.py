@@ -71,10 +71,11 @@ def open_folder(study: Study) -> None:
 
 def difference(before: Record, now: Record) -> list[str]:
     """What has changed, line by line, additions of repeats, levels and their treatments aside."""
-    old, new = _flat(before), _flat(now)
+    known = {name: value for name, value in now["treatments"].items() if name in before["treatments"]}
+    old, new = _flat(before), _flat(now | {"treatments": known})
     lines = []
     for key in dict.fromkeys([*old, *new]):
-        added = key not in old and key.startswith(("factors.", "treatments."))
+        added = key not in old and key.startswith("factors.")
         grown = key == "repeats" and new[key] >= old[key]
         if not added and not grown and old.get(key, "(absent)") != new.get(key, "(absent)"):
             lines.append(f"  {key}: {_short(old, key)} -> {_short(new, key)}")
