@@ -45,7 +45,8 @@ def wrong(word, size):
 def study_file(folder: Path, text: str = "", task: str = "tasks:call", **keys: Any) -> Path:
     """Writes tasks.py and study.yaml into `folder`: sizes 1, 2 by words a, b, three blocks, nothing waited for."""
     (folder / "tasks.py").write_text(TASKS)
-    values = {"name": "toy", "out": folder / "out", "task": task, "repeats": 3, "cool_down": 0, "min_seconds": 0, "warm_up": 0}
+    values = {"name": "toy", "out": folder / "out", "task": task, "repeats": 3}
+    values |= {"cool_down": 0, "min_seconds": 0, "warm_up": 0}
     lines = [f"{key}: {value}" for key, value in (values | keys).items()]
     lines += [text or "factors:\n  size: [1, 2]\n  word: [a, b]"]
     (folder / "study.yaml").write_text("\n".join(lines) + "\n")

@@ -18,7 +18,6 @@ import pytest
 from distilmt import study
 from distilmt.errors import ConfigError, ResourceError
 from distilmt.lock import Lock
-from distilmt.study import runner
 from distilmt.study.records import path_of
 from distilmt.study.table import outcome_names, save
 from study_data import study_file
@@ -58,7 +57,7 @@ def test_cells_run_once_in_order_each_in_its_own_process(tmp_path, capsys):
     processes = {line.split()[0] for line in Path("calls").read_text().splitlines()}
     assert len(processes) == 8 and str(os.getpid()) not in processes
     table = study.rows(asked)
-    assert [row["answer"] for row in table] == [10 * int(row["size"]) + row["block"] for row in table]  # seed: the block
+    assert all(row["answer"] == 10 * int(row["size"]) + row["block"] for row in table)  # its seed is the block
     assert outcome_names(asked) == ["seconds", "cpu_seconds", "peak_rss_bytes", "answer"]  # what is unknown is absent
     assert all(row["passes"] == 1 and row["attempts"] == 1 and row["error"] is None for row in table)
     assert table[0]["load_after"] >= 0 and 0 <= table[0]["steal_share"] <= 1
@@ -107,8 +106,8 @@ def test_a_failing_cell_stops_nothing_and_is_tried_again(tmp_path, capsys):
     ],
 )  # fmt: skip
 def test_bad_functions(tmp_path, task, message):
-    text = "factors:\n  size: [1, 2]\nfixed: {wort: a}" if task == "tasks:call" else "factors:\n  size: [1, 2]\nfixed: {word: a}"
-    study.run(study_file(tmp_path, text, task=task, repeats=1))
+    word = "wort" if task == "tasks:call" else "word"
+    study.run(study_file(tmp_path, f"factors:\n  size: [1, 2]\nfixed: {{{word}: a}}", task=task, repeats=1))
     errors = {record["error"] for record in records().values()}
     assert all(any(part in error for error in errors) for part in message), errors
 
@@ -123,8 +122,8 @@ def test_a_cell_that_takes_too_long_is_ended(tmp_path):
 def test_a_second_runner_is_refused_on_this_machine_and_a_taken_block_is_left_out(tmp_path, monkeypatch):
     file = study_file(tmp_path, SMALL, repeats=2)
     os.mkdir("out")
-    other = Lock(Path("out") / "lock-here")
     monkeypatch.setattr("socket.gethostname", lambda: "here")
+    other = Lock(Path("out") / "lock-here")
     other.acquire()
     with pytest.raises(ResourceError, match=rf"in use by process {os.getpid()} on host here"):
         study.run(file)
@@ -132,7 +131,7 @@ def test_a_second_runner_is_refused_on_this_machine_and_a_taken_block_is_left_ou
     block = Lock(Path("out") / "lock-block-1")
     block.acquire()
     found = study.run(file)
-    assert {name[:3] for name in records()} == {"002"} and "block 1: out: in use by process" in str(found)
+    assert {name[:3] for name in records()} == {"002"} and "/out: in use by process" in str(found)
     block.release()
     assert study.run(file).counts["done"] == 4
 
@@ -161,8 +160,7 @@ def test_killed_in_the_middle_of_a_cell_it_goes_on(tmp_path, at):
     asked = study.read(file)
     victim = asked.cells()[at - 1]
     gate = Path(f"wait-1-{victim.levels['word']}")
-    done_before = [cell for cell in asked.cells()[: at - 1]]
-    for cell in done_before:
+    for cell in asked.cells()[: at - 1]:
         study.run(file, cells=[f"block={cell.block}", f"word={cell.levels['word']}"])
     before = records()
     gate.touch()
@@ -235,10 +233,3 @@ def test_the_command_line(tmp_path, capsys):
     assert "toy: 1 of 2 cells done, 1 failed" in capsys.readouterr().out
     assert main(["study", "run", "no.yaml"]) == ConfigError.exit_code
     assert "no.yaml: No such file or directory - name an existing YAML file" in capsys.readouterr().err
-
-
-def test_the_runner_names_its_notes(tmp_path, capsys):
-    asked = study.read(study_file(tmp_path, SMALL))
-    runner._say(asked, "hello")
-    runner._say(asked, "")
-    assert capsys.readouterr().err == "distilmt: toy: hello\n"

@@ -26,7 +26,7 @@ from distilmt.train import TrainingOptions
 
 if TYPE_CHECKING:
     from distilmt.label import Labels
-    from distilmt.train import FitResult
+    from distilmt.trainer import FitResult
 
 POLL_SECONDS = 5.0
 

@@ -222,7 +222,8 @@ def _figures(study: Study, outcomes: list[str]) -> list[Path]:
     for name, draw in wanted.items():
         with suppress(DataError):  # no complete block yet: the remarks say so
             image = io.BytesIO()
-            draw().figure.savefig(image, format="svg", metadata={"Date": None})
+            figure: Any = draw().figure
+            figure.savefig(image, format="svg", metadata={"Date": None})
             paths.append(folder / f"{file_name(name)}.svg")
             write_bytes(paths[-1], image.getvalue())
     return paths

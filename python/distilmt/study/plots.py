@@ -83,7 +83,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
 
     A point is beaten by one that costs no more and is no worse, and is better in one of the two.
     """
-    best, front = float("-inf"), []
+    best, front = float("-inf"), list[int]()
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         cost, quality = points[index]
         if quality > best or (front and points[front[-1]] == (cost, quality)):

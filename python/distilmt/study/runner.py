@@ -149,7 +149,8 @@ def _other_inputs(study: Study, cell: Cell, record: Record) -> str:
         if other.treatment == cell.treatment and other.block != cell.block:
             earlier = record_of(study, other)
             if earlier.get("status") == "done" and earlier["inputs"] != record.get("inputs", earlier["inputs"]):
-                changed = [key for key, value in record["inputs"].items() if earlier["inputs"].get(key) != value]
+                names = dict.fromkeys([*record["inputs"], *earlier["inputs"]])
+                changed = [key for key in names if record["inputs"].get(key) != earlier["inputs"].get(key)]
                 return f"{', '.join(changed)}: other contents than in cell {other.name} - restore them, or begin a new study"
     return ""
 

@@ -165,7 +165,7 @@ def read(source: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Stud
     if isinstance(source, Study):
         return source
     is_file = isinstance(source, (str, os.PathLike))
-    config = resolve(StudyConfig, Path(source) if is_file else source)  # type: ignore[arg-type]
+    config: StudyConfig = resolve(StudyConfig, Path(source) if is_file else source)  # type: ignore[arg-type]
     lines = places(source) if is_file else {}  # type: ignore[arg-type]
 
     def where(key: str) -> str:

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import csv
 import io
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from distilmt.bill.rates import cost_of
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError
+from distilmt.statistics.extra import library
 from distilmt.storage import write_bytes
 from distilmt.study.records import Record, record_of
 from distilmt.study.spec import Study
 
-if TYPE_CHECKING:
-    import pandas
-
 Row = dict[str, Any]
-EXTRA = "pip install 'distilmt[study]'"
 
 
 def rows(study: Study) -> list[Row]:
@@ -62,17 +60,13 @@ def _conditions(record: Record) -> Row:
     }
 
 
-def frame(study: Study) -> pandas.DataFrame:
-    """The table as a DataFrame.
+def frame(study: Study) -> Any:
+    """The table as a pandas DataFrame.
 
     Raises:
         ConfigError: pandas is not installed.
     """
-    try:
-        import pandas
-    except ImportError:
-        raise ConfigError(f"a study's DataFrame needs pandas: {EXTRA}") from None
-    return pandas.DataFrame(rows(study))
+    return library("pandas").DataFrame(rows(study))
 
 
 def save(study: Study) -> list[Path]:
@@ -88,13 +82,10 @@ def save(study: Study) -> list[Path]:
     writer.writerows(table)
     written = [study.folder / "cells.csv"]
     write_bytes(written[0], text.getvalue().encode())
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError:
+    if find_spec("pyarrow") is None:
         return written
     buffer = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(table), buffer)
+    library("pyarrow.parquet").write_table(library("pyarrow").Table.from_pylist(table), buffer)
     written.append(study.folder / "cells.parquet")
     write_bytes(written[1], buffer.getvalue())
     return written
