@@ -148,7 +148,7 @@ def shared_labels(
 
     Whoever asks meanwhile, on another machine, waits. Threads do not change labels, so they are no part of the key.
     """
-    from distilmt.label import LabelConfig, label, read_labels
+    from distilmt.label import label, read_labels
 
     inputs = {"source": source_hash, "model": teacher_hash, "options": asdict(task.label)}
     folder = shared / f"labels-{hash_of(inputs)[:16]}"
@@ -166,12 +166,11 @@ def shared_labels(
             time.sleep(POLL_SECONDS)
     try:
         if not done.exists():
-            options = LabelConfig(
-                model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads,
-                metering=energy, **asdict(task.label),
-            )  # fmt: skip
             with Meter(energy) as meter:
-                label(options)
+                label(
+                    model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads,
+                    **asdict(task.label),
+                )  # fmt: skip
             assert meter.usage is not None
             write_json(done, {"inputs": inputs, "usage": asdict(meter.usage)})
     finally:
