@@ -53,17 +53,17 @@ def study_file(folder: Path, text: str = "", task: str = "tasks:call", **keys: A
     return folder / "study.yaml"
 
 
-def made(folder: Path, outcomes: dict[tuple[str, ...], list[dict[str, float] | None]], **keys: Any) -> Study:
+def made(folder: Path, cells: dict[tuple[str, ...], list[dict[str, float] | None]], **keys: Any) -> Study:
     """A study whose cells have these outcomes by (levels of the factors): a list over blocks, None for a cell not run."""
-    names = [f"f{number}" for number in range(len(next(iter(outcomes))))]
-    levels = {name: list(dict.fromkeys(key[i] for key in outcomes)) for i, name in enumerate(names)}
-    repeats = len(next(iter(outcomes.values())))
+    names = [f"f{number}" for number in range(len(next(iter(cells))))]
+    levels = {name: list(dict.fromkeys(key[i] for key in cells)) for i, name in enumerate(names)}
+    repeats = len(next(iter(cells.values())))
     config = {"name": "made", "out": str(folder / "made"), "task": "tasks:call", "repeats": repeats, "factors": levels}
     study = read(config | keys)
-    study.folder.mkdir()
+    study.folder.mkdir(parents=True)
     open_folder(study)
     for cell in study.cells():
-        found = outcomes[tuple(cell.levels.values())][cell.block - 1]
+        found = cells[tuple(cell.levels.values())][cell.block - 1]
         if found is not None:
             write_json(path_of(study, cell), record(cell.block, found))
     return study
