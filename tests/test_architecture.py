@@ -32,6 +32,7 @@ TRAINING = {"ops", "objectives", "trainer", "train"}
 JOBS = {"label", "evaluate", "distill", "report", "cli"}
 MUST_NOT_REACH = {
     **{name: {"translate"} | TRAINING | JOBS for name in ("errors", "corpus", "vocab", "models")},
+    "energy": {"translate", "corpus", "vocab", "models", "run", "stage"} | TRAINING | JOBS,
     "ops": {"objectives", "translate", "corpus", "vocab", "models"} | JOBS,
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,

@@ -12,8 +12,9 @@ import pytest
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import Report, merge, report
+from distilmt.report_cells import duration, energy, size
 from distilmt.report_figures import quality_speed
-from distilmt.report_tables import duration, energy, gap_table, results_tables, size, stages_table, summary
+from distilmt.report_tables import gap_table, results_tables, stages_table, summary
 from report_data import SIGNATURES, example, rows, stage
 
 
@@ -82,6 +83,15 @@ def test_energy_is_not_measured_or_a_figure_with_its_method_and_never_0(data):
     assert rows(table)["label"]["Peak memory"] == "≤ 1.5 GB"
     assert rows(table)["all"]["Energy"] == "not measured in 1 of 2"
     assert "RAPL package-0" in table.notes[0]
+    data["stages"][1] |= {
+        "joules": 750.0,
+        "energy_kind": "estimated",
+        "energy_method": "model",
+        "energy_coverage": ["x 0.5"],
+    }
+    table = stages_table(data)
+    assert [rows(table)[name]["Energy"] for name in list(rows(table))[1:]] == ["≈ 750.0 J", "≈ 6.00 kJ"]
+    assert table.notes[0].startswith("Energy by RAPL, model (estimated), over RAPL package-0, x 0.5")
     data["stages"][1]["joules"] = 0
     with pytest.raises(DataError, match=r"stages\[1\].joules: 0 - energy that was not measured is null"):
         Report(data)

@@ -11,6 +11,9 @@ import importlib as _importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from distilmt.bill.command import bill as bill
+from distilmt.bill.forecast import forecast as forecast
+from distilmt.bill.payback import payback as payback
 from distilmt.distill import distill as distill
 from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label

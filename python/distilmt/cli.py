@@ -15,7 +15,10 @@ from typing import Annotated
 
 import typer
 
-from distilmt import commands, distill, evaluate, label, quickstart, report, train
+from distilmt import bill, commands, distill, evaluate, forecast, label, payback, quickstart, report, train
+from distilmt.bill.command import BillConfig
+from distilmt.bill.forecast import ForecastConfig
+from distilmt.bill.payback import PaybackConfig
 from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
@@ -67,6 +70,9 @@ command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)
 command(app, "evaluate", EvaluateConfig, evaluate)
 command(app, "report", ReportConfig, report, positional=("runs",))
+command(app, "bill", BillConfig, bill, positional=("runs",))
+command(app, "forecast", ForecastConfig, forecast)
+command(app, "payback", PaybackConfig, payback, positional=("run",))
 app.add_typer(study_app, name="study")
 
 

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.bill.rates import Rates
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
@@ -70,11 +71,15 @@ class DistillConfig:
     vocab_model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "its kind"})
     label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
+    test_repeats: int = field(
+        default=3, metadata={"help": "timed decodings of the test sets: their spread is the pay-back's interval"}
+    )
     exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
@@ -87,6 +92,8 @@ class DistillConfig:
         names = [set_name(source) for source, _ in self.test]
         if len(set(names)) != len(names):
             raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
+        if self.test_repeats < 1:
+            raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
@@ -177,7 +184,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
         "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
         "objective": ALONE.objective, "training": config.teacher_training.inputs(),
     }  # fmt: skip
-    with run.stage("teacher", inputs) as stage:
+    with run.stage("teacher", inputs, "teacher-training") as stage:
         if not stage.done:
             lines = [line for _, *pair in text.pairs() for line in pair]
             vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
@@ -195,7 +202,7 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
             )
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", stage.facts
+        return stage.folder / "best", stage.facts | {"made_by": ["teacher"]}
 
 
 def _student(
@@ -219,7 +226,7 @@ def _student(
         labels = _label(run, config, teacher, text)
         text = seq_kd(text, labels)
         inputs["pseudo target"] = labels.pseudo_hash
-    with run.stage(f"student-{name}", inputs) as stage:
+    with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
@@ -229,7 +236,8 @@ def _student(
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", stage.facts
+        made_by = ["label"] * (method.recipe == "seq-kd") + [stage.name]
+        return stage.folder / "best", stage.facts | {"made_by": made_by}
 
 
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
@@ -240,7 +248,7 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
-    with run.stage("label", inputs) as stage:
+    with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
             options = LabelConfig(
                 model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
@@ -251,7 +259,11 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
             write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
             stage.finish(
                 outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
-                facts={"target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second},
+                facts={
+                    "target_tokens": labels.target_tokens,
+                    "tokens_per_second": labels.tokens_per_second,
+                    "work": {"lines": len(labels.pseudo), "target_tokens": labels.target_tokens},
+                },
             )
         return read_labels(stage.folder)
 
@@ -259,29 +271,34 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
     """Scores and speed of one system on every test set."""
     from distilmt import models
+    from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
 
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
         f"test {set_name(test[0])}": text.source_hash + text.target_hash
         for test, text in zip(config.test, tests, strict=True)
     }
-    with run.stage(f"evaluate-{name}", inputs) as stage:
+    with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            scores, tokens, seconds = {}, 0, 0.0
+            scores, tokens, usages = {}, 0, []
             for test in config.test:
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    repeats=config.test_repeats,
                     metering=config.metering,
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
-                tokens, seconds = tokens + (out.target_tokens or 0), seconds + (out.seconds or 0.0)
+                assert out.target_tokens is not None  # a model was evaluated
+                tokens += out.target_tokens
+                usages.append(out.usages)
             model = models.load(folder)
+            decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
                 outputs={},
                 facts={
                     "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
-                    "tokens_per_second": tokens / seconds,
-                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads, "seconds": seconds},
+                    "tokens_per_second": tokens / decode["seconds"],
+                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
         return dict(stage.facts)
@@ -351,6 +368,7 @@ def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], note
         "systems": systems,
         "stages": run.stages(),
         "notes": notes,
+        "rates": asdict(config.rates),
         **_direction(config.train),
     })  # fmt: skip
     report.save(run.folder)

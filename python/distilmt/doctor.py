@@ -20,7 +20,8 @@ from typing import Any
 
 REINSTALL = "build it anew: pip install --force-reinstall --no-deps ."
 REQUIRED = ("torch", "transformers", "accelerate", "sentencepiece", "safetensors", "sacrebleu", "numpy")
-OPTIONAL = {"ctranslate2": "ctranslate2", "datasets": "datasets", "ipywidgets": "notebook"}  # package: extra
+# package: extra
+OPTIONAL = {"ctranslate2": "ctranslate2", "datasets": "datasets", "ipywidgets": "notebook", "codecarbon": "codecarbon"}
 
 
 @dataclass
@@ -183,7 +184,7 @@ def _memory() -> str:
 def _energy() -> str:
     from distilmt.energy import meters_found
 
-    return "\n".join(meters_found()) or "no counter found: energy will be reported as not measured"
+    return "\n".join(meters_found())
 
 
 def _lines(file: str) -> list[str]:

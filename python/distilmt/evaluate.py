@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
@@ -150,6 +151,7 @@ class EvaluateConfig:
     test_set: str | None = _option(None, "sacreBLEU's named test set, as in wmt14/de-en", "SET/PAIR")
     beam_size: int = _option(5, "beam size of --model")
     threads: int | None = _option(None, "threads of --model [default: all cores]")
+    repeats: int = _option(1, "decode so many times, each timed on its own: their spread says how sure the speed is")
     out: str | None = _option(None, "also write the translations of --model here", "FILE")
     # A model's quality is that of its weights: float32, not what rounds fastest.
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
@@ -172,6 +174,8 @@ class EvaluateConfig:
             raise ConfigError("evaluate: --engine, --source-language and --target-language go with --model")
         if self.beam_size < 1:
             raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
+        if self.repeats < 1:
+            raise ConfigError(f"evaluate: --repeats must be 1 or more, got {self.repeats}")
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,8 @@ class EvaluateResult:
         references: the first reference of each; the scores are of all.
         statuses: how many translations had each status ("ok", "empty_source", "max_length", ...).
         target_tokens: tokens decoded, end symbols included.
-        usage: time, memory and energy of decoding; loading the model is not in it.
+        source_words: words of the source, split at white space.
+        usages: time, memory and energy of each decoding of the whole text; loading the model is not in it.
     """
 
     scores: Scores
@@ -191,22 +196,29 @@ class EvaluateResult:
     references: list[str]
     statuses: dict[str, int] | None = None
     target_tokens: int | None = None
-    usage: Usage | None = None
+    source_words: int | None = None
+    usages: tuple[Usage, ...] = ()
+
+    @property
+    def usage(self) -> Usage | None:
+        """Of the first decoding."""
+        return self.usages[0] if self.usages else None
 
     @property
     def seconds(self) -> float | None:
-        return self.usage.seconds if self.usage else None
+        """Of a decoding, mean over the repeats."""
+        return fmean(usage.seconds for usage in self.usages) if self.usages else None
 
     @property
     def tokens_per_second(self) -> float | None:
         """Target tokens decoded per second of wall time."""
-        if self.usage is None or self.target_tokens is None:
+        if self.seconds is None or self.target_tokens is None:
             return None
-        return self.target_tokens / self.usage.seconds
+        return self.target_tokens / self.seconds
 
     @property
     def peak_rss_bytes(self) -> int | None:
-        return self.usage.peak_rss_bytes if self.usage else None
+        return max(usage.peak_rss_bytes for usage in self.usages) if self.usages else None
 
     def __str__(self) -> str:
         if self.usage is None:
@@ -249,9 +261,14 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     translator = Translator(
         _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
-    with Meter(config.metering) as meter:
-        translations = translator.translate(sources, beam_size=config.beam_size)
-        meter.add_tokens(sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses))
+    translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
+    usages = []
+    for _ in range(config.repeats):
+        with Meter(config.metering) as meter:
+            translations = translator.translate(sources, beam_size=config.beam_size)
+            meter.add_tokens(sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses))
+        assert meter.usage is not None
+        usages.append(meter.usage)
     hypotheses = [translation.text for translation in translations]
     if config.out is not None:
         from distilmt.files import write_lines
@@ -262,8 +279,9 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         hypotheses=hypotheses,
         references=references[0],
         statuses=dict(Counter(translation.status for translation in translations)),
-        target_tokens=meter.usage.tokens if meter.usage else None,
-        usage=meter.usage,
+        target_tokens=usages[0].tokens,
+        source_words=sum(len(line.split()) for line in sources),
+        usages=tuple(usages),
     )
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from distilmt.bill.bill import rates_of, summary
+from distilmt.bill.rates import Rates, overlaid
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.report_numbers import ROLES, Data
@@ -35,7 +37,7 @@ _STAGE = {
     "name": _TEXT, "seconds": _NUMBER, "cpu_seconds": _MAYBE_NUMBER, "peak_rss_bytes": _MAYBE_NUMBER,
     "joules": _MAYBE_NUMBER, "energy_method": _TEXT,
 }  # fmt: skip
-_RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction")
+_RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
 # Two entries of one name are seeds of one system where these agree.
 _SETTINGS = ("role", "method", "objective", "recipe", "parameters")
 
@@ -86,7 +88,7 @@ class Report:
         path = Path(folder)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "report.json", self.data)
+        write_json(path / "report.json", self.data | {"bill": summary(self.data, rates_of(self.data))})
         write_bytes(path / "report.md", self.markdown().encode())
         self.saved = path / "report.html"
         write_bytes(self.saved, self.html().encode())
@@ -107,6 +109,7 @@ class ReportConfig:
 
     runs: tuple[str, ...] = field(metadata={"help": "run folders, or report.json files"})
     out: str | None = field(default=None, metadata={"help": "folder to write to [default: that of a single run]"})
+    rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -116,7 +119,8 @@ class ReportConfig:
 def report(config: ReportConfig | None = None, **options: Any) -> Report:
     """Shows the report of a run, or of several runs beside each other.
 
-    One run's report is written anew into its folder; that of several is written where `out` says, or nowhere.
+    One run's report is written anew into its folder; that of several is written where `out` says, or nowhere. Rates given
+    here take the place of those that a run was recorded with, and CO2e and money are computed anew from its joules.
 
     Args:
         config: a ReportConfig, or its fields as keywords.
@@ -125,16 +129,22 @@ def report(config: ReportConfig | None = None, **options: Any) -> Report:
         ConfigError, DataError, ResourceError: no run, no report in it, or no place to write to.
     """
     config = resolve(ReportConfig, config, **options)
-    reports = [Report(run) for run in config.runs]
-    if len(reports) == 1:
-        whole = reports[0]
+    whole = gather(config.runs, config.rates)
+    if len(config.runs) == 1:
         own = Path(config.runs[0])
         whole.save(config.out or (own if own.is_dir() else own.parent))
         return whole
-    whole = merge(reports)
     if config.out is not None:
         whole.save(config.out)
     return whole
+
+
+def gather(runs: Sequence[str], rates: Rates) -> Report:
+    """The report of one run, or of several together; `rates` take the place of recorded ones."""
+    reports = [Report(run) for run in runs]
+    for each in reports:
+        each.data["rates"] = asdict(overlaid(rates_of(each.data), rates))
+    return reports[0] if len(reports) == 1 else merge(reports)
 
 
 def merge(reports: list[Report]) -> Report:
@@ -160,6 +170,12 @@ def merge(reports: list[Report]) -> Report:
         systems += [entry | {"run": labels[entry.get("run")]} for entry in each.data["systems"]]
         stages += [stage | {"run": labels[stage.get("run")]} for stage in each.data["stages"]]
         notes += [note for note in each.data.get("notes") or [] if note not in notes]
+    rates = runs[0].get("rates") or {}
+    if any((run.get("rates") or {}) != rates for run in runs):
+        rates = {}
+        notes.append(
+            "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
+        )
     direction = {run["label"]: run.get("direction") for run in runs}
     first: dict[str, Any] = {}
     for entry in systems:
@@ -176,6 +192,7 @@ def merge(reports: list[Report]) -> Report:
         "systems": systems,
         "stages": stages,
         "notes": notes,
+        "rates": rates,
         "runs": runs,
     })  # fmt: skip
 
@@ -191,6 +208,10 @@ def _unused(label: str, taken: list[str]) -> str:
 def _check(data: Data, where: str) -> None:
     """Compares with the schema of docs/report.md; the first fault is the message."""
     _check_keys(data, _TOP, where, "")
+    try:
+        rates_of(data)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
     if not data["systems"]:
         raise DataError(f"{where}: systems is empty - a report is of at least one system")
     for number, entry in enumerate(data["systems"]):

@@ -17,7 +17,7 @@ from distilmt.report_numbers import Data, System, quality, speed, spread, system
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
 _MARKERS = ("^", "D", "v", "P", "X", "<", ">")
 _INK = "#333333"
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.edgecolor": "#888888",
     "axes.labelcolor": _INK,
@@ -49,7 +49,7 @@ def quality_speed(data: Data) -> Figure | None:
     timed = [(system, pace) for system in systems_of(data) if (pace := spread(system.entries, speed))]
     if not timed:
         return None
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, panels = _figure(len(tests))
         for axes, test in zip(panels, tests, strict=True):
             for system, pace in timed:
@@ -79,7 +79,7 @@ def training_curves(data: Data) -> Figure | None:
     if not systems:
         return None
     looks = _looks(systems_of(data))
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, panels = _figure(2)
         for axes, key, title in zip(panels, ("dev_bleu", "train_loss"), ("dev BLEU", "training loss"), strict=True):
             for system in systems:
@@ -100,7 +100,7 @@ def training_curves(data: Data) -> Figure | None:
 def svg(figure: Figure) -> bytes:
     """The figure as a file that needs nothing else: letters are outlines."""
     out = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return out.getvalue()
 

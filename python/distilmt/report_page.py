@@ -6,10 +6,11 @@ import base64
 import re
 from html import escape
 
+from distilmt.bill.tables import bill_tables
+from distilmt.report_cells import Table
 from distilmt.report_figures import quality_speed, svg, training_curves
 from distilmt.report_numbers import Data, tests_of
 from distilmt.report_tables import (
-    Table,
     gap_table,
     making_table,
     provenance,
@@ -93,6 +94,7 @@ def body(data: Data) -> str:
         ),
         _table(training_table(data), titled=False),
         _table(stages_table(data), total=True),
+        *(_table(table) for table in bill_tables(data)),
         *_notes(data),
         _provenance(data),
     ]

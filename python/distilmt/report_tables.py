@@ -6,14 +6,12 @@ dash, except energy, which is "not measured".
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
+from distilmt.bill.tables import bill_tables
 from distilmt.energy import NOT_MEASURED
+from distilmt.report_cells import DASH, Table, count, duration, energy, ratio_text, size, text
 from distilmt.report_numbers import (
     MEASURES,
     Data,
-    Spread,
     gap_closed,
     measures_of,
     peer,
@@ -24,27 +22,6 @@ from distilmt.report_numbers import (
     systems_of,
     tests_of,
 )
-
-DASH = "–"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of finished text; the first `left` columns are words, the others numbers."""
-
-    title: str
-    head: list[str]
-    rows: list[list[str]]
-    notes: list[str] = field(default_factory=list)
-    left: int = 1
-
-    def markdown(self) -> str:
-        def line(cells: Iterable[str]) -> str:
-            return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-        rule = ["---" if column < self.left else "---:" for column in range(len(self.head))]
-        lines = [f"## {self.title}", "", line(self.head), line(rule), *map(line, self.rows)]
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
 
 def results_tables(data: Data) -> list[Table]:
@@ -139,10 +116,10 @@ def stages_table(data: Data) -> Table | None:
     for stage in stages:
         bound = "≤ " if stage.get("peak_rss_method") == "ru_maxrss" else ""
         row = [*([stage["run"]] if merged else []), stage["name"], duration(stage["seconds"])]
-        row += [duration(stage["cpu_seconds"]), bound + size(stage["peak_rss_bytes"]), energy(stage["joules"])]
+        row += [duration(stage["cpu_seconds"]), bound + size(stage["peak_rss_bytes"]), _energy_of([stage])]
         rows.append(row)
     known = [stage["joules"] for stage in stages if stage["joules"] is not None]
-    total = energy(sum(known)) if len(known) == len(stages) else NOT_MEASURED
+    total = _energy_of(stages) if len(known) == len(stages) else NOT_MEASURED
     if 0 < len(known) < len(stages):
         total = f"{NOT_MEASURED} in {len(stages) - len(known)} of {len(stages)}"
     peak = max((stage["peak_rss_bytes"] or 0 for stage in stages), default=0)
@@ -197,60 +174,13 @@ def markdown(data: Data) -> str:
     facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
     parts = [f"# {data['title']}", " · ".join(fact for fact in facts if fact), summary(data)]
     tables = [*results_tables(data), gap_table(data), making_table(data), training_table(data), stages_table(data)]
+    tables += bill_tables(data)
     parts += [table.markdown() for table in tables if table is not None]
     if data.get("notes"):
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in data["notes"]))
     parts.append("## How this was made")
     parts += ["\n".join(f"- {name}: {value}" for name, value in run) for run in provenance(data)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def text(value: Spread | None, digits: int, unit: str = "") -> str:
-    """A mean with its standard deviation, as in "33.1 ± 0.2" or "7.8× ± 0.1"."""
-    if value is None:
-        return DASH
-    deviation = "" if value.deviation is None else f" ± {value.deviation:,.{digits}f}"
-    return f"{value.mean:,.{digits}f}{unit}{deviation}"
-
-
-def ratio_text(value: float | None) -> str:
-    return DASH if value is None else f"{value:.1f}×"
-
-
-def count(value: float | None) -> str:
-    if value is None:
-        return DASH
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= scale:
-            return f"{value / scale:.3g} {unit}"
-    return f"{value:.0f}"
-
-
-def size(bytes: float | None) -> str:
-    if bytes is None:
-        return DASH
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if bytes >= scale:
-            return f"{bytes / scale:.1f} {unit}"
-    return f"{bytes:.0f} B"
-
-
-def duration(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def energy(joules: float | None) -> str:
-    if joules is None:
-        return NOT_MEASURED
-    for unit, scale in (("MJ", 1e6), ("kJ", 1e3)):
-        if joules >= scale:
-            return f"{joules / scale:.2f} {unit}"
-    return f"{joules:.1f} J"
 
 
 def _measure_name(data: Data, test: str, measure: str) -> str:
@@ -280,14 +210,28 @@ def _decoding_note(data: Data) -> list[str]:
     return [f"Tokens/s are target tokens decoded per second of wall time ({'; '.join(ways)})."] if ways else []
 
 
+def _energy_of(stages: list[Data]) -> str:
+    """The sum of stages whose energy is known, or of one; estimated ones are marked."""
+    joules = [stage["joules"] for stage in stages]
+    guessed = "≈ " if any(stage.get("energy_kind") == "estimated" for stage in stages) else ""
+    return guessed + energy(sum(joules)) if None not in joules else energy(None)
+
+
 def _energy_notes(stages: list[Data]) -> list[str]:
-    methods = dict.fromkeys(stage["energy_method"] for stage in stages if stage["joules"] is not None)
+    methods = dict.fromkeys(
+        f"{stage['energy_method']} (estimated)" if stage.get("energy_kind") == "estimated" else stage["energy_method"]
+        for stage in stages
+        if stage["joules"] is not None
+    )
     covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
     missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
     notes = []
     if methods:
-        over = f", over {', '.join(covered)}, all that ran on them included" if covered else ""
-        notes.append(f"Energy by {', '.join(methods)}{over}.")
+        over = f", over {', '.join(covered)}" if covered else ""
+        shared = any(" x " in part for part in covered)  # a share was taken of it
+        notes.append(
+            f"Energy by {', '.join(methods)}{over}{', all that ran on them included' if over and not shared else ''}."
+        )
     if missing:
         notes.append(f"{'Not in it' if methods else 'Energy ' + NOT_MEASURED}: {'; '.join(missing)}.")
     if any(stage.get("peak_rss_method") == "ru_maxrss" for stage in stages):

@@ -29,7 +29,7 @@ from distilmt.lock import Lock
 from distilmt.stage import Kind, Stage, hash_of, read_record, total
 from distilmt.storage import append_event, disk_errors, read_events, read_json, write_json
 
-__all__ = ["Kind", "Run", "Stage", "append_event", "hash_of", "read_events", "versions"]
+__all__ = ["Kind", "Run", "Stage", "append_event", "hash_of", "read_events", "stages_of", "versions"]
 _PACKAGES = (
     "distilmt", "torch", "transformers", "accelerate", "sentencepiece", "sacrebleu", "safetensors", "numpy",
     "ctranslate2", "datasets",
@@ -127,21 +127,8 @@ class Run:
             self._stage = None
 
     def stages(self) -> list[dict[str, Any]]:
-        """All stages in the order they were begun: name, kind, status, attempts, work and what `energy.Usage` has."""
-        with disk_errors(self.folder):
-            records = [read_record(path) for path in (self.folder / "stages").glob("*.json")]
-        records.sort(key=lambda record: float(record["attempts"][0]["began"]))
-        return [
-            {
-                "name": record["stage"],
-                "kind": record.get("kind"),
-                "status": record["status"],
-                "attempts": len(record["attempts"]),
-                "work": record.get("facts", {}).get("work"),
-            }  # fmt: skip
-            | asdict(total(record["attempts"]))
-            for record in records
-        ]
+        """All stages, as `stages_of` reads them."""
+        return stages_of(self.folder)
 
     def _beat(self) -> None:
         if self._stage is not None:
@@ -168,6 +155,27 @@ class Run:
         manifest |= {"config": config, "config_hash": hash_of(config)}
         manifest["commands"].append(command | {"config_hash": hash_of(config), "versions": versions()})
         write_json(path, manifest)
+
+
+def stages_of(folder: Path) -> list[dict[str, Any]]:
+    """Stages of a run folder in the order they were begun: name, kind, status, attempts, work and what `energy.Usage` has.
+
+    Raises: DataError: a record is damaged.
+    """
+    with disk_errors(folder):
+        records = [read_record(path) for path in (folder / "stages").glob("*.json")]
+    records.sort(key=lambda record: float(record["attempts"][0]["began"]))
+    return [
+        {
+            "name": record["stage"],
+            "kind": record.get("kind"),
+            "status": record["status"],
+            "attempts": len(record["attempts"]),
+            "work": record.get("facts", {}).get("work"),
+        }
+        | asdict(total(record["attempts"]))
+        for record in records
+    ]
 
 
 def versions() -> dict[str, str]:

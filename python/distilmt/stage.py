@@ -35,9 +35,14 @@ class Stage:
     """
 
     def __init__(
-        self, run: Path, name: str, inputs: Mapping[str, Any], may_write: Callable[[], None], metering: EnergyOptions,
+        self,
+        run: Path,
+        name: str,
+        inputs: Mapping[str, Any],
+        may_write: Callable[[], None],
+        metering: EnergyOptions,
         kind: Kind | None = None,
-    ):  # fmt: skip
+    ):
         self.run, self.name, self.folder = run, name, run / _file_name(name)
         self.may_write = may_write  # raises if the run folder has become another process's
         self.metering = metering

@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
@@ -72,7 +72,7 @@ class Rates:
 
     def inputs(self) -> dict[str, str]:
         """All that was put in, by name, in words: printed beside every result."""
-        given = {}
+        given: dict[str, str] = {}
         if self.intensity is not None:
             where = "given"
             if self.country is not None:
@@ -105,6 +105,11 @@ class Amount:
         """By a number of 0 or more."""
         ends = [None if end is None else end * factor for end in (self.low, self.high)]
         return Amount(self.value * factor, *ends)
+
+    def __truediv__(self, divisor: float) -> Amount:
+        """By a number above 0."""
+        ends = [None if end is None else end / divisor for end in (self.low, self.high)]
+        return Amount(self.value / divisor, *ends)
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def cost(
         joules: None is unknown. low, high: its interval, or None.
     """
     missing = []
-    kwh = None if joules is None else Amount(joules, low, high) * (1 / JOULES_PER_KWH)
+    kwh = None if joules is None else Amount(joules, low, high) / JOULES_PER_KWH
     if kwh is None:
         missing.append(f"energy {NOT_MEASURED}: no kWh, no CO2e, no price of electricity")
     if rates.intensity is None:
@@ -195,18 +200,12 @@ def grid(country: str) -> Grid:
     )
 
 
-def overlaid(recorded: dict[str, object], given: Rates) -> Rates:
-    """Rates recorded with a run, with those that were given now in their place.
-
-    Args:
-        recorded: fields of Rates by name, as report.json has them; others are left out.
-    """
-    names = [each.name for each in fields(Rates)]
-    now = {name: value for name in names if (value := getattr(given, name)) is not None}
-    clean = {"country", "grams_per_kwh"}
-    hidden = clean if clean & now.keys() else set()
-    old = {name: recorded[name] for name in names if name in recorded and name not in hidden}
-    return Rates(**(old | now))  # type: ignore[arg-type]
+def overlaid(recorded: Rates, given: Rates) -> Rates:
+    """Rates that were recorded with a run, with those that were given now in their place."""
+    now = {name: value for name, value in asdict(given).items() if value is not None}
+    if now.keys() & {"country", "grams_per_kwh"}:
+        recorded = replace(recorded, country=None, grams_per_kwh=None)
+    return replace(recorded, **now)
 
 
 @cache

@@ -9,6 +9,7 @@ What could not be read is unknown: `None` in Python, `null` in JSON, "not measur
 never called measured. docs/energy.md has the formulas.
 """
 
+from distilmt.energy.codecarbon import cross_check as cross_check
 from distilmt.energy.meter import Meter as Meter
 from distilmt.energy.meter import idle as idle
 from distilmt.energy.meter import meters_found as meters_found

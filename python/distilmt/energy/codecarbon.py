@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from distilmt.energy.parts import Joules
+from distilmt.energy.usage import NOT_MEASURED, Usage
 from distilmt.errors import ConfigError
 
 JOULES_PER_KWH = 3.6e6
@@ -55,3 +56,17 @@ class CodeCarbon:
 
     def joules(self) -> Joules:
         return Joules((self.kwh or 0.0) * JOULES_PER_KWH, None, None)
+
+
+def cross_check(measured: Usage, estimated: Usage) -> str:
+    """Compares what counters and what codecarbon say of the same work, metered by one meter inside the other.
+
+    Returns: a sentence with the ratio and what either covers, without which it means nothing.
+    """
+    if not measured.joules or not estimated.joules:
+        return f"nothing to compare: energy {NOT_MEASURED}"
+    return (
+        f"codecarbon says {estimated.joules / measured.joules:.2f} times as much ({estimated.joules:.4g} J, "
+        f"{'; '.join(estimated.energy_coverage)}) as {measured.energy_method} ({measured.joules:.4g} J, "
+        f"{'; '.join(measured.energy_coverage)})"
+    )

@@ -31,7 +31,8 @@ class PeakMemory:
     def start(self) -> None:
         for outer in list(_running):
             outer.note()
-        self.rss_bytes, self.cards_bytes, self.cards_method = 0, None, ""
+        self.rss_bytes, self.cards_method = 0, ""
+        self.cards_bytes: int | None = None
         self.rss_method = "VmHWM" if reset_resident_peak(self.proc) else "ru_maxrss"
         if cuda := _cuda():
             for device in range(cuda.device_count()):

@@ -64,7 +64,7 @@ class Meter:
 
     Raises:
         ConfigError: options that contradict each other; on entering: counters were asked for and there are none.
-        DataError, ResourceError: the checkpoint is damaged or cannot be written.
+        DataError, ResourceError: the checkpoint is damaged; its folder cannot be made.
     """
 
     def __init__(
@@ -84,6 +84,8 @@ class Meter:
         self.powercap_root, self.nvml, self.proc = powercap_root, nvml, Path(proc)
         self.clock, self.boottime = clock, boottime
         self.usage: Usage | None = None
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._ended.set()  # not running
 
     def __enter__(self) -> Meter:
         self._earlier = _attempts(self.checkpoint) if self.checkpoint else []
@@ -115,13 +117,11 @@ class Meter:
             self._ended.set()
             own = self._read()
             self._memory.stop()
+            self.usage = total([*self._earlier, own]) if self._earlier else own
         for part in self._parts:
             if isinstance(part, CodeCarbon):
                 part.stop()
-        self.usage = total([*self._earlier, own]) if self._earlier else own
-        if self.checkpoint and (
-            error is None or self.checkpoint.parent.is_dir()
-        ):  # else the block's own error matters more
+        if self.checkpoint:
             self._keep(own, ended=True)
 
     def __call__(self, function: Callable[P, T]) -> Callable[P, T]:
@@ -144,10 +144,13 @@ class Meter:
 
     def measure(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Calls the function once, metered, and returns what it returns."""
-        return self(function)(*args, **kwargs)
+        with self:
+            return function(*args, **kwargs)
 
     def add_tokens(self, count: int) -> None:
-        """Counts tokens that the metered work has dealt with."""
+        """Counts tokens that the running block, or the function of `measure`, has dealt with."""
+        if self._ended.is_set():
+            raise RuntimeError("Meter.add_tokens: nothing is being metered - call it inside the `with` block")
         self._tokens = (self._tokens or 0) + count
 
     def so_far(self) -> Usage:
@@ -229,15 +232,16 @@ class Meter:
                 usage = self._read()
                 if self.checkpoint and time.monotonic() - kept >= INTERVAL_SECONDS:
                     kept = time.monotonic()
-                    try:
-                        self._keep(usage, ended=False)
-                    except UserError as error:  # the disk may recover; if not, the end of the block raises
-                        print(f"distilmt: {error}", file=sys.stderr)
+                    self._keep(usage, ended=False)
 
     def _keep(self, usage: Usage, ended: bool) -> None:
+        """Writes the checkpoint. A disk that refuses is said and does not stop the work, whose result is worth more."""
         assert self.checkpoint
         attempts = [asdict(each) | {"ended": True} for each in self._earlier]
-        write_json(self.checkpoint, {"attempts": [*attempts, asdict(usage) | {"ended": ended}]})
+        try:
+            write_json(self.checkpoint, {"attempts": [*attempts, asdict(usage) | {"ended": ended}]})
+        except UserError as error:
+            print(f"distilmt: the meter's checkpoint: {error}", file=sys.stderr)
 
 
 def idle(seconds: float = 30.0, options: EnergyOptions | None = None, **keywords: Any) -> float:

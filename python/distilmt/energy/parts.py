@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from distilmt.energy.machine import busy_seconds
 
 # No socket and no card draws this much. A step back that would need more, had the counter wrapped, is a reset (driver, suspend),
-# and a counter that was left alone for so long that this power wraps it twice may have done so.
+# and a counter that was left alone for so long that this power takes it all the way round may have gone round unseen.
 MOST_WATTS = 2000.0
 # Power may have done anything between two samples that lie further apart (a stopped process, a machine that hangs).
 LONGEST_GAP_SECONDS = 10.0
@@ -83,8 +83,8 @@ class Counter:
         step, seconds = value - self.last, now - self.last_time
         if self.range_microjoules is not None:
             most = MOST_WATTS * 1e6 * seconds
-            if most > 2 * self.range_microjoules:
-                self.problem = f"not read for {seconds:.0f} s, in which it may have wrapped more than once"
+            if most > self.range_microjoules:
+                self.problem = f"not read for {seconds:.0f} s, in which it may have wrapped unseen"
             elif step < 0 and step + self.range_microjoules <= most:
                 step += self.range_microjoules
         if step < 0:

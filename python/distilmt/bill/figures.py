@@ -1,0 +1,85 @@
+"""Plots of the bill: what quality cost, and what the weights do to the ranking. Each returns its Axes and shows nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from distilmt.bill.composite import Composite, reweighted
+from distilmt.errors import ConfigError
+from distilmt.report_figures import STYLE
+
+_LABELS = {
+    "kg": "kg CO2e to make it",
+    "money": "money to make it",
+    "hours": "machine hours to make it",
+    "gigabytes": "peak memory to make it, GB",
+}
+
+
+def pareto_plot(
+    found: Composite, cost: Literal["kg", "money", "hours", "gigabytes"] | None = None, axes: Axes | None = None
+) -> Axes:
+    """Quality kept over one cost of making; the line joins those that none beats in both.
+
+    Args:
+        cost: None is CO2e where it is known and else hours.
+        axes: where to draw; None makes a figure.
+    Raises: ConfigError: that cost is not known of every system.
+    """
+    candidates = [each.candidate for each in found.rated]
+    known = [key for key in _LABELS if all(getattr(each, key) is not None for each in candidates)]
+    cost = cost or ("kg" if "kg" in known else "hours")
+    if cost not in known:
+        raise ConfigError(f"pareto: {cost} is not known of every system - can be drawn: {', '.join(known)}")
+    points = sorted((float(getattr(each, cost)), -100 * each.kept, each.name) for each in candidates)
+    front: list[tuple[float, float]] = []
+    for x, minus_kept, _ in points:
+        if not front or -minus_kept > front[-1][1]:
+            front.append((x, -minus_kept))
+    with mpl.rc_context(STYLE):
+        axes = axes or _axes()
+        axes.plot(
+            *zip(*front, strict=True), color="#4477aa", linewidth=1.2, drawstyle="steps-post", label="Pareto front"
+        )
+        for x, minus_kept, name in points:
+            on = (x, -minus_kept) in front
+            axes.plot([x], [-minus_kept], "o" if on else "x", color="#4477aa" if on else "#888888", markersize=7)
+            axes.annotate(name, (x, -minus_kept), xytext=(6, 5), textcoords="offset points")
+        if min(point[0] for point in points) > 0 and points[-1][0] > 5 * points[0][0]:
+            axes.set_xscale("log")
+        guess = " (estimated)" if cost in ("kg", "money") and any(each.estimated for each in candidates) else ""
+        axes.margins(0.18)
+        axes.set(xlabel=_LABELS[cost] + guess, ylabel=f"quality kept, % ({found.quality})")
+        axes.legend(loc="lower right")
+    return axes
+
+
+def sensitivity_plot(found: Composite, axes: Axes | None = None) -> Axes:
+    """Score of every system over the weight of quality, the other terms sharing the rest in their given proportions."""
+    others = {term: weight for term, weight in found.weights.items() if term != "quality"}
+    rest = sum(others.values())
+    # Where all weight was given to quality, the others share alike.
+    parts = {term: weight / rest if rest else 1 / len(others) for term, weight in others.items()}
+    steps = np.linspace(0.0, 1.0, 101)
+    lines: dict[str, list[float]] = {each.candidate.name: [] for each in found.rated}
+    for step in steps:
+        weights = {"quality": float(step)} | {term: float(1 - step) * part for term, part in parts.items()}
+        for name, score in reweighted(found, weights).items():
+            lines[name].append(score)
+    with mpl.rc_context(STYLE):
+        axes = axes or _axes()
+        for name, scores in lines.items():
+            axes.plot(steps, scores, linewidth=1.4, label=name)
+        axes.axvline(found.weights["quality"], color="#888888", linewidth=0.8, linestyle=":", label="weight as given")
+        axes.set(xlabel="weight of quality", ylabel="score", ylim=(0, 1.02))
+        axes.legend(loc="best")
+    return axes
+
+
+def _axes() -> Any:
+    return Figure(figsize=(6.4, 3.6), layout="constrained").subplots()

@@ -1,0 +1,273 @@
+"""`distilmt forecast`: what labelling a text would cost, from a sample of it, for each choice of beam, numbers and workers.
+
+    distilmt forecast --model TEACHER --source mono.de.zst --beams 1 4 5 --compute-types int8 float32 --max-hours 24
+
+The sample (sample.py) is decoded as the job would, timed and metered (pace.py); hours, energy, CO2e, money (rates.py) and
+disk of the whole text follow, and the best choice under the user's limits. docs/payback.md has the formulas.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.bill import limits
+from distilmt.bill.rates import Amount, Rates, cost
+from distilmt.compute_type import ComputeType
+from distilmt.config import resolve
+from distilmt.energy import EnergyOptions
+from distilmt.errors import ConfigError
+from distilmt.lines import OnInvalidUtf8
+from distilmt.model_options import ModelOptions
+from distilmt.report_cells import DASH, Table, duration, size
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from distilmt.bill.pace import Pace
+    from distilmt.bill.sample import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastConfig:
+    """Options of `distilmt forecast`."""
+
+    model: str = field(metadata={"help": "the teacher: a model's folder or hub name"})
+    source: str = field(metadata={"help": "text to label, one sentence a line", "metavar": "FILE"})
+    reference: str | None = field(
+        default=None, metadata={"help": "its translation, for BLEU on the sample", "metavar": "FILE"}
+    )
+    beams: tuple[int, ...] = field(default=(5,), metadata={"help": "beam sizes to compare"})
+    compute_types: tuple[ComputeType, ...] = field(default=("auto",), metadata={"help": "numbers to compare"})
+    workers: tuple[int, ...] = field(default=(), metadata={"help": "numbers of workers [default: all CPUs]"})
+    n_best: int = field(default=1, metadata={"help": "candidates to keep per line"})
+    soft_labels: int = field(default=0, metadata={"help": "soft labels to keep per token"})
+    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    too_long: Literal["skip", "truncate", "split"] = field(
+        default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
+    )
+    sample: int = field(default=300, metadata={"help": "lines to decode for each choice"})
+    repeats: int = field(default=3, metadata={"help": "timed decodings of the sample: their spread is the interval"})
+    block: int = field(default=2000, metadata={"help": "lines that the job decodes at a time"})
+    seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
+    max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
+    max_kg: float | None = field(default=None, metadata={"help": "no choice with more kg of CO2e"})
+    max_money: float | None = field(default=None, metadata={"help": "no choice that costs more"})
+    max_bleu_loss: float | None = field(
+        default=None, metadata={"help": "no choice that loses more BLEU against the best of them"}
+    )
+    prefer: Literal["hours", "kg", "money", "bleu"] | None = field(
+        default=None,
+        metadata={
+            "help": "of those within the limits; default: bleu with --reference and no --max-bleu-loss, else hours"
+        },
+    )
+    on_invalid_utf8: OnInvalidUtf8 = field(
+        default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
+    )
+    asked: ModelOptions = field(default_factory=ModelOptions)
+    rates: Rates = field(default_factory=Rates)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
+
+    def __post_init__(self) -> None:
+        for name in ("beams", "compute_types"):
+            if not getattr(self, name):
+                raise ConfigError(f"--{name.replace('_', '-')} must name at least one")
+        for name in ("sample", "repeats", "block", *(["workers"] if self.workers else [])):
+            given = getattr(self, name)
+            if min(given if isinstance(given, tuple) else [given]) < 1:
+                raise ConfigError(f"--{name} must be 1 or more, got {given}")
+        if self.n_best > min(self.beams):
+            raise ConfigError(f"--n-best {self.n_best}: a search of beam {min(self.beams)} does not find so many")
+        limits.check(self)
+
+
+@dataclass(frozen=True)
+class ForecastRow:
+    """One choice. `low` and `high` of an Amount are None where one repeat gave no spread.
+
+    Attributes:
+        hours: loading included. kwh, co2e_kg, money: None is unknown.
+        disk_bytes: of the records and of the text.
+        load_seconds: until the first line can be decoded. tokens_per_second: of the whole text, loading left out.
+        bleu: of the sample; bleu_loss: against the best of all choices; None without a reference.
+        over: the limits that it breaks, in words; nothing where it keeps them all.
+    """
+
+    beam_size: int
+    compute_type: str
+    workers: int
+    hours: Amount
+    kwh: Amount | None
+    co2e_kg: Amount | None
+    money: Amount | None
+    disk_bytes: float
+    load_seconds: float
+    tokens_per_second: float
+    bleu: float | None = None
+    bleu_loss: float | None = None
+    over: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"beam {self.beam_size}, {self.compute_type}, {self.workers} worker{'s' if self.workers > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A row for each choice, the best one within the limits (None where none keeps them), and sentences about them."""
+
+    rows: list[ForecastRow]
+    best: ForecastRow | None
+    notes: list[str]
+    currency: str = ""
+
+    def __str__(self) -> str:
+        return self.table().markdown() + "\n"
+
+    def table(self) -> Table:
+        head = ["Beam", "Numbers", "Workers", "Time", "95 % interval", "Energy", "CO2e", "Money", "Disk", "Tokens/s"]
+        quality = any(row.bleu is not None for row in self.rows)
+        head += (["BLEU of the sample", "Loss"] if quality else []) + ["Best"]
+        rows = []
+        for row in self.rows:
+            cells = [str(row.beam_size), row.compute_type, str(row.workers), duration(row.hours.value * 3600)]
+            ends = [None if end is None else duration(end * 3600) for end in (row.hours.low, row.hours.high)]
+            cells += [DASH if None in ends else f"{ends[0]} to {ends[1]}", _figure(row.kwh, "kWh", "not measured")]
+            cells += [_figure(row.co2e_kg, "kg"), _figure(row.money, self.currency), size(row.disk_bytes)]
+            cells += [f"{row.tokens_per_second:,.0f}"]
+            if quality:
+                cells += [DASH if each is None else f"{each:.1f}" for each in (row.bleu, row.bleu_loss)]
+            rows.append([*cells, "best" if row is self.best else "over" if row.over else ""])
+        return Table("Forecast", head, rows, self.notes)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a table of numbers (extra `study`): hours, hours_low, hours_high ... Raises: ConfigError."""
+        try:
+            import pandas
+        except ImportError:
+            raise ConfigError("a DataFrame needs pandas - pip install 'distilmt[study]'") from None
+        flat = []
+        for row in self.rows:
+            plain: dict[str, Any] = {}
+            for each in fields(row):
+                value = getattr(row, each.name)
+                plain[each.name] = value.value if isinstance(value, Amount) else value
+                if each.name in ("hours", "kwh", "co2e_kg", "money"):
+                    ends = (value.low, value.high) if value is not None else (None, None)
+                    plain |= {f"{each.name}_low": ends[0], f"{each.name}_high": ends[1]}
+            flat.append(plain | {"best": row is self.best})
+        return pandas.DataFrame(flat)
+
+
+def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
+    """Says what labelling a text would take, for each choice, from a sample of its lines.
+
+    Args:
+        config: a ForecastConfig, or its fields as keywords.
+    Raises:
+        ConfigError: options that contradict each other, or a limit on what is not measured.
+        DataError: text or model that cannot be used. ResourceError: memory.
+    """
+    config = resolve(ForecastConfig, config, **options)
+    from distilmt.bill.pace import measure
+    from distilmt.bill.sample import draw
+    from distilmt.commands import _folder
+    from distilmt.evaluate import score
+    from distilmt.translate import Translator, usable_cpus
+
+    lines = draw(
+        config.source, config.sample, block=config.block, seed=config.seed, reference=config.reference,
+        on_invalid_utf8=config.on_invalid_utf8,
+    )  # fmt: skip
+    folder, rows, paces = _folder(config.model), [], []
+    for compute_type, workers in product(config.compute_types, config.workers or (usable_cpus(),)):
+        start = time.perf_counter()
+        translator = Translator(folder, compute_type=compute_type, threads=workers, **asdict(config.asked))
+        _ = translator.vocab
+        load = time.perf_counter() - start
+        for beam in config.beams:
+            pace = measure(
+                translator, lines.texts, config.repeats, config.metering, beam_size=beam, n_best=config.n_best,
+                soft_labels=config.soft_labels, length_penalty=config.length_penalty, max_length=config.max_length,
+                too_long=config.too_long,
+            )  # fmt: skip
+            bleu = score([each.text for each in pace.translations], lines.references).bleu if lines.references else None
+            rows.append(_row(config, lines, pace, load, translator.compute_type, bleu))
+            paces.append(pace)
+            limits.check_known(config, rows[-1], pace.usage)
+    rows = limits.judged(config, rows)
+    best = limits.best(config, rows)
+    return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
+
+
+def _row(
+    config: ForecastConfig, lines: Sample, pace: Pace, load: float, compute_type: str, bleu: float | None
+) -> ForecastRow:
+    decoding = pace.of(lines.decoded, config.block)
+    hours = _map(decoding, lambda seconds: (seconds + load) / 3600)
+    usage, spent = pace.usage, sum(pace.seconds)
+    # The whole draws as many watts as the sample; an interval of energy is that of the watts over that of the hours.
+    watts = [
+        None if joules is None else joules / spent for joules in (usage.joules_low, usage.joules, usage.joules_high)
+    ]
+
+    def joules(hours: float | None, watts: float | None) -> float | None:
+        return None if hours is None or watts is None else hours * 3600 * watts
+
+    low, mid, high = (
+        None if hour is None else cost(config.rates, hour, joules(hour, watt))
+        for hour, watt in zip((hours.low, hours.value, hours.high), watts, strict=True)
+    )
+    assert mid is not None
+
+    def amount(name: str) -> Amount | None:
+        value, *ends = (getattr(each, name) if each else None for each in (mid, low, high))
+        return None if value is None else Amount(value.value, *(end.value if end else None for end in ends))
+
+    share = lines.decoded / len(lines.texts)
+    return ForecastRow(
+        beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=amount("kwh"),
+        co2e_kg=amount("co2e_kg"), money=amount("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
+        tokens_per_second=sum(pace.draws) * share / decoding.value, bleu=bleu,
+    )  # fmt: skip
+
+
+def _map(amount: Amount, change: Callable[[float], float]) -> Amount:
+    low, high = (None if end is None else change(end) for end in (amount.low, amount.high))
+    return Amount(change(amount.value), low, high)
+
+
+def _disk_bytes(pace: Pace) -> int:
+    """Of the sample's text, one line each."""
+    return sum(len(each.text.encode()) + 1 for each in pace.translations)
+
+
+def _figure(amount: Amount | None, unit: str, unknown: str = DASH) -> str:
+    return unknown if amount is None else f"{amount.value:,.3g} {unit}".rstrip()
+
+
+def _notes(
+    config: ForecastConfig, lines: Sample, paces: Sequence[Pace], rows: Sequence[ForecastRow], best: ForecastRow | None
+) -> list[str]:
+    notes = lines.notes
+    drain = max(pace.drain for pace in paces)
+    notes.append(
+        f"The end of the sample, where slots drain, took up to {drain:.0%} of its time; the forecast leaves it out."
+    )
+    if config.repeats == 1:
+        notes.append("No interval: one repeat has no spread - use --repeats 3 or more.")
+    usage = paces[0].usage
+    if usage.joules is None:
+        notes.append(f"Energy not measured: {'; '.join(usage.energy_missing)}.")
+    else:
+        notes.append(f"Energy {usage.energy_kind} by {usage.energy_method} over {', '.join(usage.energy_coverage)}.")
+    hours = max(row.hours.value for row in rows)
+    notes += [f"Inputs: {name}: {text}." for name, text in config.rates.inputs().items()]
+    notes += [f"{text}." for text in cost(config.rates, hours, 1.0).missing]
+    notes.append(limits.verdict(config, rows, best))
+    return notes

@@ -1,0 +1,135 @@
+"""The bill as tables of text. Process (what making cost) and result (what serving costs) stand in tables of their own.
+
+An amount is "2.00 kWh", with its interval "2.00 kWh (1.80 to 2.20)", and "≈ 2.00 kWh" where it was estimated. "≥ 3.00" is
+money of machine hours alone, where electricity has a price and was not measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from distilmt.bill.bill import OTHER, Line, kinds, labels, points, rates_of, serving
+from distilmt.bill.rates import Amount, Cost, Rates
+from distilmt.energy import NOT_MEASURED
+from distilmt.report_cells import DASH, Table, count, duration, size
+from distilmt.report_numbers import MEASURES as NAMES
+from distilmt.report_numbers import Data, tests_of
+
+_KWH = (("MWh", 1e3), ("kWh", 1.0), ("Wh", 1e-3), ("mWh", 1e-6))
+_KG = (("t", 1e3), ("kg", 1.0), ("g", 1e-3), ("mg", 1e-6))
+_HEAD = ["Time", "Energy", "CO2e", "Money"]
+
+
+def bill_tables(data: Data, rates: Rates | None = None) -> list[Table]:
+    """All tables of a report's bill; by its own rates where none are given."""
+    rates = rates or rates_of(data)
+    tables = [_kinds_table(data, rates), _units_table(data, rates), _serving_table(data, rates)]
+    return [table for table in tables if table is not None]
+
+
+def _kinds_table(data: Data, rates: Rates) -> Table | None:
+    lines = kinds(data, rates)
+    if not lines:
+        return None
+    rows = []
+    for line in lines:
+        peak = ("≤ " if line.spent.bounded else "") + size(line.spent.peak_bytes)
+        card = "" if line.spent.gpu_peak_bytes is None else f" + {size(line.spent.gpu_peak_bytes)} on cards"
+        time, *others = _cells(line, rates)
+        rows.append([line.name, f"{line.count:.0f}", time, duration(line.spent.cpu_seconds), *others, peak + card])
+    notes = _notes(data, rates, lines)
+    if any(line.name == OTHER for line in lines):
+        notes.append(f'"{OTHER}": stages that were recorded without a kind.')
+    head = ["Kind of stage", "Stages", "Time", "CPU time", "Energy", "CO2e", "Money", "Peak memory"]
+    return Table("The bill: what making cost", head, rows, notes)
+
+
+def _units_table(data: Data, rates: Rates) -> Table | None:
+    """None where the report says neither how many lines were labelled nor which stages made a student."""
+    per_label, per_point = labels(data, rates), points(data, rates)
+    rows = []
+    if per_label:
+        rows.append(["million labels", f"{count(per_label.count)} lines", *_cells(per_label, rates)])
+    many = len(tests_of(data)) > 1
+    for name, test, measure, gain, line in per_point:
+        unit = f"{NAMES[measure][0]} point{f' on {test}' if many else ''}, {name}"
+        rows.append([unit, DASH if gain is None else f"{gain:+.1f}", *(_cells(line, rates) if line else [DASH] * 4)])
+    if not rows:
+        return None
+    notes = []
+    if per_point:
+        notes.append(
+            "A point gained over the student alone, at the cost of labelling and training that student (mean over seeds), "
+            "its teacher there before."
+        )
+    if any(row[2] == DASH for row in rows):
+        notes.append(f"{DASH}: no point was gained, or there is no student alone to gain on.")
+    return Table("The bill: what one more cost", ["One", "Of", *_HEAD], rows, notes)
+
+
+def _serving_table(data: Data, rates: Rates) -> Table | None:
+    """None where no system was timed on counted words."""
+    lines = serving(data, rates)
+    if not lines:
+        return None
+    rows = [[line.name, f"{line.count:,.0f}", *_cells(line, rates)] for line in lines]
+    note = "By decoding the test sets, their models loaded before, with beam and threads as above; words of the source."
+    return Table("The result: what serving a million words costs", ["System", "Words decoded", *_HEAD], rows, [note])
+
+
+def _cells(line: Line, rates: Rates) -> list[str]:
+    """Time, energy, CO2e and money."""
+    cost, about = line.cost, "≈ " if line.spent.energy_kind == "estimated" else ""
+    energy = NOT_MEASURED if cost.kwh is None else about + amount(cost.kwh, _KWH)
+    carbon = about + amount(cost.co2e_kg, _KG) if cost.co2e_kg else NOT_MEASURED if cost.kwh is None else DASH
+    return [duration(cost.hours * 3600), energy, carbon, money_text(cost, rates, about)]
+
+
+def money_text(cost: Cost, rates: Rates, about: str = "") -> str:
+    unit = f" {rates.currency}" if rates.currency else ""
+    if cost.money is not None:
+        return (about if cost.energy_money else "") + _money(cost.money) + unit
+    if cost.machine_money is not None:
+        return f"≥ {_money(cost.machine_money)}{unit}"
+    return DASH if rates.price_per_kwh is None else NOT_MEASURED
+
+
+def amount(value: Amount, units: Iterable[tuple[str, float]]) -> str:
+    """A figure with three digits in the unit that suits it, and its interval in the same."""
+    name, scale = next((pair for pair in units if value.value >= pair[1]), list(units)[-1])
+    ends = (
+        ""
+        if value.low is None or value.high is None
+        else f" ({_digits(value.low / scale)} to {_digits(value.high / scale)})"
+    )
+    return f"{_digits(value.value / scale)} {name}{ends}"
+
+
+def _money(value: Amount) -> str:
+    interval = value.low is not None and value.high is not None and value.low < value.high
+    return _digits(value.value) + (f" ({_digits(value.low or 0)} to {_digits(value.high or 0)})" if interval else "")
+
+
+def _digits(value: float) -> str:
+    """Three digits that count: 1,234, 12.3, 0.00123."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}"
+
+
+def _notes(data: Data, rates: Rates, lines: list[Line]) -> list[str]:
+    inputs = rates.inputs()
+    notes = []
+    if inputs:
+        notes.append("Inputs: " + "; ".join(f"{name} {value}" for name, value in inputs.items()) + ".")
+    missing = lines[-1].cost.missing
+    if missing:
+        notes.append("Not said: " + "; ".join(missing) + ".")
+    methods = ", ".join(
+        dict.fromkeys(stage["energy_method"] for stage in data["stages"] if stage["joules"] is not None)
+    )
+    if any(line.spent.energy_kind == "estimated" for line in lines):
+        notes.append(f"≈: estimated, not measured ({methods}); an order by it is one by that model.")
+    if any(line.cost.money is None and line.cost.machine_money is not None for line in lines):
+        notes.append("≥: machine hours alone, since the energy was not measured.")
+    return notes

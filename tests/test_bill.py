@@ -1,0 +1,164 @@
+"""The bill: per kind, per label, per point, per served word; old and unfinished runs; the report and the command."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+from bill_data import billed
+from distilmt.bill.bill import kinds, labels, made, points, rates_of, serving
+from distilmt.bill.command import bill
+from distilmt.bill.rates import Amount, Rates
+from distilmt.bill.tables import bill_tables
+from distilmt.cli import main
+from distilmt.errors import DataError
+from distilmt.report import Report, merge, report
+from distilmt.report_numbers import systems_of
+from report_data import example, rows
+
+
+def test_each_kind_of_stage_and_all_of_them():
+    data = billed()
+    found = {line.name: line for line in kinds(data, rates_of(data))}
+    assert list(found) == ["teacher-training", "labelling", "student-training", "evaluation", "all"]
+    training = found["student-training"]
+    assert (training.count, training.cost.hours) == (4, 2.0)
+    assert training.cost.kwh == Amount(2.0, pytest.approx(1.8), pytest.approx(2.2))
+    assert training.cost.co2e_kg.value == pytest.approx(1.2)  # 2 kWh x 1.2 x 500 g
+    assert training.cost.money.value == pytest.approx(8.2)  # 2 x 0.5 + 2 x 3.6
+    assert found["all"].cost.kwh.value == pytest.approx(5.1)
+    assert found["all"].spent.peak_bytes == 4_000_000_000
+    table = rows(bill_tables(data)[0])
+    assert table["labelling"] == {
+        "Stages": "1", "Time": "1 h 00 min", "CPU time": "2 h 00 min", "Energy": "1.00 kWh (0.900 to 1.10)",
+        "CO2e": "600 g (540 to 660)", "Money": "4.10 (4.05 to 4.15) EUR", "Peak memory": "1.5 GB",
+    }  # fmt: skip
+
+
+def test_a_million_labels():
+    line = labels(billed(), Rates(grams_per_kwh=500))
+    assert line.count == 500_000
+    assert (
+        line.cost.hours == 2.0
+        and line.cost.kwh.value == pytest.approx(2.0)
+        and line.cost.co2e_kg.value == pytest.approx(1.0)
+    )
+
+
+def test_making_a_student_is_its_labels_and_its_training_mean_over_seeds_and_never_the_teacher():
+    data = billed()
+    systems = {system.name: system for system in systems_of(data)}
+    assert made(data, systems["word-kd"]).seconds == 1800  # two seeds, each half an hour
+    assert made(data, systems["seq-kd"]).seconds == 5400
+    assert made(data, systems["seq-kd"]).joules == pytest.approx(1.5 * 3.6e6)
+
+
+def test_a_point_gained_over_the_student_alone():
+    data = billed()
+    found = {(name, measure): (gain, line) for name, _, measure, gain, line in points(data, rates_of(data))}
+    assert set(found) == {(name, measure) for name in ("word-kd", "seq-kd") for measure in ("bleu", "chrf")}
+    gain, line = found["seq-kd", "bleu"]
+    assert gain == pytest.approx(8.0)
+    assert line.cost.hours == pytest.approx(1.5 / 8) and line.cost.kwh.value == pytest.approx(1.5 / 8)
+    assert found["word-kd", "chrf"][1].cost.co2e_kg.value == pytest.approx(0.5 * 1.2 * 0.5 / 5)
+
+
+def test_no_gain_has_no_price():
+    data = billed()
+    data["systems"][4]["test"]["flickr"]["bleu"] = 29.0
+    table = bill_tables(data)[1]
+    assert rows(table)["BLEU point, seq-kd"] == dict.fromkeys(("Time", "Energy", "CO2e", "Money"), "–") | {"Of": "-1.0"}
+    assert "no point was gained" in table.notes[-1]
+
+
+def test_serving_a_million_words():
+    found = {line.name: line for line in serving(billed(), Rates(grams_per_kwh=360))}
+    assert found["teacher"].cost.hours == pytest.approx(900 / 3600)  # 9 s for 10,000 words
+    assert found["teacher"].cost.kwh.value == pytest.approx(90_000 / 3.6e6)
+    assert found["teacher"].cost.co2e_kg.value == pytest.approx(0.009)
+    assert found["seq-kd"].cost.hours == pytest.approx(90 / 3600)
+    assert found["word-kd"].count == 60_000  # two seeds, three repeats
+
+
+def test_without_energy_hours_and_machine_money_are_said_and_nothing_is_0():
+    data = billed(joules=False)
+    table = bill_tables(data)[0]
+    assert rows(table)["labelling"]["Energy"] == rows(table)["labelling"]["CO2e"] == "not measured"
+    assert rows(table)["labelling"]["Money"] == "≥ 3.60 EUR"
+    assert "energy not measured: no kWh, no CO2e, no price of electricity" in table.notes[1]
+    data["rates"] = {"price_per_kwh": 0.3}
+    assert rows(bill_tables(data)[0])["labelling"]["Money"] == "not measured"
+    data["rates"] = {}
+    assert rows(bill_tables(data)[0])["labelling"]["Money"] == "–"
+
+
+def test_one_estimate_makes_the_sum_an_estimate_and_one_hole_makes_it_unknown():
+    data = billed()
+    data["stages"][1] |= {"energy_kind": "estimated", "energy_method": "model"}
+    table = bill_tables(data)[0]
+    assert rows(table)["labelling"]["Energy"].startswith("≈ 1.00 kWh") and rows(table)["all"]["CO2e"].startswith("≈ ")
+    assert not rows(table)["evaluation"]["Energy"].startswith("≈")
+    assert "estimated, not measured (RAPL, model); an order by it is one by that model" in table.notes[-1]
+    data["stages"][1]["joules"] = None
+    assert rows(bill_tables(data)[0])["all"]["Energy"] == "not measured"
+
+
+def test_a_report_from_before_the_bill_still_opens_and_bills_what_it_can(tmp_path):
+    old = Report(example())
+    (table,) = bill_tables(old.data)
+    assert list(rows(table)) == ["other", "all"]
+    assert "recorded without a kind" in table.notes[-1]
+    old.save(tmp_path)
+    found = bill(runs=(str(tmp_path),))
+    assert found.composite is None and "which stages made its students" in found.problem
+
+
+def test_the_report_recomputes_money_from_its_joules(tmp_path):
+    Report(billed()).save(tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["bill"]["inputs"]["grid"] == "500 g CO2e per kWh (given)"
+    assert main(["report", str(tmp_path), "--country", "FRA", "--price-per-kwh", "1"]) == 0
+    data = json.loads((tmp_path / "report.json").read_text())
+    assert data["rates"] == {
+        "country": "FRA", "grams_per_kwh": None, "pue": 1.2, "price_per_kwh": 1.0, "price_per_hour": 3.6, "currency": "EUR",
+    }  # fmt: skip
+    whole = next(line for line in data["bill"]["kinds"] if line["name"] == "labelling")["cost"]
+    assert whole["co2e_kg"]["value"] == pytest.approx(1.2 * 0.056039) and whole["money"]["value"] == pytest.approx(4.6)
+    assert 'aria-label="The bill: what making cost"' in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"), [({"pue": 0.5}, "--pue must be"), ({"speed": 1}, "speed: unknown option")]
+)
+def test_recorded_rates_that_cannot_be_are_bad_data(rates, message):
+    with pytest.raises(DataError, match=f"report: rates: .*{message}"):
+        Report(example() | {"rates": rates})
+
+
+def test_runs_with_unlike_rates_have_none_together(tmp_path):
+    other = copy.deepcopy(billed())
+    other["rates"]["pue"] = 2.0
+    both = merge([Report(billed()), Report(other)])
+    assert both.data["rates"] == {} and "different rates" in both.data["notes"][-1]
+    assert merge([Report(billed()), Report(billed())]).data["rates"]["pue"] == 1.2
+    for name, data in (("one", billed()), ("two", other)):
+        Report(data).save(tmp_path / name)
+    whole = report(runs=(str(tmp_path / "one"), str(tmp_path / "two")), pue=1.1)
+    assert whole.data["rates"]["pue"] == 1.1
+
+
+def test_a_run_that_has_not_ended_has_the_bill_of_its_stages(tmp_path):
+    from distilmt.run import Run
+
+    with Run.open(tmp_path / "run", {}) as run, run.stage("label", {}, "labelling") as stage:
+        stage.finish({}, {"work": {"lines": 1000}})
+    found = bill(runs=(str(tmp_path / "run"),), price_per_hour=2)
+    assert list(rows(found.tables[0])) == ["labelling", "all"] and "1 k lines" in str(found)
+    assert "has not ended" in found.problem
+    with Run.open(tmp_path / "empty", {}):
+        pass
+    with pytest.raises(DataError, match="no stage was begun"):
+        bill(runs=(str(tmp_path / "empty"),))
+    with pytest.raises(DataError, match="no report here"):
+        bill(runs=(str(tmp_path),))
