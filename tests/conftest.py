@@ -15,6 +15,7 @@ import signal
 import pytest
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import MarianMTModel
 
     from distilmt.vocab import Vocab
@@ -76,6 +77,18 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Voca
     folder = tmp_path_factory.mktemp("models") / "tiny"
     models.save(lively_model(tiny_vocab), tiny_vocab, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def two_sentences(tiny_vocab: Vocab) -> dict[str, Tensor]:
+    """Two sentences of 4 and 2 targets."""
+    import torch
+
+    labels = torch.tensor([[5, 9, 30, tiny_vocab.eos_id], [7, tiny_vocab.eos_id, -100, -100]])
+    decoder = torch.tensor([[tiny_vocab.pad_id, 5, 9, 30], [tiny_vocab.pad_id, 7, *[tiny_vocab.pad_id] * 2]])
+    source = torch.tensor([[8, 11, tiny_vocab.eos_id], [12, tiny_vocab.eos_id, tiny_vocab.pad_id]])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    return {"labels": labels, "input_ids": source, "attention_mask": mask, "decoder_input_ids": decoder}
 
 
 def lively_model(vocab: Vocab, size: str = "2x2:32:64:4", seed: int = 1, **options: Any) -> MarianMTModel:

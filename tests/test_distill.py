@@ -157,7 +157,7 @@ def test_train_writes_a_model_folder(text, tmp_path):
         init_from=str(tmp_path / "model"),
     )  # fmt: skip
     assert again.model == tmp_path / "more"
-    with pytest.raises(ConfigError, match="size"):
+    with pytest.raises(ConfigError, match="expected a student of 1 to 1 layers, as its teacher has, got 2"):
         distilmt.train(
             train=text["train"],
             dev=text["dev"],

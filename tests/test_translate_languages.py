@@ -13,7 +13,15 @@ import pytest
 import sentencepiece
 import torch
 from tokenizers import pre_tokenizers
-from transformers import AutoTokenizer, BartTokenizer, MBart50Tokenizer, MBartTokenizer, NllbTokenizer, T5Tokenizer
+from transformers import (
+    AutoTokenizer,
+    BartTokenizer,
+    MarianMTModel,
+    MBart50Tokenizer,
+    MBartTokenizer,
+    NllbTokenizer,
+    T5Tokenizer,
+)
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.translate import Translator
@@ -186,6 +194,14 @@ def test_long_texts_are_split_between_words(folder: tuple[Path, str]) -> None:
     assert translator.translate([long], beam_size=1, max_length=5, too_long="split")[0].hypotheses[0].ids
 
 
+def test_an_empty_prefix_is_none(folder: tuple[Path, str]) -> None:
+    path, kind = folder
+    _, _, source, target = KINDS[kind]
+    translator = Translator(path, source_language=source, target_language=target, compute_type="float32", threads=1)
+    settings: dict[str, Any] = {"beam_size": 2, "max_length": 6}
+    assert translator.translate(TEXTS[:2], prefixes=["", ""], **settings) == translator.translate(TEXTS[:2], **settings)
+
+
 def test_an_ensemble_of_a_model_with_itself_is_the_model(folder: tuple[Path, str]) -> None:
     path, kind = folder
     _, _, source, target = KINDS[kind]
@@ -237,6 +253,8 @@ def test_a_multilingual_marian_takes_a_target_language(tmp_path: Path) -> None:
     found = Translator(folder, target_language="fra", compute_type="float32", threads=1).translate(
         ["der hund"], **settings
     )[0]
+    held = Translator.of(MarianMTModel.from_pretrained(folder), vocab, target_language="fra", compute_type="float32")
+    assert held.translate(["der hund"], **settings)[0] == found
     tagged = vocab.encode_source(["der hund"], tag=">>fra<<")
     assert tagged != vocab.encode_source(["der hund"])
     assert found.hypotheses[0].ids == Translator(folder).translate_ids(tagged, **settings)[0].hypotheses[0].ids

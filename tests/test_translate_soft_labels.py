@@ -146,8 +146,10 @@ def test_ids_without_probability_fill_up() -> None:
     assert (soft.tail_mass == 0).all()
 
 
-def test_they_do_not_depend_on_company(pair: tuple[Any, Translator]) -> None:
-    model, translator = pair
+@pytest.mark.parametrize("compute_type", ["float32", "bfloat16", "int8"])
+def test_they_do_not_depend_on_company(pair: tuple[Any, Translator], compute_type: Any) -> None:
+    model, _ = pair
+    translator = Translator.of(model, compute_type=compute_type, threads=2)
     sources, targets = random_sources(30), random_sources(30, vocab=59, seed=2)
     settings: dict[str, Any] = {"beam_size": 3, "n_best": 3, "max_length": 11, "soft_labels": 4}
     alone = [translator.translate_ids([source], **settings)[0] for source in sources]
@@ -156,7 +158,7 @@ def test_they_do_not_depend_on_company(pair: tuple[Any, Translator]) -> None:
         for source, target in zip(sources, targets, strict=True)
     ]
     for options in ({"threads": 1}, {"threads": 3, "slots": 2}, {"threads": 1, "slots": 7}):
-        other = Translator.of(model, compute_type="float32", **options)
+        other = Translator.of(model, compute_type=compute_type, **options)
         order = np.random.default_rng(1).permutation(30).tolist()
         assert other.translate_ids([sources[i] for i in order], **settings) == [alone[i] for i in order]
         scored = other.score_ids(

@@ -22,7 +22,10 @@ TOKENIZERS = (
 
 def shares(weights: Sequence[float] | None, count: int) -> list[float]:
     """The weights, adding up to 1; equal ones where none are given. Raises: ConfigError."""
-    given: list[Any] = [1.0] * count if weights is None else list(weights)
+    try:
+        given: list[Any] = [1.0] * count if weights is None else list(weights)
+    except TypeError:
+        given = []
     if len(given) != count or not all(isinstance(w, (int, float)) and 0 < w < float("inf") for w in given):
         raise ConfigError(f"weights: expected {count} positive numbers, one per folder, got {weights!r}")
     return [w / sum(given) for w in given]

@@ -20,23 +20,63 @@ class Method:
     summary: str
 
 
+_KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
+
+
+def _loss(name: str, objective: str, summary: str) -> Method:
+    return Method(name, "gold", objective, f"gold pairs; {summary}")
+
+
 METHODS = {
     m.name: m
     for m in (
+        _loss("word-kd", _KD + "WordKD()", "the teacher's distribution at every token (Kim & Rush 2016, section 3.1)"),
         Method(
-            "word-kd",
-            "gold",
-            "0.5 * NLL(label_smoothing=0.1) + 0.5 * WordKD()",
-            "gold pairs; the teacher's distribution at every token (Kim & Rush 2016, section 3.1)",
-        ),
-        Method(
-            "seq-kd",
-            "seq-kd",
-            PLAIN,
+            "seq-kd", "seq-kd", PLAIN,
             "the teacher's beam search output in place of the references (Kim & Rush 2016, section 3.2)",
         ),
+        _loss("tempered", "NLL() + WordKD(temperature=2.0)", "KL at a temperature, times T^2 (Hinton et al. 2015)"),
+        _loss(
+            "triple", "2 * NLL() + 5 * WordKD(temperature=2.0) + Cosine()",
+            "cross-entropy, KL and the cosine of hidden states (DistilBERT, Sanh et al. 2019)",
+        ),
+        _loss(
+            "hidden", "0.2 * NLL() + 0.8 * WordKD(temperature=2.0) + 3 * HiddenMSE(normalise=True)",
+            "KL and hidden states, layer by layer (Shleifer & Rush 2020)",
+        ),
+        _loss("selective", f"{PLAIN} + SelectiveKD(rate=0.5)", "KL on the hard half of a batch's tokens (Wang et al. 2021)"),
+        _loss(
+            "selective-global", f"{PLAIN} + SelectiveKD(rate=0.5, level='global', queue_size=30000)",
+            "KL on tokens that are hard among the last 30,000 (Wang et al. 2021)",
+        ),
+        _loss(
+            "tie", _KD + "WordKD(iterations=3) + 0.5 * Ranking(iterations=3)",
+            "the teacher's ranking of its best tokens, on prefixes of the student's own (TIE-KD, Zhang et al. 2023)",
+        ),
+        _loss("js", "JensenShannon()", "the Jensen-Shannon divergence, on given prefixes (after f-distill, Wen et al. 2023)"),
+        _loss("tv", "TotalVariation()", "total variation, on given prefixes (after f-distill, Wen et al. 2023)"),
+        _loss("reverse-kd", "ReverseKD()", "KL the other way round, on given prefixes (after f-distill, Wen et al. 2023)"),
+        _loss("skew-kd", "SkewKD()", "KL to a mixture of both (DistiLLM, Ko et al. 2024)"),
+        _loss("adaptive-kd", "AdaptiveKD()", "forward and reverse KL by head and tail (Wu et al. 2024)"),
+        _loss("top1", _KD + "Top1()", "the teacher's best token, as sure as it is (TIE-KD's analysis: no correlation)"),
+        _loss("without-top1", _KD + "WithoutTop1()", "the teacher's others, its best token's share given to gold (the same)"),
+        _loss(
+            "combine", "0.1 * NLL() + 0.2 * WordKD() + 0.7 * LayerCombination()",
+            "encoder layers of the teacher, several for each of the student's (CKD, Wu et al. 2020)",
+        ),
+        _loss(
+            "patient", "0.1 * NLL() + 0.2 * WordKD() + 0.7 * LayerCombination(map='skip')",
+            "encoder layers of the teacher, one for each of the student's (PKD, Sun et al. 2019)",
+        ),
+        _loss(
+            "align", "0.5 * NLL(label_smoothing=0.1) + 0.5 * WordCE() + AttentionAlignment(final_weight=0.1)",
+            "attention maps by a learned mixture (Align-to-Distill, Jin et al. 2024)",
+        ),
+        _loss(
+            "softmax-tempering", "NLL(label_smoothing=0.1, temperature=2.0)", "no teacher, a tempered softmax (Dabre & Fujita 2020)"
+        ),
     )
-}
+}  # fmt: skip
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
 RECIPES = ("gold", "seq-kd")
 

@@ -205,7 +205,7 @@ def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Gene
             f"{path}: bad_words_ids may hold single ids only, got {words!r} - this translator bans no sequences"
         )
     # Hugging Face drops the end symbol from bad_words_ids.
-    banned = sorted({*(word[0] for word in words if word != [eos]), *suppressed})
+    banned = [*(word[0] for word in words if word != [eos]), *suppressed]
     if not all(isinstance(id, int) and 0 <= id < vocab for id in banned):
         raise DataError(f"{path}: bad_words_ids and suppress_tokens must lie in [0, {vocab}), got {banned} - repair it")
     return Generation(
@@ -214,7 +214,7 @@ def read_generation(folder: Path, config: Mapping[str, Any], vocab: int) -> Gene
         forced_bos=one("forced_bos_token_id", -1),
         forced_eos=one("forced_eos_token_id", -1),
         min_length=max(0, search.whole(f"{path}: min_length", settings.get("min_length") or 0, 0, 1 << 24) - 1),
-        banned=banned,
+        banned=sorted(set(banned)),
         renormalize=bool(settings.get("renormalize_logits")),
         repetition_penalty=search.number(
             f"{path}: repetition_penalty", settings.get("repetition_penalty") or 1.0, *search.REPETITION_PENALTY

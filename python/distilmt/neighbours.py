@@ -30,7 +30,10 @@ def checked(find: Neighbours, vocab: int) -> Callable[[Any], tuple[Any, Any, Any
         returned = find(hidden)
         if not isinstance(returned, tuple) or len(returned) != 3:
             raise ConfigError(f"neighbours: expected (ids, probabilities, lambda), got {type(returned).__name__}")
-        ids, probabilities, weight = (np.asarray(each) for each in returned)
+        try:
+            ids, probabilities, weight = (np.asarray(each) for each in returned)
+        except ValueError as error:
+            raise ConfigError(f"neighbours: expected arrays, got rows of different lengths ({error})") from None
         if ids.ndim != 2 or len(ids) != rows or not np.issubdtype(ids.dtype, np.integer):
             raise ConfigError(f"neighbours: expected whole ids [{rows}, k], got {ids.dtype} {list(ids.shape)}")
         if ids.size and not 0 <= ids.min() <= ids.max() < vocab:
@@ -38,6 +41,10 @@ def checked(find: Neighbours, vocab: int) -> Callable[[Any], tuple[Any, Any, Any
         if probabilities.shape != ids.shape:
             raise ConfigError(
                 f"neighbours: expected probabilities {list(ids.shape)} as ids, got {list(probabilities.shape)}"
+            )
+        if not all(np.issubdtype(each.dtype, np.number) for each in (probabilities, weight)):
+            raise ConfigError(
+                f"neighbours: expected numbers as probabilities and lambda, got {probabilities.dtype}, {weight.dtype}"
             )
         if not (np.all(probabilities >= 0) and np.all(probabilities.sum(1) < 1.001)):
             raise ConfigError("neighbours: probabilities must not be negative and sum to at most 1 in each row")

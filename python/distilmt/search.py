@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 MAX_BEAM_SIZE = 256
 MAX_SAMPLES = 1024
 REPETITION_PENALTY = (0.01, 100.0)
+OF_SAMPLES = ("temperature", "top_k", "top_p", "seed")
 EARLY_STOPPING = {True: "yes", False: "no", "never": "never", "exact": "exact"}
 
 
@@ -38,11 +39,11 @@ class SearchOptions(TypedDict, total=False):
             no living beam can come under the first n_best at any length - the n_best of a search that never stops.
     All searches:
         max_length, min_length: generated tokens with the end symbol, 256 and 0: max_new_tokens and min_new_tokens.
-            max_length is capped by the model's positions.
+            max_length is capped by the model's positions; where min_length is 0 the model's own holds, if it has one.
         repetition_penalty: default the model's own, else 1.0. Above 1 lowers, below 1 raises the score of tokens that the
             hypothesis holds already (Keskar et al. 2019): of their log-probability in beam search, else of their logit.
         no_repeat_ngram_size: default the model's own, else 0. No n-gram of this size comes twice in a hypothesis.
-    Sampling:
+    Sampling (without `sample` the others are refused):
         sample: False. True draws n_best samples per sentence instead of searching; beam_size, coverage_penalty, patience and
             early_stopping have no part in it. Hypotheses come in the order of their numbers.
         temperature, top_k, top_p: 1.0, 0 and 1.0, in this order: logits are divided by temperature; of the top_k best (0:
@@ -109,6 +110,9 @@ def resolve(given: Mapping[str, Any], own: Generation) -> dict[str, Any]:
     whole("no_repeat_ngram_size", asked["no_repeat_ngram_size"], 0, 1 << 24)
     whole("top_k", asked["top_k"], 0, 1 << 24)
     whole("seed", asked["seed"], 0, (1 << 64) - 1)
+    idle = [] if asked["sample"] else [name for name in OF_SAMPLES if asked[name] != DEFAULTS[name]]  # type: ignore[literal-required]
+    if idle:
+        raise ConfigError(f"{idle[0]}: is of sampling alone, got {asked[idle[0]]!r} - add sample=True, or leave it out")
     return {
         **asked, "early_stopping": EARLY_STOPPING[stopping], "min_length": asked["min_length"] or own.min_length,
         "eos": own.eos, "start": own.start, "forced_bos": own.forced_bos, "forced_eos": own.forced_eos,

@@ -101,7 +101,9 @@ class TrainConfig:
     vocab: str | None = _option(None, "model folder whose vocabulary to use; default: train a joint one")
     vocab_size: int = _option(8000, "size of a vocabulary that is trained here")
     vocab_model: Literal["unigram", "bpe"] = _option("unigram", "kind of a vocabulary that is trained here")
-    init_from: str | None = _option(None, "model to start from: same size, same vocabulary")
+    init_from: str | None = _option(
+        None, "model to start from: same width and vocabulary; a deeper one's layers are copied by the published tables"
+    )
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
     teacher: str | None = _option(None, "model that an objective with a teacher looks at")
     on_invalid_utf8: OnInvalidUtf8 = field(
@@ -143,6 +145,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     from accelerate import PartialState
 
     from distilmt import corpus, models, vocab
+    from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
 
     objective = parse(config.objective)
@@ -168,11 +171,11 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
         vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
     size = models.parse_size(config.size)
     if config.init_from:
-        student = models.load(config.init_from)
-        if models.size_of(student) != size:
-            raise ConfigError(
-                f"--init-from {config.init_from} has size {models.size_of(student)}, --size asks for {size}"
-            )
+        student = first = models.load(config.init_from)
+        if models.size_of(first) != size:
+            student = new_model(size, vocabulary, config.training)
+            encoder, decoder = copy_layers(student, first)
+            print(f"distilmt: layers {encoder} and {decoder} of {config.init_from} are copied", file=sys.stderr)
     else:
         student = new_model(size, vocabulary, config.training)
     main = PartialState().is_main_process  # counters count whole machines, so one process looks at them

@@ -49,6 +49,7 @@ logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 PROGRESS = "progress.json"  # tokens, seconds and patience so far
 MEMORY = "objective-{rank}.safetensors"  # what the objective remembers between steps, of each process
+BESIDE = "beside.safetensors"  # what terms learn for the training alone
 
 
 @dataclass
@@ -76,14 +77,8 @@ class _Trainer(Seq2SeqTrainer):
     def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
                  folder: Path, pad_to: int, patience: int, **kwargs: Any) -> None:  # fmt: skip
         super().__init__(**kwargs)
-        self.plan, self.pairs, self.dev, self.vocab, self.folder, self.patience = (
-            plan,
-            pairs,
-            dev,
-            vocab,
-            folder,
-            patience,
-        )
+        self.plan, self.pairs, self.dev, self.vocab, self.folder = plan, pairs, dev, vocab, folder
+        self.patience = patience
         self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to)
         self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
         self.sums: dict[str, Tensor] = {}
@@ -197,6 +192,8 @@ class _Trainer(Seq2SeqTrainer):
         memory = Path(resume_from_checkpoint) / MEMORY.format(rank=self.args.process_index)
         if self.model.objective.state_dict():
             self.model.objective.load_state_dict(load_file(memory))
+        if self.model.beside:
+            self.model.beside.load_state_dict(load_file(Path(resume_from_checkpoint) / BESIDE))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Case 38: a checkpoint counts once its last file, the list of the others, is on disk."""
@@ -205,6 +202,8 @@ class _Trainer(Seq2SeqTrainer):
         checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
         if memory := self.model.objective.state_dict():
             save_file(memory, checkpoint / MEMORY.format(rank=self.args.process_index))
+        if self.model.beside and self.args.should_save:
+            save_file(self.model.beside.state_dict(), checkpoint / BESIDE)
         self.accelerator.wait_for_everyone()  # before the list of files is made
         if self.args.should_save:
             write_lines(checkpoint / PROGRESS, [json.dumps(self.progress)])
@@ -213,13 +212,16 @@ class _Trainer(Seq2SeqTrainer):
 
 
 class _Step(TrainerCallback):
-    """Tells the objective that an optimizer step has ended."""
+    """Tells the loss where the training stands, and the objective that an optimizer step has ended."""
 
-    def __init__(self, objective: Objective) -> None:
-        self.objective = objective
+    def __init__(self, loss: StudentLoss) -> None:
+        self.loss = loss
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loss.progress = state.global_step / state.max_steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.objective.step()
+        self.loss.objective.step()
 
 
 def fit(
@@ -276,11 +278,12 @@ def fit(
         label_names=["labels"], ddp_find_unused_parameters=False,
     )  # fmt: skip
     stop = Stop(name)
+    torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
+    loss = StudentLoss(student, objective, teacher)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience,
         dev=partial(dev_scores, dev=dev, options=options),
-        model=StudentLoss(student, objective, teacher), args=args, train_dataset=pairs, eval_dataset=pairs,
-        callbacks=[stop, _Step(objective)],
+        model=loss, args=args, train_dataset=pairs, eval_dataset=pairs, callbacks=[stop, _Step(loss)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

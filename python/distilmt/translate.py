@@ -163,7 +163,10 @@ class Translator:
         ensemble: str = "arithmetic",
         weights: Sequence[float] | None = None,
     ) -> None:
-        folders = [Path(f) for f in ([folder] if isinstance(folder, (str, os.PathLike)) else folder)]
+        try:
+            folders = [Path(f) for f in ([folder] if isinstance(folder, (str, os.PathLike)) else folder)]
+        except TypeError:
+            raise ConfigError(f"folder: expected a model folder or a list of them, got {folder!r}") from None
         if not folders:
             raise ConfigError("folder: expected a model folder or a list of them, got an empty list")
         if ensemble not in MEANS:
@@ -206,16 +209,18 @@ class Translator:
 
         Args:
             model: any MarianMTModel; its generation_config holds.
-            vocab: needed to translate text; id lists need none.
+            vocab: needed to translate text, and for a target_language; id lists need none.
             options: as of Translator.
         """
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
             model.save_pretrained(folder)
+            if vocab is not None:
+                vocab.save(folder)
             translator = cls(folder, **options)
+            if vocab is not None:
+                _ = translator.vocab  # while the folder exists
             if translator.compute_type != "float32":
-                translator._in_float32()  # while the folder exists
-        if vocab is not None:
-            translator._vocab = translator._matching(vocab)
+                translator._in_float32()
         return translator
 
     @property
@@ -298,7 +303,7 @@ class Translator:
 
         lines = self._encode("texts", texts)
         sources, counts, statuses = long_lines.cut(lines, self._room, too_long, self.vocab.word_starts)
-        starts = None if prefixes is None else self.vocab.encode_target(_checked_texts("prefixes", prefixes))
+        starts = None if prefixes is None else self._starts(_checked_texts("prefixes", prefixes))
         outputs = self._decode(sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [
@@ -338,7 +343,8 @@ class Translator:
         hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
-        """Scores given targets: log-probability of every token. Forced tokens and bans of the search do not apply.
+        """Scores given targets: log-probability of every token. Forced tokens and bans of the search do not apply; ids that
+        the model's renormalize_logits takes out of its distribution have log-probability -inf.
 
         Args:
             sources, targets: texts, one target per source.
@@ -377,6 +383,10 @@ class Translator:
             _, score, log_probs, soft, states = hypotheses[0] if hypotheses else ([], 0.0, [], None, None)
             results.append(Scored(log_probs, score, status, _soft(soft, soft_labels), states))
         return results
+
+    def _starts(self, prefixes: list[str]) -> list[list[int]]:
+        """Ids of prefixes; of "" none, where other families would put a language tag."""
+        return [ids if text else [] for text, ids in zip(prefixes, self.vocab.encode_target(prefixes), strict=True)]
 
     def _encode(self, name: str, texts: Sequence[str]) -> list[list[int]]:
         texts = _checked_texts(name, texts)

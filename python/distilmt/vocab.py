@@ -169,12 +169,12 @@ class Vocab:
         """
         if source_language is not None:
             raise ConfigError(f"source_language: a Marian model takes none, got {source_language!r} - leave it out")
-        return [] if target_language is None else [self._tag_id(f">>{target_language}<<")]
+        return [] if target_language is None else [self._tag_id("target_language", f">>{target_language}<<")]
 
-    def _tag_id(self, tag: str) -> int:
+    def _tag_id(self, argument: str, tag: str) -> int:
         if (tag_id := self.source.tags.get(tag)) is None:
             known = ", ".join(sorted(self.source.tags)) or "it has none"
-            raise ConfigError(f"tag: {tag} is none of this vocabulary's language tags - choose of: {known}")
+            raise ConfigError(f"{argument}: {tag} is none of this vocabulary's language tags - choose of: {known}")
         return tag_id
 
     def encode_source(self, lines: list[str], *, tag: str | None = None) -> list[list[int]]:
@@ -191,7 +191,7 @@ class Vocab:
         ids = self.source.encode(lines, self.threads)
         if tag is None:
             return ids
-        tag_id = self._tag_id(tag)
+        tag_id = self._tag_id("tag", tag)
         return [[tag_id, *row] for row in ids]
 
     def encode_target(self, lines: list[str]) -> list[list[int]]:

@@ -10,13 +10,19 @@ One file per published loss; `objective.py` adds them up and evaluates the sum i
 from __future__ import annotations
 
 from distilmt.objectives.adaptive_kd import AdaptiveKD
+from distilmt.objectives.attention_alignment import AttentionAlignment
+from distilmt.objectives.attention_maps import AttentionMaps
+from distilmt.objectives.cosine import Cosine
 from distilmt.objectives.expression import parse
+from distilmt.objectives.hidden_mse import HiddenMSE
 from distilmt.objectives.inheritance import Inheritance
 from distilmt.objectives.jensen_shannon import JensenShannon
 from distilmt.objectives.knn_kd import KNNKD
+from distilmt.objectives.layer_combination import LayerCombination
+from distilmt.objectives.layers import Layers, Shape
 from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
-from distilmt.objectives.objective import Evaluation, Objective, Term
+from distilmt.objectives.objective import Evaluation, LayerTerm, Objective, Term
 from distilmt.objectives.ranking import Ranking
 from distilmt.objectives.reverse_kd import ReverseKD
 from distilmt.objectives.selective_kd import SelectiveKD
@@ -27,7 +33,8 @@ from distilmt.objectives.total_variation import TotalVariation
 from distilmt.objectives.word_kd import WordCE, WordKD
 
 __all__ = [
-    "KNNKD", "NLL", "AdaptiveKD", "Ensemble", "Evaluation", "Head", "Inheritance", "JensenShannon", "LogitMSE", "Neighbours",
-    "Objective", "Ranking", "ReverseKD", "SelectiveKD", "SkewKD", "SkewReverseKD", "Term", "Top1", "TopK", "TotalVariation",
-    "WithoutTop1", "WordCE", "WordKD", "parse",
+    "KNNKD", "NLL", "AdaptiveKD", "AttentionAlignment", "AttentionMaps", "Cosine", "Ensemble", "Evaluation", "Head", "HiddenMSE",
+    "Inheritance", "JensenShannon", "LayerCombination", "LayerTerm", "Layers", "LogitMSE", "Neighbours", "Objective", "Ranking",
+    "ReverseKD", "SelectiveKD", "Shape", "SkewKD", "SkewReverseKD", "Term", "Top1", "TopK", "TotalVariation", "WithoutTop1",
+    "WordCE", "WordKD", "parse",
 ]  # fmt: skip

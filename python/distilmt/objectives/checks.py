@@ -19,6 +19,14 @@ def positive(term: Any, *names: str) -> None:
             raise ConfigError(f"{type(term).__name__}: {name} must be finite and above 0, got {value} - 1 is usual")
 
 
+def counts(term: Any, *names: str) -> None:
+    """Raises ConfigError where one of these fields is not a whole number above 0."""
+    for name in names:
+        value = getattr(term, name)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{type(term).__name__}: {name} must be a whole number of at least 1, got {value!r}")
+
+
 def between(term: Any, name: str, low: float, high: float, remedy: str) -> None:
     """Raises ConfigError where low < field < high does not hold."""
     value = getattr(term, name)

@@ -12,9 +12,14 @@ from typing import Any
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.adaptive_kd import AdaptiveKD
+from distilmt.objectives.attention_alignment import AttentionAlignment
+from distilmt.objectives.attention_maps import AttentionMaps
+from distilmt.objectives.cosine import Cosine
+from distilmt.objectives.hidden_mse import HiddenMSE
 from distilmt.objectives.inheritance import Inheritance
 from distilmt.objectives.jensen_shannon import JensenShannon
 from distilmt.objectives.knn_kd import KNNKD
+from distilmt.objectives.layer_combination import LayerCombination
 from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
 from distilmt.objectives.objective import Objective, Term
@@ -30,7 +35,7 @@ _TERMS: dict[str, type[Term]] = {
     term.__name__: term
     for term in (
         NLL, WordKD, WordCE, ReverseKD, JensenShannon, SkewKD, SkewReverseKD, TotalVariation, AdaptiveKD, LogitMSE, Ranking, Top1,
-        WithoutTop1, SelectiveKD, KNNKD, Inheritance,
+        WithoutTop1, SelectiveKD, KNNKD, Inheritance, Cosine, HiddenMSE, LayerCombination, AttentionMaps, AttentionAlignment,
     )
 }  # fmt: skip
 

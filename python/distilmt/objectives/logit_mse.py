@@ -3,14 +3,16 @@
     LogitMSE = mean over the vocabulary of (z - factor v)^2
 
 Source: Jafari et al. 2021 (Annealing KD, arXiv:2104.07163), equation 3, where factor = 1 - (T - 1) / T_max rises from 1 / T_max
-to 1. Logits are defined up to a shift per token, so the plain form spends capacity on a number without meaning:
-`centred=True` compares them after their means are taken away. The mean over a vocabulary of thousands makes the loss
-small; choose its weight accordingly.
+to 1 in T_max steps of equal length: `stages`. A second training on NLL follows, from the best checkpoint, with a fresh
+optimizer. The released code raises the factor by epochs; it rises by updates here, and never above 1. Logits are defined up
+to a shift per token, so the plain form spends capacity on a number without meaning: `centred=True` compares them after their
+means are taken away. The mean over a vocabulary of thousands makes the loss small; choose its weight accordingly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from distilmt.errors import ConfigError
@@ -25,16 +27,27 @@ class LogitMSE(Term):
 
     Args:
         factor: multiplies the teacher's logits, in (0, 1].
+        stages: T_max; above 0 the factor begins at 1 / stages and rises to `factor` = 1 over the training.
         centred: compare without the mean over the vocabulary.
     """
 
     factor: float = 1.0
+    stages: int = 0
     centred: bool = False
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
         if not 0 < self.factor <= 1:
             raise ConfigError(f"LogitMSE: factor must be in (0, 1], got {self.factor}")
+        if self.stages < 0 or (self.stages and self.factor != 1):
+            raise ConfigError(
+                f"LogitMSE: stages must be at least 0 and go with factor 1, got {self.stages}, {self.factor}"
+            )
+
+    def at(self, progress: float) -> LogitMSE:
+        if not self.stages:
+            return self
+        return replace(self, factor=min(1.0, (math.floor(progress * self.stages) + 1) / self.stages), stages=0)
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
+from distilmt.objectives.layers import Layers, Shape
 from distilmt.objectives.teachers import Ensemble, Head, Neighbours, Teacher, TopK, arguments
 from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, linear_kd
 
-__all__ = ["Ensemble", "Evaluation", "Head", "Neighbours", "Objective", "Teacher", "Term", "TopK"]
+__all__ = ["Ensemble", "Evaluation", "Head", "LayerTerm", "Neighbours", "Objective", "Teacher", "Term", "TopK"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Term(ABC):
     Multiply by a weight and add: `0.5 * NLL() + 0.5 * WordKD()`. A term alone is an objective of weight 1.
     """
 
-    looks_at: ClassVar[str] = ""  # "teacher", "snapshot", or nothing but the targets
+    looks_at: ClassVar[str] = ""  # "teacher", "snapshot", "layers" of a teacher, or nothing but the targets
     gated: ClassVar[bool] = False  # looks at the rows that it chooses itself
 
     @abstractmethod
@@ -49,7 +50,21 @@ class Term(ABC):
 
     @property
     def needs_teacher(self) -> bool:
-        return self.looks_at == "teacher"
+        return self.looks_at in ("teacher", "layers")
+
+    @property
+    def passes(self) -> int:
+        """Decoder passes that its value is the mean of: the first on the given prefixes, each other one on what the student
+        said at the pass before (TIE-KD's iterations; only a training with the models at hand can do more than the first)."""
+        return int(getattr(self, "iterations", 1))
+
+    def at(self, progress: float) -> Term:
+        """The term at a point of the training, 0 at its start and 1 at its end; itself where nothing changes."""
+        return self
+
+    def strength(self, progress: float) -> float:
+        """What its weight is multiplied by at that point."""
+        return 1.0
 
     def choice(self) -> Choice | None:
         """Which rows a gated term looks at; None where the caller's mask says so."""
@@ -98,6 +113,32 @@ class Term(ABC):
         return (1.0 * self)(student_outputs, teacher_outputs, labels)
 
 
+@dataclass(frozen=True, repr=False)
+class LayerTerm(Term):
+    """A term on hidden states or attention maps, in plain PyTorch; its teacher is a model that runs beside the student.
+
+    Its value is a sum over tokens as that of any term and is divided by the same denominator, the number of targets: on the
+    encoder, a sentence counts by its source length. Padding is never looked at.
+    """
+
+    looks_at: ClassVar[str] = "layers"
+    attends: ClassVar[bool] = False  # looks at attention maps
+
+    def native(self, teacher: Any) -> NativeTerm:
+        raise ConfigError(f"{type(self).__name__} looks at layers, not at the output distribution")
+
+    def module(self, student: Shape, teacher: Shape) -> nn.Module | None:
+        """What is learned beside the student and thrown away behind the training; None where nothing is.
+
+        Raises: ConfigError: the term cannot compare models of these shapes.
+        """
+        return None
+
+    @abstractmethod
+    def value(self, student: Layers, teacher: Layers, module: nn.Module | None) -> Tensor:
+        """Sum over the tokens of the batch, float32 scalar with a gradient for the student and the module."""
+
+
 @dataclass(frozen=True)
 class Objective:
     """A weighted sum of terms.
@@ -120,8 +161,31 @@ class Objective:
 
     @property
     def needs_teacher(self) -> bool:
-        """True where a term looks at a teacher's distribution."""
+        """True where a term looks at a teacher: its distribution, or its layers."""
         return any(term.needs_teacher for _, term in self.terms)
+
+    @property
+    def needs_layers(self) -> bool:
+        """True where a term looks at hidden states or attention maps of a teacher model."""
+        return any(term.looks_at == "layers" for _, term in self.terms)
+
+    @property
+    def attends(self) -> bool:
+        """True where a term looks at attention maps."""
+        return any(getattr(term, "attends", False) for _, term in self.terms)
+
+    @property
+    def passes(self) -> int:
+        """Decoder passes of the term that asks for most."""
+        return max((term.passes for _, term in self.terms), default=1)
+
+    def of_pass(self, number: int) -> Objective:
+        """The terms that take part in a pass, from 1 on, each with its share of its weight."""
+        return Objective(tuple((weight / t.passes, t) for weight, t in self.terms if t.passes >= number))
+
+    def at(self, progress: float) -> Objective:
+        """The objective at a point of the training, 0 at its start and 1 at its end."""
+        return Objective(tuple((weight * term.strength(progress), term.at(progress)) for weight, term in self.terms))
 
     @property
     def needs_snapshot(self) -> bool:
@@ -138,6 +202,8 @@ class Objective:
         weights: Tensor | None = None,
         mask: Tensor | None = None,
         denominator: Tensor | float | None = None,
+        layers: tuple[Layers, Layers] | None = None,
+        modules: Mapping[str, nn.Module] | None = None,
         dropped_mass: float = 0.0,
         teacher_bfloat16: bool = False,
     ) -> Evaluation:
@@ -153,18 +219,22 @@ class Objective:
             mask: bool [rows], which rows a term selecting by mask looks at.
             denominator: what the loss's sum is divided by; the number of targets where absent. With gradient
                 accumulation or several processes, the global number of targets.
+            layers: what student and teacher computed on their way, for terms that look at it.
+            modules: what such terms learn beside the student, by their names (`LayerTerm.module`).
             dropped_mass: above 0 an approximation on the CPU: the smallest entries of d loss / d logits, together at most
                 this share of a row's absolute sum, are left out of the gradients. Losses stay exact.
             teacher_bfloat16: another: the teacher's logits are computed in bfloat16.
 
         Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind.
         """
+        output = [(weight, term) for weight, term in self.terms if term.looks_at != "layers"]
+        taught = any(term.looks_at == "teacher" for _, term in output)
         for needed, name, given in (
-            (self.needs_teacher, "teacher", teacher), (self.needs_snapshot, "snapshot", snapshot),
+            (taught, "a teacher", teacher), (self.needs_snapshot, "a snapshot", snapshot), (self.needs_layers, "layers", layers),
         ):  # fmt: skip
             if needed and given is None:
-                raise ConfigError(f"{self!r} needs a {name}, got None")
-        natives = [replace(term.native(teacher), gated=term.gated) for _, term in self.terms]
+                raise ConfigError(f"{self!r} needs {name}, got None")
+        natives = [replace(term.native(teacher), gated=term.gated) for _, term in output]
         gated = next((term for _, term in self.terms if term.gated), None)
         choice = gated.choice() if gated else None
         if gated and choice is None and mask is None:
@@ -174,8 +244,9 @@ class Objective:
             student.weight,
             targets,
             student.bias,
-            terms=[replace(n, weight=w * n.weight) for (w, _), n in zip(self.terms, natives, strict=True)],
-            **(arguments(teacher, self, student, targets) if self.needs_teacher else {}),
+            terms=[replace(n, weight=w * n.weight) for (w, _), n in zip(output, natives, strict=True)]
+            or [NativeTerm("nll", 0.0)],
+            **(arguments(teacher, self, student, targets) if taught else {}),
             **(arguments(snapshot, self, student, targets, "snapshot") if self.needs_snapshot else {}),
             row_weights=weights,
             choice=choice,
@@ -190,13 +261,20 @@ class Objective:
         count = tokens.clamp(min=1)
         terms = {
             type(term).__name__: native.weight * value.sum() / count
-            for (_, term), native, value in zip(self.terms, natives, result.values, strict=True)
+            for (_, term), native, value in zip(output, natives, result.values, strict=False)
         }
+        loss = result.loss
+        for weight, term in self.terms:
+            if isinstance(term, LayerTerm) and layers is not None:
+                name = type(term).__name__
+                total = term.value(*layers, modules[name] if modules and name in modules else None)
+                loss = loss + weight * total / (count if denominator is None else denominator)
+                terms[name] = total.detach() / count
         selected = result.chosen.sum() / count if gated else torch.ones_like(result.loss.detach())
         dense = [n for n in natives if n.teacher == "teachers"]
         looked = result.chosen.sum().clamp(min=1) if dense and all(n.gated for n in dense) else count
         agreement = result.agreement.sum() / looked if dense else torch.full_like(result.loss.detach(), math.nan)
-        return Evaluation(result.loss, terms, result.nll.sum() / count, tokens, selected, agreement, result.gate[0])
+        return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, result.gate[0])
 
     def step(self) -> None:
         """To be called after each optimizer step: terms with a memory per step take note."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import full, positive
+from distilmt.objectives.checks import counts, full, positive
 from distilmt.objectives.objective import Teacher, Term
 from distilmt.objectives.teachers import Neighbours, is_sparse
 from distilmt.ops.linear_kd import TAILS, NativeTerm
@@ -31,15 +31,18 @@ class WordKD(Term):
         teacher_temperature: the teacher's own, where it is to be softer or sharper than the student; else T.
         tail: of a top-k teacher. "renormalise": the k tokens are all there is. "drop": they keep their probabilities, so
             uncertain positions count less. "rest": all other tokens are one more event, the exact KL of that.
+        iterations: decoder passes to average over; from the second on the prefixes are the student's own (TIE-KD: 3).
     """
 
     temperature: float = 1.0
     teacher_temperature: float | None = None
     tail: Literal["renormalise", "drop", "rest"] = "renormalise"
+    iterations: int = 1
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
         positive(self, "temperature", "teacher_temperature")
+        counts(self, "iterations")
         if self.tail not in TAILS:
             raise ConfigError(f"WordKD: tail must be one of {', '.join(TAILS)}, got {self.tail!r}")
 

@@ -143,7 +143,7 @@ class ContrastTable:
         return notes
 
     def layout(self) -> Layout:
-        head = ["Contrast", "n", "Difference", "Interval", "p", "p (Holm)", self.rows[0].effect.name, "Interval"]
+        head = ["Contrast", "n", "Difference", "Interval", "p", "p (Holm)", self.rows[0].effect.name, "Its interval"]
         rows = []
         for row in self.rows:
             test, effect = row.test, row.effect
