@@ -40,6 +40,7 @@ MUST_NOT_REACH = {
     "evaluate": TRAINING | {"label", "distill", "report", "study", "cli"},
     "train": {"distill", "report", "study", "cli"},
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
+    "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "study", "cli"},
     "distill": {"study", "cli"},
     "study": {"cli"},

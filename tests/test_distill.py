@@ -54,6 +54,10 @@ def test_every_room_is_walked_through(run):
     teacher, student = report["systems"][0], report["systems"][1]
     assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
     assert (run / "report.md").exists() and (run / "report.html").exists()
+    students = [name for name in names if name.startswith("student ") and name != "student alone"]
+    assert [row["name"] for row in report["significance"]] == students * 2  # BLEU, then chrF
+    for system in report["systems"]:
+        assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
     stages = {stage["name"] for stage in report["stages"]}
     assert {"teacher", "label", "student-alone-1", "student-seq-kd+word-kd-1", "evaluate-teacher"} <= stages
 
@@ -154,8 +158,11 @@ def test_train_writes_a_model_folder(text, tmp_path):
     )
     again = distilmt.train(
         train=text["train"], dev=text["dev"], out=str(tmp_path / "more"), size="1x1:16:32:2", training=TINY,
-        init_from=str(tmp_path / "model"),
+        init_from=str(tmp_path / "model"), energy="constant", constant_watts=(100.0, 300.0),
     )  # fmt: skip
+    assert again.usage.joules == pytest.approx(200 * again.usage.seconds) and again.usage.seconds >= again.fit.seconds
+    assert result.usage.seconds > 0 and "\ncost  " in str(result)
+    assert [path.name for path in (tmp_path / "more.training").glob("*cost*")] == ["finished-cost.json"]
     assert again.model == tmp_path / "more"
     with pytest.raises(ConfigError, match="expected a student of 1 to 1 layers, as its teacher has, got 2"):
         distilmt.train(

@@ -178,13 +178,13 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
             print(f"distilmt: layers {encoder} and {decoder} of {config.init_from} are copied", file=sys.stderr)
     else:
         student = new_model(size, vocabulary, config.training)
-    main = PartialState().is_main_process  # counters count whole machines, so one process looks at them
-    cost = work / "cost.json"
-    with Meter(config.metering, checkpoint=cost) if main else nullcontext() as meter:
+    # Counters count whole machines, so one process looks at them: torchrun's first; accelerate knows its rank only once it trains.
+    first, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
+    with Meter(config.metering, checkpoint=cost) if first else nullcontext() as meter:
         fit_result = fit_text(
             student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name
         )
-    if main:
+    if PartialState().is_main_process:
         if cost.exists():
             os.replace(cost, work / "finished-cost.json")  # the next training of this name starts from nothing
         shutil.rmtree(config.out, ignore_errors=True)
