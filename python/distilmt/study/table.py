@@ -15,7 +15,6 @@ from typing import Any
 from distilmt.bill.rates import cost_of
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError
-from distilmt.statistics.extra import library
 from distilmt.storage import write_bytes
 from distilmt.study.records import Record, record_of
 from distilmt.study.spec import Study
@@ -66,6 +65,8 @@ def frame(study: Study) -> Any:
     Raises:
         ConfigError: pandas is not installed.
     """
+    from distilmt.statistics.extra import library  # brings NumPy, which a cell has no need of
+
     return library("pandas").DataFrame(rows(study))
 
 
@@ -84,6 +85,8 @@ def save(study: Study) -> list[Path]:
     write_bytes(written[0], text.getvalue().encode())
     if find_spec("pyarrow") is None:
         return written
+    from distilmt.statistics.extra import library
+
     buffer = io.BytesIO()
     library("pyarrow.parquet").write_table(library("pyarrow").Table.from_pylist(table), buffer)
     written.append(study.folder / "cells.parquet")
