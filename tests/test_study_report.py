@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from distilmt import study
+from distilmt.corpus import load_corpus, write_lines
 from distilmt.errors import ConfigError, DataError
+from distilmt.evaluate import score
 from distilmt.storage import write_json
 from distilmt.study.findings import outcome_table
 from distilmt.study.plots import pareto, plot_outcome, plot_quality_cost
-from distilmt.study.records import path_of
+from distilmt.study.records import path_of, translations_of
+from distilmt.study.sentences import by_sentences
 from distilmt.study.summary import mean_of, means
 from distilmt.study.table import outcome_names, save
 from study_data import made, record
@@ -149,3 +152,35 @@ def test_the_outcome_table_by_hand(tmp_path: Path) -> None:
     assert layout.head == ["f0", "n", "seconds"]
     # s = 1, t(0.975, 2) = 4.302653, half = 2.484138
     assert layout.rows == [["a", "3", "2 ± 1 [-0.4841, 4.484]"], ["b", "1", "5"]]
+
+
+def test_quality_is_compared_over_sentences_and_equal_blocks_count_once(tmp_path: Path) -> None:
+    gold = [f"the dog number {i} sees the house and the garden of tree {i * 7} ." for i in range(40)]
+    worse = [line.replace("house", "cat") if i % 2 else line for i, line in enumerate(gold)]
+    for name, lines in (("src", gold), ("ref", gold)):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    fixed = {"model": "m", "test": (str(tmp_path / "src"), str(tmp_path / "ref"))}
+    plan = [{"outcome": "bleu", "factor": "beam_size", "pairs": [["4", "1"]], "test": "sentences"}]
+    keys = {"task": "decode", "fixed": fixed, "contrasts": plan, "factors": {"beam_size": [1, 4]}}
+    made_up = made(tmp_path, {("1",): numbers([1, 1]), ("4",): numbers([2, 2])}, **keys)
+    (tmp_path / "made/translations").mkdir(exist_ok=True)
+    hashes = {"target": load_corpus(fixed["test"]).target_hash}
+    for cell in made_up.cells():
+        lines = gold if cell.levels["beam_size"] == "4" else worse
+        write_lines(translations_of(made_up.folder, cell.name), lines)
+        write_json(path_of(made_up, cell), record(cell.block, {"seconds": 1.0}, inputs=hashes))
+    table = by_sentences(made_up, made_up.contrasts[0])
+    name, seeds, sentences, difference, _, p, p_holm = table.rows[0]
+    gap = score(gold, gold).bleu - score(worse, gold).bleu
+    assert (name, seeds, sentences) == ("4 − 1", "1 / 1", "40") and float(difference) == pytest.approx(gap, rel=1e-3)
+    assert p == p_holm.strip("*") and p_holm.endswith("*")
+    assert "Planned: bleu by beam_size, over sentences" in study.report(made_up).markdown()
+    (tmp_path / "ref").write_text("other\n" * 40)
+    with pytest.raises(DataError, match="ref: has changed since the cells ran"):
+        by_sentences(made_up, made_up.contrasts[0])
+    for cell in made_up.cells():
+        translations_of(made_up.folder, cell.name).unlink()
+    text = study.report(made_up).markdown()
+    assert "Planned contrast of bleu by beam_size: " in text and "is missing - only cells that" in text
+    with pytest.raises(ConfigError, match="test sentences is of bleu or chrf, got 'seconds'"):
+        study.read({"name": "n", "out": "o", **keys, "contrasts": [plan[0] | {"outcome": "seconds"}]})

@@ -19,9 +19,11 @@ from typing import Any
 from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import UserError
+from distilmt.files import write_lines
 from distilmt.storage import read_json, write_json
 from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
+from distilmt.study.records import translations_of
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -36,6 +38,8 @@ def main(job_file: str, result_file: str) -> None:
     try:
         work = _load(job, energy)
         measured = measure(work, warm_up=job["warm_up"], min_seconds=job["min_seconds"], energy=energy)
+        if work.translations:
+            write_lines(translations_of(Path(job["folder"]), job["cell"]), work.translations)
         result: dict[str, Any] = {"status": "done"} | measured
     except Exception as error:
         traceback.print_exc()

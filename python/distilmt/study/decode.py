@@ -65,7 +65,7 @@ def load(task: DecodeTask) -> Work:
         translations = translator.translate(
             sources, beam_size=task.beam_size, length_penalty=task.length_penalty, max_length=task.max_length
         )
-        hypotheses[:] = [translation.text for translation in translations]
+        hypotheses[:] = [" ".join(translation.text.splitlines()) for translation in translations]
         statuses.clear()
         statuses.update(translation.status for translation in translations)
         return {"target_tokens": sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses)}
@@ -82,7 +82,8 @@ def load(task: DecodeTask) -> Work:
             "chrf": scores.chrf,
         }
 
-    work = Work(once, outcomes, {"model": weights_hash(folder), "source": text.source_hash, "target": text.target_hash})
+    inputs = {"model": weights_hash(folder), "source": text.source_hash, "target": text.target_hash}
+    work = Work(once, outcomes, inputs, translations=hypotheses)
     work.notes.append(f"compute type {translator.compute_type}, {translator.threads} workers")
     return work
 

@@ -7,7 +7,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,7 +19,8 @@ from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
 from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
-from distilmt.study.spec import Study, StudyConfig, file_name, read
+from distilmt.study.sentences import by_sentences
+from distilmt.study.spec import Planned, Study, StudyConfig, file_name, read
 from distilmt.study.summary import Mean, means
 from distilmt.study.table import outcome_names, rows, save
 
@@ -101,20 +102,25 @@ def outcome_table(study: Study, outcomes: list[str]) -> Layout:
 def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     """The tables of planned contrasts and of the outcomes' analyses of variance; or why there is none."""
     for planned in study.contrasts:
-        contrasts = Contrasts(factor=planned.factor, pairs=planned.pairs, test=planned.test)
         try:
-            runs, left_out = _runs(study, planned.outcome, planned.test in ("paired-t", "wilcoxon"))
-            layout = contrasts.compare(runs).layout()
-            yield Layout(f"Planned: {layout.title}", layout.head, layout.rows, [*layout.notes, *left_out]), ""
+            yield _contrast(study, planned), ""
         except DataError as error:
             yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {error}"
-    for outcome in dict.fromkeys(planned.outcome for planned in study.contrasts):
+    for outcome in dict.fromkeys(planned.outcome for planned in study.contrasts if planned.test != "sentences"):
         try:
             runs, left_out = _runs(study, outcome, True)
             layout = repeated_measures(runs).layout()
-            yield Layout(layout.title, layout.head, layout.rows, [*layout.notes, *left_out]), ""
+            yield replace(layout, notes=[*layout.notes, *left_out]), ""
         except DataError as error:
             yield None, f"Analysis of variance of {outcome}: {error}"
+
+
+def _contrast(study: Study, planned: Planned) -> Layout:
+    if planned.test == "sentences":
+        return by_sentences(study, planned)
+    runs, left_out = _runs(study, planned.outcome, planned.test in ("paired-t", "wilcoxon"))
+    layout = Contrasts(factor=planned.factor, pairs=planned.pairs, test=planned.test).compare(runs).layout()
+    return replace(layout, title=f"Planned: {layout.title}", notes=[*layout.notes, *left_out])
 
 
 def _runs(study: Study, outcome: str, in_blocks: bool) -> tuple[Runs, list[str]]:

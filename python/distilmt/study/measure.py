@@ -25,12 +25,14 @@ class Work:
         outcomes: from the wall seconds of a pass (mean), what else the cell's row holds; not timed.
         inputs: hashes of the files that were used, by name: the same in every cell of a treatment.
         notes: what a reader should know of this cell.
+        translations: of the last pass, for tests over sentences; empty where the task has none.
     """
 
     once: Callable[[], Numbers]
     outcomes: Callable[[float], Numbers] = lambda seconds: {}
     inputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    translations: list[str] = field(default_factory=list)
 
 
 def measure(work: Work, *, warm_up: int, min_seconds: float, energy: EnergyOptions) -> dict[str, Any]:

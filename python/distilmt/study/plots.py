@@ -16,7 +16,7 @@ from distilmt.study.summary import Mean, means
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKERS = "osD^vPX<>h"
+_MARKERS = "osD^vPX"  # seven, and ten colours: seventy looks
 
 
 def plot_outcome(study: Study, outcome: str, factor: str, *, by: str | None = None, axes: Axes | None = None) -> Axes:

@@ -4,6 +4,7 @@ OUT/study.json         the study as it was begun; a file that has changed is com
 OUT/cells/NAME.json    a cell: begun, done with its outcomes, or failed with its error; written whole or not at all
 OUT/logs/NAME.log      what it printed
 OUT/shared/            labels that several cells use
+OUT/translations/      those of each cell that translates, a line a sentence
 OUT/lock-HOST          the runner at work on a machine; lock-block-N: the block that it has taken
 """
 
@@ -27,6 +28,11 @@ _SHOWN = 12  # lines of a diff
 
 def path_of(study: Study, cell: Cell) -> Path:
     return study.folder / "cells" / f"{cell.name}.json"
+
+
+def translations_of(folder: Path, cell: str) -> Path:
+    """The translations of the cell of this name."""
+    return folder / "translations" / f"{cell}.txt"
 
 
 def record_of(study: Study, cell: Cell) -> Record:
@@ -65,7 +71,7 @@ def open_folder(study: Study) -> None:
                 "repeats and levels can be added:\n" + "\n".join(changes[:_SHOWN] + more)
             )
     write_json(path, now)
-    for name in ("cells", "logs", "work"):
+    for name in ("cells", "logs", "translations", "work"):
         (folder / name).mkdir(exist_ok=True)
 
 

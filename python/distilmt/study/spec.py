@@ -83,9 +83,13 @@ class Planned:
     outcome: str = field(metadata={"help": "a column of outcomes"})
     factor: str = field(metadata={"help": "whose levels are compared"})
     pairs: tuple[tuple[str, str], ...] = field(metadata={"help": "pairs of levels"})
-    test: Literal["paired-t", "wilcoxon", "welch", "mann-whitney"] = field(
-        default="paired-t", metadata={"help": "in pairs of blocks, or of independent runs"}
+    test: Literal["paired-t", "wilcoxon", "welch", "mann-whitney", "sentences"] = field(
+        default="paired-t", metadata={"help": "in pairs of blocks, of independent runs, or of sentences and seeds"}
     )
+
+    def __post_init__(self) -> None:
+        if self.test == "sentences" and self.outcome not in ("bleu", "chrf"):
+            raise ConfigError(f"contrasts: test sentences is of bleu or chrf, got {self.outcome!r}")
 
 
 @dataclass(frozen=True)
