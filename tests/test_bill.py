@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 
 import pytest
 
@@ -57,19 +58,33 @@ def test_making_a_student_is_its_labels_and_its_training_mean_over_seeds_and_nev
 
 def test_a_point_gained_over_the_student_alone():
     data = billed()
-    found = {(name, measure): (gain, line) for name, _, measure, gain, line in points(data, rates_of(data))}
+    found = {(point.system, point.measure): point for point in points(data, rates_of(data))}
     assert set(found) == {(name, measure) for name in ("word-kd", "seq-kd") for measure in ("bleu", "chrf")}
-    gain, line = found["seq-kd", "bleu"]
-    assert gain == pytest.approx(8.0)
-    assert line.cost.hours == pytest.approx(1.5 / 8) and line.cost.kwh.value == pytest.approx(1.5 / 8)
-    assert found["word-kd", "chrf"][1].cost.co2e_kg.value == pytest.approx(0.5 * 1.2 * 0.5 / 5)
+    seq = found["seq-kd", "bleu"]
+    assert seq.gain == pytest.approx(8.0) and seq.error is None
+    assert seq.cost.hours == pytest.approx(1.5 / 8) and seq.cost.kwh.value == pytest.approx(1.5 / 8)
+    assert found["word-kd", "chrf"].cost.co2e_kg.value == pytest.approx(0.5 * 1.2 * 0.5 / 5)
+    assert "one seed of either" in bill_tables(data)[1].notes[1]
+
+
+def test_a_gain_has_a_standard_error_where_both_sides_have_seeds():
+    data = billed()
+    alone = copy.deepcopy(data["systems"][3]) | {"seed": 2}
+    alone["test"]["flickr"]["bleu"] = 31.0
+    data["systems"].append(alone)
+    point = next(point for point in points(data, Rates()) if (point.system, point.measure) == ("word-kd", "bleu"))
+    # Means 35 and 30.5, standard deviations sqrt(2) and sqrt(1/2), two seeds each.
+    assert point.gain == pytest.approx(4.5) and point.error == pytest.approx(math.sqrt(2 / 2 + 0.5 / 2))
+    assert rows(bill_tables(data)[1])["BLEU point, word-kd"]["Of"] == "+4.50 ± 1.12"
 
 
 def test_no_gain_has_no_price():
     data = billed()
     data["systems"][4]["test"]["flickr"]["bleu"] = 29.0
     table = bill_tables(data)[1]
-    assert rows(table)["BLEU point, seq-kd"] == dict.fromkeys(("Time", "Energy", "CO2e", "Money"), "–") | {"Of": "-1.0"}
+    assert rows(table)["BLEU point, seq-kd"] == dict.fromkeys(("Time", "Energy", "CO2e", "Money"), "–") | {
+        "Of": "-1.00"
+    }
     assert "no point was gained" in table.notes[-1]
 
 
@@ -105,10 +120,23 @@ def test_one_estimate_makes_the_sum_an_estimate_and_one_hole_makes_it_unknown():
     assert rows(bill_tables(data)[0])["all"]["Energy"] == "not measured"
 
 
-def test_a_report_from_before_the_bill_still_opens_and_bills_what_it_can(tmp_path):
+def test_a_report_from_before_the_bill_is_billed_by_the_names_of_its_stages():
+    data = billed()
+    for stage in data["stages"]:
+        del stage["kind"]
+    for entry in data["systems"]:
+        del entry["made_by"], entry["decode"]
+        entry |= {"method": entry["name"], "recipe": "seq-kd" if entry["name"] == "seq-kd" else "gold"}
+    data = Report(data).data
+    assert data["systems"][4]["made_by"] == ["label", "student-seq-kd-1"]
+    assert [line.name for line in kinds(data, Rates())] == [line.name for line in kinds(billed(), Rates())]
+    assert made(data, systems_of(data)[-1]).seconds == 5400 and serving(data, Rates()) == []
+
+
+def test_what_no_name_tells_stays_other_and_what_can_be_said_is_said(tmp_path):
     old = Report(example())
     (table,) = bill_tables(old.data)
-    assert list(rows(table)) == ["other", "all"]
+    assert list(rows(table)) == ["labelling", "other", "all"]
     assert "recorded without a kind" in table.notes[-1]
     old.save(tmp_path)
     found = bill(runs=(str(tmp_path),))

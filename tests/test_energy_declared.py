@@ -183,12 +183,20 @@ def test_codecarbon_gives_kilowatt_hours_by_way_of_kilograms(monkeypatch):
     assert cross_check(Usage(1.0, 1.0, 1, None, "not measured"), usage) == "nothing to compare: energy not measured"
 
 
-@pytest.mark.parametrize("returned", [None, 0, 0.0])
-def test_codecarbon_s_hidden_failure_is_unknown(returned):
-    part = CodeCarbon(Tracker(returned))
-    part.start(0.0)
-    part.add(1.0)
-    assert part.problem == f"codecarbon returned {returned}: it failed, and hides why"
+@pytest.mark.parametrize(
+    ("returned", "reason"),
+    [
+        ([0.0, None], "codecarbon returned None: it failed, and hides why"),
+        ([0, 0.0], "the counter did not move"),
+    ],
+)
+def test_codecarbon_s_hidden_failure_is_unknown(monkeypatch, returned, reason):
+    part = CodeCarbon(Tracker(*returned))
+    monkeypatch.setattr("distilmt.energy.meter.CodeCarbon", lambda: part)
+    with Meter(energy="codecarbon", nvml=NO_NVML) as meter:
+        assert meter.so_far().joules is None
+        monkeypatch.undo()
+    assert meter.joules is None and reason in meter.usage.energy_missing[0]
 
 
 def test_codecarbon_itself():
@@ -204,6 +212,31 @@ def test_codecarbon_that_is_absent_is_said_in_one_sentence(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "codecarbon", None)
     with pytest.raises(ConfigError, match=r"pip install 'distilmt\[codecarbon\]'"), Meter(energy="codecarbon"):
         pass
+
+
+def test_options_are_flags_of_every_command_that_works():
+    from distilmt.config import load
+    from distilmt.distill import DistillConfig
+    from distilmt.evaluate import EvaluateConfig
+    from distilmt.label import LabelConfig
+    from distilmt.train import TrainConfig
+
+    flags = {"energy": "model", "cpu-watts": ("20", "90"), "attribution": "0.5", "idle-watts": "7"}
+    wanted = EnergyOptions(energy="model", cpu_watts=(20.0, 90.0), attribution=0.5, idle_watts=7.0)
+    label = load(LabelConfig, flags=flags | {"model": "m", "source": "s", "out": "o"})
+    train = load(TrainConfig, flags=flags | {"train": ("a", "b"), "dev": ("a", "b"), "out": "o"})
+    assert label.metering == train.metering == wanted
+    evaluate = load(EvaluateConfig, flags=flags | {"model": "m", "test": ("a", "b")})
+    distill = {
+        "train": ("a", "b"),
+        "dev": ("a", "b"),
+        "test": [("a", "b")],
+        "out": "o",
+        "student-size": "tiny",
+        "teacher": "m",
+    }
+    assert evaluate.metering == load(DistillConfig, flags=flags | distill).metering == wanted
+    assert "metering" not in train.training.inputs()
 
 
 def test_options_reach_the_meter_as_a_group():

@@ -27,6 +27,23 @@ def check_translate(notebook: nbformat.NotebookNode) -> None:
     assert all(f": {status:12} '" in printed for status in statuses)
 
 
+def check_bill(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    for title in (
+        "what making cost",
+        "what one more cost",
+        "what serving a million words costs",
+        "Quality kept against",
+    ):
+        assert title in shown
+    assert "≈" in shown and "estimated, not measured (model)" in shown
+    assert "seq-kd+word-kd | 31% | 0.307 |" in printed and "Left out: carbon" in printed
+    assert "Germany 2023" in printed and "France 2023" in printed and "CO2e needs --country" in printed
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+
+
 def check_study(notebook: nbformat.NotebookNode) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     printed = "".join(
@@ -44,6 +61,7 @@ def check_study(notebook: nbformat.NotebookNode) -> None:
 
 # By name: how many cells it may have, and what its outputs hold.
 CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
+    "bill": (14, check_bill),
     "quickstart": (10, check_quickstart),
     "study": (15, check_study),
     "translate": (16, check_translate),

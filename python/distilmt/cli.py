@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from distilmt import bill, commands, distill, evaluate, forecast, label, payback, quickstart, report, train
+from distilmt import bill, commands, distill, evaluate, forecast, knn, label, payback, quickstart, report, train
 from distilmt.bill.command import BillConfig
 from distilmt.bill.forecast import ForecastConfig
 from distilmt.bill.payback import PaybackConfig
@@ -24,6 +24,7 @@ from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
+from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
@@ -74,6 +75,14 @@ command(app, "bill", BillConfig, bill, positional=("runs",))
 command(app, "forecast", ForecastConfig, forecast)
 command(app, "payback", PaybackConfig, payback, positional=("run",))
 app.add_typer(study_app, name="study")
+
+
+knn_app = typer.Typer(
+    help="Nearest neighbours of a training text: the datastore of kNN-MT and kNN-KD.", no_args_is_help=True
+)
+app.add_typer(knn_app, name="knn")
+command(knn_app, "build", BuildConfig, knn.build)
+command(knn_app, "search", SearchConfig, knn.search, positional=("store",))
 
 
 @app.command("methods")

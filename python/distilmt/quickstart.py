@@ -13,6 +13,7 @@ from typing import Any
 
 from distilmt.config import resolve
 from distilmt.distill import DistillConfig, DistillResult, distill
+from distilmt.energy import EnergyOptions
 from distilmt.train import TrainingOptions
 
 
@@ -24,6 +25,7 @@ class QuickstartConfig:
     seed: int = field(default=1, metadata={"help": "of corpus, weights and data order"})
     method: str = field(default="word-kd,seq-kd,seq-kd+word-kd", metadata={"help": "methods, separated by commas"})
     new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
 
 
 SIZES = {"train": 20_000, "dev": 300, "test": 1000}
@@ -61,6 +63,7 @@ def quickstart_config(config: QuickstartConfig, text: dict[str, tuple[str, str]]
     """The distillation that the quickstart runs on its corpus."""
     return DistillConfig(
         train=text["train"], dev=text["dev"], test=(text["test"],), out=config.out, new_run=config.new_run,
+        metering=config.metering,
         teacher_size="2x2:128:512:4", student_size="1x1:64:256:4", method=config.method, vocab_size=1000, vocab_model="bpe",
         exact=True,
         label_beam_size=4, test_beam_size=4, title="Quickstart: a generated German-English corpus", seeds=(config.seed,),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.bill.bill import rates_of, summary
+from distilmt.bill.older import complete
 from distilmt.bill.rates import Rates, overlaid
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
@@ -72,6 +73,7 @@ class Report:
             self.name = path.resolve().parent.name
             where, self.data = str(path), read_json(path, "restore it, or run `distilmt distill` again to rewrite it")
         _check(self.data, where)
+        complete(self.data)
         self.saved: Path | None = None
 
     def markdown(self) -> str:

@@ -11,6 +11,7 @@ The teacher's training stands among the kinds and never in `made`: a teacher ser
 
 from __future__ import annotations
 
+import math
 import typing
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -62,6 +63,11 @@ class Line:
     count: float
     spent: Spent
     cost: Cost
+
+    @property
+    def estimated(self) -> bool:
+        """Whether some of its energy is a model's and not a meter's."""
+        return self.spent.energy_kind == "estimated"
 
 
 def rates_of(data: Data) -> Rates:
@@ -131,24 +137,44 @@ def made(data: Data, system: System) -> Spent | None:
     return Spent(**values)
 
 
-def points(data: Data, rates: Rates) -> list[tuple[str, str, str, float | None, Line | None]]:
-    """What a point of quality cost: for each student, test set and measure its gain over the student alone, and the line of
-    one point; no line where nothing was gained, no gain without a student alone."""
-    systems = systems_of(data)
-    rows: list[tuple[str, str, str, float | None, Line | None]] = []
+@dataclass(frozen=True)
+class Point:
+    """What a student gained over the student alone, in points.
+
+    Attributes:
+        gain: difference of the means over seeds; None without a student alone.
+        error: its standard error, sqrt(sd^2 / n + sd_alone^2 / n_alone); None with one seed of either.
+        cost: of one point; None where nothing was gained.
+    """
+
+    system: str
+    test: str
+    measure: str
+    gain: float | None
+    error: float | None
+    estimated: bool
+    cost: Cost | None
+
+
+def points(data: Data, rates: Rates) -> list[Point]:
+    """What a point of quality cost: for each student whose making is recorded, each test set and measure."""
+    systems, found = systems_of(data), []
     for system in systems:
         whole = made(data, system)
         if system.role != "student" or whole is None:
             continue
         for test in tests_of(data):
             for measure in MEASURES:
-                own = spread(system.entries, quality(test, measure))
-                alone = spread(peer(systems, system, "baseline"), quality(test, measure))
+                get = quality(test, measure)
+                own, alone = spread(system.entries, get), spread(peer(systems, system, "baseline"), get)
                 gain = None if own is None or alone is None else own.mean - alone.mean
-                won = gain is not None and gain > 0
-                line = Line(system.name, gain, whole, whole.cost(rates, 1 / gain)) if won and gain else None
-                rows.append((system.name, test, measure, gain, line))
-    return rows
+                error = None
+                if own and alone and own.deviation is not None and alone.deviation is not None:
+                    error = math.hypot(own.deviation / math.sqrt(own.n), alone.deviation / math.sqrt(alone.n))
+                price = whole.cost(rates, 1 / gain) if gain is not None and gain > 0 else None
+                estimated = whole.energy_kind == "estimated"
+                found.append(Point(system.name, test, measure, gain, error, estimated, price))
+    return found
 
 
 def labels(data: Data, rates: Rates) -> Line | None:
@@ -188,16 +214,7 @@ def summary(data: Data, rates: Rates) -> dict[str, Any]:
         "inputs": rates.inputs(),
         "kinds": [asdict(line) for line in kinds(data, rates)],
         "per_million_labels": asdict(per_label) if per_label else None,
-        "per_point": [
-            {
-                "system": name,
-                "test": test,
-                "measure": measure,
-                "gain": gain,
-                "cost": asdict(line.cost) if line else None,
-            }
-            for name, test, measure, gain, line in points(data, rates)
-        ],
+        "per_point": [asdict(point) for point in points(data, rates)],
         "per_million_words": [asdict(line) for line in serving(data, rates)],
     }
 

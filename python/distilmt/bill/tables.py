@@ -6,6 +6,7 @@ money of machine hours alone, where electricity has a price and was not measured
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from distilmt.bill.bill import OTHER, Line, kinds, labels, points, rates_of, serving
@@ -35,7 +36,7 @@ def _kinds_table(data: Data, rates: Rates) -> Table | None:
     for line in lines:
         peak = ("≤ " if line.spent.bounded else "") + size(line.spent.peak_bytes)
         card = "" if line.spent.gpu_peak_bytes is None else f" + {size(line.spent.gpu_peak_bytes)} on cards"
-        time, *others = _cells(line, rates)
+        time, *others = _cells(line.cost, rates, line.estimated)
         rows.append([line.name, f"{line.count:.0f}", time, duration(line.spent.cpu_seconds), *others, peak + card])
     notes = _notes(data, rates, lines)
     if any(line.name == OTHER for line in lines):
@@ -49,19 +50,26 @@ def _units_table(data: Data, rates: Rates) -> Table | None:
     per_label, per_point = labels(data, rates), points(data, rates)
     rows = []
     if per_label:
-        rows.append(["million labels", f"{count(per_label.count)} lines", *_cells(per_label, rates)])
+        rows.append(
+            ["million labels", f"{count(per_label.count)} lines", *_cells(per_label.cost, rates, per_label.estimated)]
+        )
     many = len(tests_of(data)) > 1
-    for name, test, measure, gain, line in per_point:
-        unit = f"{NAMES[measure][0]} point{f' on {test}' if many else ''}, {name}"
-        rows.append([unit, DASH if gain is None else f"{gain:+.1f}", *(_cells(line, rates) if line else [DASH] * 4)])
+    for point in per_point:
+        unit = f"{NAMES[point.measure][0]} point{f' on {point.test}' if many else ''}, {point.system}"
+        error = "" if point.error is None else f" ± {point.error:.2f}"
+        gain = DASH if point.gain is None else f"{point.gain:+.2f}{error}"
+        cells = _cells(point.cost, rates, point.estimated) if point.cost else [DASH] * 4
+        rows.append([unit, gain, *cells])
     if not rows:
         return None
     notes = []
     if per_point:
         notes.append(
             "A point gained over the student alone, at the cost of labelling and training that student (mean over seeds), "
-            "its teacher there before."
+            "its teacher there before. ±: standard error of the gain over seeds; a gain within twice that may be chance."
         )
+    if any(point.gain is not None and point.error is None for point in per_point):
+        notes.append("Without ±: one seed of either, so how sure the gain is cannot be said.")
     if any(row[2] == DASH for row in rows):
         notes.append(f"{DASH}: no point was gained, or there is no student alone to gain on.")
     return Table("The bill: what one more cost", ["One", "Of", *_HEAD], rows, notes)
@@ -72,14 +80,14 @@ def _serving_table(data: Data, rates: Rates) -> Table | None:
     lines = serving(data, rates)
     if not lines:
         return None
-    rows = [[line.name, f"{line.count:,.0f}", *_cells(line, rates)] for line in lines]
+    rows = [[line.name, f"{line.count:,.0f}", *_cells(line.cost, rates, line.estimated)] for line in lines]
     note = "By decoding the test sets, their models loaded before, with beam and threads as above; words of the source."
     return Table("The result: what serving a million words costs", ["System", "Words decoded", *_HEAD], rows, [note])
 
 
-def _cells(line: Line, rates: Rates) -> list[str]:
+def _cells(cost: Cost, rates: Rates, estimated: bool) -> list[str]:
     """Time, energy, CO2e and money."""
-    cost, about = line.cost, "≈ " if line.spent.energy_kind == "estimated" else ""
+    about = "≈ " if estimated else ""
     energy = NOT_MEASURED if cost.kwh is None else about + amount(cost.kwh, _KWH)
     carbon = about + amount(cost.co2e_kg, _KG) if cost.co2e_kg else NOT_MEASURED if cost.kwh is None else DASH
     return [duration(cost.hours * 3600), energy, carbon, money_text(cost, rates, about)]
@@ -112,9 +120,9 @@ def _money(value: Amount) -> str:
 
 def _digits(value: float) -> str:
     """Three digits that count: 1,234, 12.3, 0.00123."""
-    if value >= 100:
+    if value >= 100 or value <= 0:
         return f"{value:,.0f}"
-    return f"{value:#.3g}"
+    return f"{value:.{2 - math.floor(math.log10(value))}f}"
 
 
 def _notes(data: Data, rates: Rates, lines: list[Line]) -> list[str]:
@@ -128,7 +136,7 @@ def _notes(data: Data, rates: Rates, lines: list[Line]) -> list[str]:
     methods = ", ".join(
         dict.fromkeys(stage["energy_method"] for stage in data["stages"] if stage["joules"] is not None)
     )
-    if any(line.spent.energy_kind == "estimated" for line in lines):
+    if any(line.estimated for line in lines):
         notes.append(f"≈: estimated, not measured ({methods}); an order by it is one by that model.")
     if any(line.cost.money is None and line.cost.machine_money is not None for line in lines):
         notes.append("≥: machine hours alone, since the energy was not measured.")

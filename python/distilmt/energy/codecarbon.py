@@ -2,11 +2,13 @@
 
 It counts processors by RAPL or by TDP and load, cards by NVML, memory by the number of modules, and says neither an interval
 nor which it did: so its figure is an estimate, without an interval. It swallows its own errors and then returns None or 0: both
-are unknown here. Its configuration files and environment may set a PUE; energy here is always without one.
+are unknown here (0 may also be what it knows in its first instant). Its configuration files and environment may set a PUE;
+energy here is always without one.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import Any
 
@@ -35,6 +37,7 @@ class CodeCarbon:
                 tracker = import_module("codecarbon").OfflineEmissionsTracker
             except ImportError:
                 raise ConfigError("--energy codecarbon needs codecarbon: pip install 'distilmt[codecarbon]'") from None
+        logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it talks before its constructor's log_level holds
         self.make, self.samples, self.problem = tracker, 0, ""
         self.kwh: float | None = None
 
@@ -49,7 +52,8 @@ class CodeCarbon:
     def add(self, now: float) -> None:
         self.kwh = self.tracker.flush()
         self.samples += 1
-        self.problem = "" if self.kwh else f"codecarbon returned {self.kwh}: it failed, and hides why"
+        if self.kwh is None:
+            self.problem = "codecarbon returned None: it failed, and hides why"
 
     def stop(self) -> None:
         self.tracker.stop()

@@ -98,14 +98,14 @@ class Meter:
         self._memory.start()
         self._tokens: int | None = None
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._cpu, self._busy, self._start = cpu_seconds(), busy_seconds(self.proc), self.clock()
-        self._awake = self.boottime() - self._start
-        for part in self._parts:
-            part.start(self._start)
-        if self.options.energy == "counters" and all(part.problem for part in self._parts):
+        try:
+            self._start_parts()
+        except BaseException:
             self._memory.stop()
-            reasons = [f"{part.name}: {part.problem}" for part in self._parts] + self._missing
-            raise ConfigError(f"--energy counters: there is none to read ({'; '.join(reasons)}) - {DECLARE}")
+            raise
+        self._start = self.clock()  # after the parts: codecarbon takes seconds to start
+        self._awake = self.boottime() - self._start
+        self._cpu, self._busy = cpu_seconds(), busy_seconds(self.proc)
         if self._parts or self._cards.found or self.checkpoint:
             threading.Thread(target=self._watch, name="distilmt-energy", daemon=True).start()
         return self
@@ -191,6 +191,13 @@ class Meter:
             return [Processors(*options.cpu_watts, self.proc), *cards], no_cards
         rapl, no_rapl = rapl_counters(self.powercap_root)
         return [*rapl, *cards], no_rapl + no_cards + ([] if rapl else [DECLARE])
+
+    def _start_parts(self) -> None:
+        for part in self._parts:
+            part.start(self.clock())
+        if self.options.energy == "counters" and all(part.problem for part in self._parts):
+            reasons = [f"{part.name}: {part.problem}" for part in self._parts] + self._missing
+            raise ConfigError(f"--energy counters: there is none to read ({'; '.join(reasons)}) - {DECLARE}")
 
     def _read(self) -> Usage:
         now = self.clock()

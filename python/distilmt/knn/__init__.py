@@ -1,0 +1,17 @@
+"""Nearest neighbours of decoder states: the datastore of a training text, its index, and what they say.
+
+    store = build(model="teacher", source="train.de", target="train.en", out="datastore")
+    neighbours = search(store="datastore", k=64, exclude="sentence")        # for KNNKD, saved once per token
+    Translator("teacher").translate(texts, neighbours=store.finder(k=8, temperature=10.0, weight=0.5))      # kNN-MT
+
+docs/knn.md says what lies where and what the published settings are.
+"""
+
+from __future__ import annotations
+
+from distilmt.knn.build import BuildConfig, build
+from distilmt.knn.datastore import Datastore
+from distilmt.knn.search import SearchConfig, search
+from distilmt.knn.stored import StoredNeighbours
+
+__all__ = ["BuildConfig", "Datastore", "SearchConfig", "StoredNeighbours", "build", "search"]

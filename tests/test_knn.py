@@ -1,0 +1,159 @@
+"""The datastore of nearest neighbours: keys are the decoder's states, searches are exact, what does not fit is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("faiss", reason="nearest neighbours need FAISS: pip install 'distilmt[knn]'")
+
+from distilmt import knn
+from distilmt.errors import ConfigError, DataError
+from distilmt.knn import index
+from distilmt.knn.datastore import shares
+from distilmt.translate import Translator
+from distilmt.vocab import Vocab
+
+SOURCES = ["the dog sees the cat .", "", "the house finds the tree .", "3 Uhr 21", "the dog sees the cat ."]
+TARGETS = ["der Hund sieht die Katze", "nichts", "das Haus findet den Baum", "3 o'clock", "der Hund sieht die Katze"]
+
+
+def written(folder: Path) -> dict[str, str]:
+    for name, lines in (("text.en", SOURCES), ("text.de", TARGETS)):
+        (folder / name).write_text("\n".join(lines) + "\n")
+    return {"source": str(folder / "text.en"), "target": str(folder / "text.de")}
+
+
+@pytest.fixture(scope="module")
+def store(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> knn.Datastore:
+    folder = tmp_path_factory.mktemp("knn")
+    return knn.build(model=str(tiny_model_folder), out=str(folder / "store"), threads=1, **written(folder))
+
+
+def test_keys_are_states_and_values_are_targets(
+    store: knn.Datastore, tiny_model_folder: Path, tiny_vocab: Vocab
+) -> None:
+    translator = Translator(tiny_model_folder, compute_type="float32", threads=1)
+    scored = translator.score(SOURCES, TARGETS, hidden_states=True)
+    assert store.lines == 5 and store.offsets[1] == store.offsets[2]  # the empty line has none
+    for line, (one, ids) in enumerate(zip(scored, tiny_vocab.encode_target(TARGETS), strict=True)):
+        part = slice(store.offsets[line], store.offsets[line + 1])
+        if line == 1:
+            continue
+        assert store.values[part].tolist() == [*ids, tiny_vocab.eos_id]
+        assert one.hidden_states is not None
+        assert np.array_equal(store.keys[part], one.hidden_states.astype(np.float16))
+    store.verify()
+
+
+@pytest.mark.parametrize("exclude", ["none", "token", "sentence"])
+def test_neighbours_are_those_of_a_plain_search(store: knn.Datastore, tmp_path: Path, exclude: str) -> None:
+    found = knn.search(store=str(store.folder), k=4, exclude=exclude, out=str(tmp_path))
+    keys = store.keys.astype(np.float64)
+    lines = np.repeat(np.arange(store.lines), np.diff(store.offsets))
+    for token in range(store.tokens):
+        distances = ((keys - keys[token]) ** 2).sum(1)
+        if exclude == "token":
+            distances[token] = np.inf
+        if exclude == "sentence":
+            distances[lines == lines[token]] = np.inf
+        expected = np.sort(distances)[:4]
+        np.testing.assert_allclose(found._distances[token], expected, rtol=1e-4, atol=1e-4)
+        for id, distance in zip(found._ids[token], found._distances[token], strict=True):
+            assert any(
+                abs(distances[j] - distance) < 1e-3 + 1e-4 * distance for j in np.flatnonzero(store.values == id)
+            )
+    if exclude == "none":  # the token itself: gold, at no distance
+        assert np.array_equal(found._ids[:, 0], store.values) and (found._distances[:, 0] < 1e-3).all()
+
+
+def test_rows_of_a_batch_and_lines_that_moved_trap_8(store: knn.Datastore, tmp_path: Path) -> None:
+    found = knn.search(store=str(store.folder), k=3, out=str(tmp_path))
+    third = store.values[store.offsets[2] : store.offsets[3]]
+    labels = np.full((1, len(third) + 2), -100, np.int64)
+    labels[0, : len(third)] = third
+    rows = found.rows(np.array([3]), labels)
+    assert rows["teacher_ids"].shape == (1, len(third) + 2, 3)
+    assert rows["teacher_ids"][0, : len(third)].tolist() == found._ids[store.offsets[2] : store.offsets[3]].tolist()
+    assert bool(rows["teacher_distances"][0, len(third) :].isinf().all())
+    with pytest.raises(DataError, match=r"line 1: its \d+ tokens were searched, the batch has"):
+        found.rows(np.array([1]), labels)
+    found.require(vocab=store.facts["vocab"], source=store.facts["source"], target=store.facts["target"])
+    with pytest.raises(DataError, match="these neighbours belong to another source"):
+        found.require(vocab=store.facts["vocab"], source="0" * 64, target=store.facts["target"])
+
+
+def test_knn_mt_says_what_the_text_says(store: knn.Datastore, tiny_model_folder: Path, tiny_vocab: Vocab) -> None:
+    """With all weight on the one nearest neighbour, a sentence of the text is translated as it stands there."""
+    translator = Translator(tiny_model_folder, compute_type="float32", threads=2)
+    find = store.finder(k=1, temperature=10.0, weight=1.0)
+    out = translator.translate(SOURCES[2:4], beam_size=1, max_length=40, neighbours=find)
+    assert [t.hypotheses[0].ids for t in out] == tiny_vocab.encode_target(TARGETS[2:4])
+    none = translator.translate(SOURCES[2:4], beam_size=2, max_length=9, neighbours=store.finder(weight=0.0))
+    plain = translator.translate(SOURCES[2:4], beam_size=2, max_length=9)
+    assert [t.hypotheses[0].ids for t in none] == [t.hypotheses[0].ids for t in plain]
+
+
+def test_shares_by_hand() -> None:
+    """exp(0), exp(-1) and nothing."""
+    given = np.array([[70_000.0, 70_010.0, np.inf]], np.float32)  # beyond float16
+    np.testing.assert_allclose(
+        shares(given, 10.0), [[1 / (1 + np.exp(-1)), np.exp(-1) / (1 + np.exp(-1)), 0]], rtol=1e-6
+    )
+
+
+def test_a_large_store_is_quantised_and_its_index_belongs_to_it(
+    store: knn.Datastore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import shutil
+
+    monkeypatch.setattr(index, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(index, "_product_quantised", lambda library, store: exact(library, store))
+
+    def exact(library: object, store: knn.Datastore) -> object:
+        found = library.IndexFlatL2(store.width)  # type: ignore[attr-defined]  # too few keys to train codes with
+        found.add(store.keys.astype(np.float32))
+        return found
+
+    folder = shutil.copytree(store.folder, tmp_path / "copy")
+    one = knn.Datastore(folder).nearest(store.keys[:3].astype(np.float32), 2)
+    assert (folder / "index.faiss").exists()
+    again = knn.Datastore(folder).nearest(store.keys[:3].astype(np.float32), 2)
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    facts = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**facts, "faiss": "0.0"}))
+    with pytest.raises(DataError, match=r"another index \(faiss '0.0', expected"):
+        _ = knn.Datastore(folder).index
+
+
+def test_product_quantisation_finds_most_neighbours() -> None:
+    class Store:
+        tokens, width = 4000, 16
+        keys = np.random.default_rng(1).normal(size=(4000, 16)).astype(np.float16)
+
+    made = index._product_quantised(index.faiss(), Store())  # type: ignore[arg-type]
+    _, entries = made.search(Store.keys[:200].astype(np.float32), 4)
+    assert (entries == np.arange(200)[:, None]).any(1).mean() > 0.95
+
+
+def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
+    import shutil
+
+    with pytest.raises(DataError, match="this is no datastore: distilmt knn build makes one"):
+        knn.Datastore(tmp_path)
+    folder = shutil.copytree(store.folder, tmp_path / "short", ignore=shutil.ignore_patterns("neighbours"))
+    (folder / "keys.bin").write_bytes((folder / "keys.bin").read_bytes()[: -3 * 64])
+    with pytest.raises(DataError, match=rf"keys.bin: entries {store.tokens - 3} to {store.tokens} are missing"):
+        knn.Datastore(folder)
+    folder = shutil.copytree(store.folder, tmp_path / "old", ignore=shutil.ignore_patterns("neighbours"))
+    header = json.loads((folder / "datastore.json").read_text())
+    (folder / "datastore.json").write_text(json.dumps({**header, "version": 9}))
+    with pytest.raises(DataError, match="version 9 is not 1 - build the datastore again"):
+        knn.Datastore(folder)
+    with pytest.raises(ConfigError, match=r"k must lie in \[1, 1024\], got 0"):
+        knn.search(store=str(store.folder), k=0)
+    with pytest.raises(ConfigError, match="weight: expected a number from 0 to 1, got 2"):
+        store.finder(weight=2)
