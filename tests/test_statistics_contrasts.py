@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +154,13 @@ def test_unequal_cells_are_analysed_by_type_2():
 
     assert found.terms[0].p == pytest.approx(ttest_ind([1, 2, 3, 5], [2, 5, 4]).pvalue)
     assert "3 to 4 runs a cell" in found.markdown()
+
+
+def test_the_guide_runs_and_its_table_is_what_it_prints(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("| word-kd", "| seq-kd"))]
+    assert len(blocks) == 4 and len(printed) == 4 and all(line in page for line in printed), printed

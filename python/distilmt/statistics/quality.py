@@ -156,7 +156,7 @@ def randomise(system: Numbers, baseline: Numbers, measure: Measure, *, trials: i
     """p of the approximate randomisation of two systems with equally many seeds."""
 
     def distance(one: Numbers, two: Numbers) -> Numbers:
-        return np.abs((corpus_score(one, measure) - corpus_score(two, measure)).mean(-1))
+        return np.asarray(np.abs((corpus_score(one, measure) - corpus_score(two, measure)).mean(-1)))
 
     coins = np.random.default_rng(seed)
     one, two = system.sum(1), baseline.sum(1)
