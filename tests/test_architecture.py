@@ -21,10 +21,11 @@ MAY_INCLUDE = {
     "terms": BASE | {"kernels"},
     "kernels": BASE | {"terms"},
     "engine": BASE | {"kernels"},
+    "labels": BASE,
     "text": BASE,
     "ops": BASE | {"kernels"},
-    "bind": BASE | {"kernels", "engine", "text"},
-    "tests": BASE | {"kernels", "engine", "text"},
+    "bind": BASE | {"kernels", "engine", "labels", "text"},
+    "tests": BASE | {"kernels", "engine", "labels", "text"},
 }
 
 # Python: what a module must not reach, directly or through others. Below `corpus`, whatever reads and writes text and models.
@@ -36,6 +37,8 @@ MUST_NOT_REACH = {
     "ops": {"objectives", "translate", "corpus", "vocab", "models"} | JOBS,
     "objectives": {"trainer", "train", "translate", "corpus", "vocab", "models"} | JOBS,
     "translate": TRAINING | JOBS,
+    "soft_labels": {"translate", "forced"} | TRAINING | JOBS,
+    "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
     "knn": {"trainer", "train"} | JOBS,
     "evaluate": TRAINING | {"label", "distill", "report", "cli"},

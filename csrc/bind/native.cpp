@@ -8,6 +8,8 @@ namespace py = pybind11;
 
 namespace distilmt {
 
+void bind_labels(py::module_& m);
+void bind_soft_labels(py::module_& m);
 void bind_translator(py::module_& m);
 
 namespace {
@@ -37,5 +39,7 @@ PYBIND11_MODULE(_native, m) {
         return names;
       },
       "Instruction sets this machine can run, lowest first.");
+  bind_labels(m);
+  bind_soft_labels(m);
   bind_translator(m);
 }

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distilmt.errors import ResourceError as ResourceError
     from distilmt.report import Report as Report
     from distilmt.run import Run as Run
+    from distilmt.soft_labels import SoftLabels as SoftLabels
     from distilmt.translate import Translator as Translator
     from distilmt.vocab import Vocab as Vocab
 
@@ -42,6 +43,7 @@ _HOME = {
     "ResourceError": "errors",
     "Report": "report",
     "Run": "run",
+    "SoftLabels": "soft_labels",
     "Translator": "translate",
     "Vocab": "vocab",
 }

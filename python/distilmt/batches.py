@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.vocab import Vocab
+
+if TYPE_CHECKING:
+    from distilmt.soft_labels import SoftLabelsStore
+    from distilmt.stored_teacher import StoredTeacher
 
 IGNORED = -100  # a label that is no target: Hugging Face's and linear_kd's convention
 
@@ -64,8 +69,9 @@ class Pairs:
 
 
 def encode_pairs(
-    sources: Sequence[str], targets: Sequence[str], lines: Sequence[int], vocab: Vocab, *, max_tokens: int, what: str
-) -> Pairs:
+    sources: Sequence[str], targets: Sequence[str], lines: Sequence[int], vocab: Vocab, *, max_tokens: int, what: str,
+    store: SoftLabelsStore | None = None,
+) -> Pairs:  # fmt: skip
     """Encodes line-aligned pairs; pairs longer than the model's positions, or empty after tokenization, are left out.
 
     Args:
@@ -74,16 +80,26 @@ def encode_pairs(
         vocab: vocabulary of both sides.
         max_tokens: positions of the model, end symbol included.
         what: name of the corpus in messages.
+        store: the targets' soft labels; pairs without any are left out.
     Returns: the pairs kept; `skipped` counts the others by reason.
-    Raises: DataError: nothing is left.
+    Raises: DataError: nothing is left; soft labels of another text.
     """
     source_ids, target_ids = vocab.encode_source(list(sources)), vocab.encode_target(list(targets))
-    kept, skipped = [], {"too_long": 0, "no_tokens": 0}
+    whole = [True] * len(target_ids)
+    if store is not None:
+        from distilmt.stored_teacher import stored_targets
+
+        stored = stored_targets(store, target_ids, targets, lines, vocab)
+        whole = [bool(ids) or not own for ids, own in zip(stored, target_ids, strict=True)]
+        target_ids = [ids or own for ids, own in zip(stored, target_ids, strict=True)]
+    kept, skipped = [], {"too_long": 0, "no_tokens": 0, "no_soft_labels": 0}
     for i, (source, target) in enumerate(zip(source_ids, target_ids, strict=True)):
         if not source or not target:
             skipped["no_tokens"] += 1
         elif max(len(source), len(target)) >= max_tokens:
             skipped["too_long"] += 1
+        elif not whole[i]:
+            skipped["no_soft_labels"] += 1
         else:
             kept.append(i)
     if skipped["too_long"]:
@@ -92,10 +108,16 @@ def encode_pairs(
             "and are left out",
             file=sys.stderr,
         )
+    if skipped["no_soft_labels"]:
+        print(
+            f"distilmt: {what}: {skipped['no_soft_labels']} of {len(lines)} pairs have no soft labels, or none up to an end "
+            "symbol, and are left out",
+            file=sys.stderr,
+        )
     if not kept:
         raise DataError(
             f"{what}: no pair is left of {len(lines)} ({skipped['too_long']} longer than the model's {max_tokens} "
-            "positions) - give more text or a model with more positions"
+            f"positions, {skipped['no_soft_labels']} without soft labels) - give more text or a model with more positions"
         )
     return Pairs(
         Ragged.of([source_ids[i] for i in kept]),
@@ -173,11 +195,13 @@ class BatchPlan:
         return self.steps
 
 
-def collate(pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to: int = 1) -> dict[str, torch.Tensor]:
+def collate(
+    pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to: int = 1, teacher: StoredTeacher | None = None
+) -> dict[str, torch.Tensor]:
     """Pads one batch.
 
     Returns: `input_ids` [n, S], `attention_mask` [n, S], `decoder_input_ids` [n, T] (pad starts, Marian's habit), `labels`
-        [n, T] (end symbol included, IGNORED after it), `lines` [n]; int64.
+        [n, T] (end symbol included, IGNORED after it), `lines` [n]; int64. And what a stored teacher says of the labels.
     """
     sources, targets = [pairs.source[i] for i in indices], [pairs.target[i] for i in indices]
     width = [-(-(max(map(len, side)) + 1) // pad_to) * pad_to for side in (sources, targets)]
@@ -190,10 +214,12 @@ def collate(pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to:
         mask[row, : len(source) + 1] = 1
         decoder[row, 1 : len(target) + 1] = target
         labels[row, : len(target)], labels[row, len(target)] = target, eos
+    lines = pairs.lines[list(indices)]
     return {
         "input_ids": torch.from_numpy(input_ids),
         "attention_mask": torch.from_numpy(mask),
         "decoder_input_ids": torch.from_numpy(decoder),
         "labels": torch.from_numpy(labels),
-        "lines": torch.from_numpy(pairs.lines[list(indices)]),
+        "lines": torch.from_numpy(lines),
+        **(teacher.rows(lines, labels) if teacher else {}),
     }

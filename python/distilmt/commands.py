@@ -15,6 +15,7 @@ from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.model_options import ModelOptions
+from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
     from distilmt.translate import Translation
@@ -75,6 +76,13 @@ class ScoreConfig:
     model: str = field(metadata={"help": MODEL_HELP, "metavar": "MODEL"})
     source: str = field(metadata={"help": "source text", "metavar": "FILE"})
     target: str = field(metadata={"help": "its translations, line by line", "metavar": "FILE"})
+    out: str | None = field(
+        default=None, metadata={"help": "folder for soft labels to train on, in place of scores", "metavar": "FOLDER"}
+    )
+    soft_labels: int = field(
+        default=8, metadata={"help": "with --out: likely tokens stored per target token; 0: the exact hidden states"}
+    )
+    soft_floor: float = field(default=FLOOR, metadata={"help": "with --out: tokens less probable are stored as one mass"})
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
@@ -136,12 +144,15 @@ def _standard_input(on_invalid_utf8: Any) -> Iterator[Any]:
     return read_lines("/dev/stdin", on_invalid_utf8=on_invalid_utf8, facts=Stream("/dev/stdin", 0, 0, 0))
 
 
-def score(config: ScoreConfig | None = None, **options: Any) -> None:
+def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
     """Scores given translations: one line per pair, its columns separated by tabs.
 
     Columns: score (log-probability divided by the length to the power of --length-penalty), log-probability in nats,
     tokens with the end symbol, status. Where nothing was scored the first two are empty and tokens is 0. Standard
     error has the mean per token.
+
+    With --out FOLDER it writes no lines but what the model held likely at each token of the translations: soft labels,
+    for `distilmt train --soft-labels FOLDER` (docs/soft-labels.md).
 
     Raises:
         ConfigError, DataError, ResourceError.
@@ -154,6 +165,12 @@ def score(config: ScoreConfig | None = None, **options: Any) -> None:
     translator = Translator(
         _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
+    if config.out is not None:
+        from distilmt.forced import store_forced
+
+        return str(
+            store_forced(text, translator, config.out, k=config.soft_labels, floor=config.soft_floor, what=config.target)
+        )
     total, tokens = 0.0, 0
     for first in range(0, len(text.sources), BLOCK):
         part = slice(first, first + BLOCK)
@@ -175,6 +192,7 @@ def score(config: ScoreConfig | None = None, **options: Any) -> None:
             total, tokens = total + sum(out.log_probs), tokens + len(out.log_probs)
     mean = f"{total / tokens:.6f} nats per token" if tokens else "nothing was scored"
     print(f"distilmt: {len(text.sources):,} pairs, {tokens:,} tokens, {mean}", file=sys.stderr)
+    return None
 
 
 def methods() -> str:

@@ -56,6 +56,10 @@ class DistillConfig:
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
+    soft_labels: str | None = field(
+        default=None,
+        metadata={"help": "the teacher's stored soft labels of the training text; students then learn from these"},
+    )
     method: str = field(
         default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"}
     )
@@ -88,6 +92,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if (self.teacher is None) == (self.teacher_size is None):
             raise ConfigError("a teacher is needed: give either --teacher MODEL or --teacher-size PRESET")
+        if self.soft_labels is not None and self.teacher is None:
+            raise ConfigError("--soft-labels are those of a teacher that exists: name it with --teacher")
         if self.recipe is not None and self.recipe not in RECIPES:
             raise ConfigError(f"--recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
         names = [set_name(source) for source, _ in self.test]
@@ -216,6 +222,7 @@ def _student(
     from distilmt import models
     from distilmt.objectives import parse
     from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.soft_labels import SoftLabels
     from distilmt.vocab import Vocab
 
     objective = parse(method.objective)  # anew for each student: some remember what they have seen
@@ -226,6 +233,10 @@ def _student(
     }  # fmt: skip
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    if store is not None:
+        store.require(teacher=inputs["teacher"])
+        inputs["soft labels"] = store.hash
     if method.recipe == "seq-kd":
         labels = _label(run, config, teacher, text)
         text = seq_kd(text, labels)
@@ -234,9 +245,9 @@ def _student(
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, models.load(teacher) if objective.needs_teacher else None,
-                options, stage.folder, name,
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from transformers import MarianMTModel
 
 from distilmt.errors import ConfigError
-from distilmt.objectives import Evaluation, Head, Layers, LayerTerm, Objective, Shape
+from distilmt.objectives import Evaluation, Head, Layers, LayerTerm, Objective, Shape, TopK
+from distilmt.stored_teacher import StoredTeacher
 
 
 class StudentLoss(nn.Module):
@@ -22,15 +23,22 @@ class StudentLoss(nn.Module):
 
     accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
 
-    def __init__(self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | None) -> None:
+    def __init__(
+        self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | StoredTeacher | None
+    ) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
         self.progress = 0.0
-        self._teacher = (teacher.eval().requires_grad_(False),) if teacher is not None else ()
-        if objective.needs_layers and teacher is None:
+        self._stored = teacher if isinstance(teacher, StoredTeacher) else None
+        self._teacher = (teacher.eval().requires_grad_(False),) if isinstance(teacher, MarianMTModel) else ()
+        if objective.needs_layers and not self._teacher:
             raise ConfigError(f"{objective!r} looks at the layers of a teacher model, got none")
-        shapes = [Shape.of(model.config) for model in (student, teacher) if model is not None]
+        if objective.passes > 1 and self._stored is not None:
+            raise ConfigError(
+                f"{objective!r} asks the teacher about the student's words, stored soft labels know the target's"
+            )
+        shapes = [Shape.of(model.config) for model in (student, *self._teacher)]
         terms = [term for _, term in objective.terms if isinstance(term, LayerTerm)]
         made = {type(term).__name__: term.module(*shapes) for term in terms}
         self.beside = nn.ModuleDict({name: module for name, module in made.items() if module is not None})
@@ -45,19 +53,22 @@ class StudentLoss(nn.Module):
         `gate` as it is.
         """
         objective = self.objective.at(self.progress)
+        stored = None
+        if self._stored is not None:
+            stored = self._stored.of({name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")})
         encoders: list[Any] = [None for _ in (self.student, *self._teacher)]
         loss = torch.zeros((), device=labels.device)
         sums: dict[str, Any] = {}
         gate: dict[str, Tensor] = {}
         for number in range(1, objective.passes + 1):
             part = objective.of_pass(number)
-            out, encoders, student = self._pass(part, encoders, labels, denominator, inputs)
+            out, encoders, student = self._pass(part, encoders, labels, denominator, inputs, stored)
             loss = loss + out.loss
             for name, value in out.terms.items():
                 passes = next(term.passes for _, term in part.terms if type(term).__name__ == name)
                 sums[name] = sums.get(name, 0) + value * out.tokens / passes
             if number == 1:
-                if any(term.looks_at == "teacher" for _, term in part.terms):
+                if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(stored, TopK):
                     sums["agreement"] = out.agreement * out.tokens
                 if any(term.gated for _, term in part.terms):
                     sums["selected"], gate["gate"] = out.selected * out.tokens, out.gate
@@ -66,7 +77,13 @@ class StudentLoss(nn.Module):
         return loss, sums | gate
 
     def _pass(
-        self, objective: Objective, encoders: list[Any], labels: Tensor, denominator: Tensor, inputs: dict[str, Tensor]
+        self,
+        objective: Objective,
+        encoders: list[Any],
+        labels: Tensor,
+        denominator: Tensor,
+        inputs: dict[str, Tensor],
+        stored: Head | TopK | None,
     ) -> tuple[Evaluation, list[Any], Head]:
         """One pass of the decoders; the encoders run at the first."""
         asked = {"output_hidden_states": objective.needs_layers, "output_attentions": objective.attends}
@@ -78,7 +95,7 @@ class StudentLoss(nn.Module):
             heads.append(head(model, found))
         source, target = inputs["attention_mask"].bool(), labels != -100
         out = objective.evaluate(
-            student=heads[0], targets=labels.reshape(-1), teacher=heads[1] if self._teacher else None,
+            student=heads[0], targets=labels.reshape(-1), teacher=heads[1] if self._teacher else stored,
             denominator=denominator, modules=self.beside,  # type: ignore[arg-type]
             layers=tuple(layers_of(each, source, target) for each in outputs) if objective.needs_layers else None,  # type: ignore[arg-type]
         )  # fmt: skip

@@ -106,6 +106,7 @@ class TrainConfig:
     )
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
     teacher: str | None = _option(None, "model that an objective with a teacher looks at")
+    soft_labels: str | None = _option(None, "in its place its stored soft labels of the training text")
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
@@ -147,16 +148,23 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     from distilmt import corpus, models, vocab
     from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
+    from distilmt.soft_labels import SoftLabels
+    from distilmt.soft_labels.store import VOCAB
 
     objective = parse(config.objective)
-    teacher = models.load(config.teacher) if config.teacher else None
+    if config.teacher and config.soft_labels:
+        raise ConfigError("--soft-labels takes the place of --teacher - give one of them")
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels else None
+    teacher = models.load(config.teacher) if config.teacher else store
     if objective.needs_teacher and teacher is None:
-        raise ConfigError(f"objective {config.objective!r} looks at a teacher - name one with --teacher")
+        raise ConfigError(
+            f"objective {config.objective!r} looks at a teacher - name one with --teacher, or its --soft-labels"
+        )
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     say_notes(text, dev)
     work = Path(config.out + ".training")
-    words = config.vocab or config.init_from or config.teacher
+    words = config.vocab or config.init_from or config.teacher or (None if store is None else store.folder / VOCAB)
     with PartialState().main_process_first():  # the first process makes the vocabulary, the others read it
         if words:
             vocabulary = vocab.Vocab.load(models.folder_of(words))
@@ -167,7 +175,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
                 [line for _, *pair in text.pairs() for line in pair], config.vocab_size, model_type=config.vocab_model
             )
             vocabulary.save(work / "vocab")
-    if teacher is not None and objective.needs_teacher:
+    if store is None and teacher is not None and objective.needs_teacher:
         vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
     size = models.parse_size(config.size)
     if config.init_from:
@@ -214,16 +222,22 @@ def fit_text(
     student: Any, vocabulary: Any, text: Any, dev: Any, objective: Any, teacher: Any, options: TrainingOptions,
     folder: Path, name: str,
 ) -> FitResult:  # fmt: skip
-    """Encodes a corpus and trains on it: what `train` and every student of `distill` share."""
+    """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, or its
+    stored soft labels of this corpus."""
     from distilmt.batches import encode_pairs
+    from distilmt.soft_labels import SoftLabelsStore
     from distilmt.trainer import fit
 
+    store = teacher if isinstance(teacher, SoftLabelsStore) and objective.needs_teacher else None
+    if store is not None:
+        store.require(vocab=vocabulary.hash, source=text.source_hash, target=text.target_hash)
     kept = list(text.pairs())
     pairs = encode_pairs(
         [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
         vocabulary, max_tokens=student.config.max_position_embeddings, what="training text",
+        store=store,
     )  # fmt: skip
     return fit(
-        student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
-        folder=folder, name=name,
+        student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective,
+        teacher=teacher if objective.needs_teacher else None, options=options, folder=folder, name=name,
     )  # fmt: skip

@@ -38,7 +38,9 @@ from distilmt.errors import ResourceError
 from distilmt.evaluate import score
 from distilmt.objectives import Objective
 from distilmt.run import append_event
+from distilmt.soft_labels import SoftLabelsStore
 from distilmt.stop import Stop
+from distilmt.stored_teacher import StoredTeacher
 from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
@@ -75,11 +77,11 @@ class _Trainer(Seq2SeqTrainer):
     """See the module's docstring."""
 
     def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
-                 folder: Path, pad_to: int, patience: int, **kwargs: Any) -> None:  # fmt: skip
+                 folder: Path, pad_to: int, patience: int, stored: StoredTeacher | None, **kwargs: Any) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.plan, self.pairs, self.dev, self.vocab, self.folder = plan, pairs, dev, vocab, folder
         self.patience = patience
-        self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to)
+        self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to, teacher=stored)
         self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
         self.sums: dict[str, Tensor] = {}
         self.lines: list[Tensor] = []
@@ -231,7 +233,7 @@ def fit(
     dev: tuple[Sequence[str], Sequence[str]],
     *,
     objective: Objective,
-    teacher: MarianMTModel | None,
+    teacher: MarianMTModel | SoftLabelsStore | None,
     options: TrainingOptions,
     folder: Path,
     name: str = "training",
@@ -278,10 +280,11 @@ def fit(
         label_names=["labels"], ddp_find_unused_parameters=False,
     )  # fmt: skip
     stop = Stop(name)
+    stored = StoredTeacher(teacher, student.config.vocab_size - 1) if isinstance(teacher, SoftLabelsStore) else None
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
-    loss = StudentLoss(student, objective, teacher)
+    loss = StudentLoss(student, objective, teacher if stored is None else stored)
     trainer = _Trainer(
-        plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience,
+        plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
         dev=partial(dev_scores, dev=dev, options=options),
         model=loss, args=args, train_dataset=pairs, eval_dataset=pairs, callbacks=[stop, _Step(loss)],
     )  # fmt: skip

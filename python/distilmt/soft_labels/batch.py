@@ -1,4 +1,4 @@
-"""Soft labels: what a model held likely at each token, known at its k best ids, with the mass and the shape of the rest."""
+"""What a model held likely at each token, known at its k best ids, with the mass and the shape of the rest."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from distilmt.soft_labels.store import SoftLabelsStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +21,8 @@ class SoftLabels:
 
     ids: int32 [tokens, k], best first, distinct in a row; log_probs: float32 [tokens, k]; tail_mass: float32 [tokens],
     1 - the sum of the k probabilities, summed from the others, so that a tail of 1e-9 is exact to six digits; entropy:
-    float32 [tokens]. As a teacher: `TopK(torch.from_numpy(s.ids).long(), torch.from_numpy(s.log_probs))`.
+    float32 [tokens], NaN where it was not stored. As a teacher:
+    `TopK(torch.from_numpy(s.ids).long(), torch.from_numpy(s.log_probs))`.
     """
 
     ids: NDArray[np.int32]
@@ -33,10 +38,18 @@ class SoftLabels:
         import numpy as np
 
         return isinstance(other, SoftLabels) and all(
-            np.array_equal(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)
+            np.array_equal(getattr(self, field.name), getattr(other, field.name), equal_nan=True)
+            for field in fields(self)
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> SoftLabelsStore:
+        """The stored soft labels of a text. Raises: DataError: the folder holds none, or damaged ones."""
+        from distilmt.soft_labels.store import SoftLabelsStore
+
+        return SoftLabelsStore(folder)
 
     @classmethod
     def none(cls, k: int) -> SoftLabels:
