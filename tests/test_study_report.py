@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,14 @@ def test_the_table_has_one_row_per_cell_and_money_at_todays_prices(tmp_path: Pat
         assert frame["celsius_after"].isna().all()
     with pytest.raises(ConfigError, match="outcomes: no cell has 'blue' - there are seconds"):
         outcome_names(made(tmp_path / "other", {("a",): numbers([1]), ("b",): numbers([1])}, outcomes=["blue"]))
+
+
+def test_without_the_extra_the_table_is_written_and_the_command_is_named(tmp_path, monkeypatch) -> None:
+    made_up = made(tmp_path, {("a",): numbers([1, 2]), ("b",): numbers([3, 4])})
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)  # as if it were not installed
+    with pytest.raises(ConfigError, match=r"needs scipy .* - pip install 'distilmt\[study\]'"):
+        study.report(made_up)
+    assert (tmp_path / "made/cells.csv").read_text().count("\n") == 5
 
 
 def contrast(outcome: str = "seconds", **more: Any) -> dict[str, Any]:

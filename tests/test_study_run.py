@@ -226,7 +226,7 @@ def test_the_command_line(tmp_path, capsys):
     from distilmt.cli import main
 
     study_file(tmp_path, SMALL, task="tasks:fail", repeats=1)
-    assert main(["study", "run", "study.yaml", "--cells", "word=a", "--shard", "1/1"]) == 0
+    assert main(["study", "run", "study.yaml", "--cells", "word=a", "block=1", "--shard", "1/1"]) == 0
     assert capsys.readouterr().out == "toy: 1 of 1 cells done\n"
     assert main(["study", "run", "study.yaml"]) == 1
     assert main(["study", "status", "study.yaml"]) == 0

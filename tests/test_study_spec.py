@@ -89,6 +89,19 @@ def test_bad_study_files(tmp_path: Path, text: str, keys: dict[str, object], mes
     assert message in str(error.value)
 
 
+def test_a_mapping_has_the_values_of_python() -> None:
+    keys = {"name": "n", "out": "o", "task": "t:f", "factors": {"x": [1, 2.5], "y": [True, None]}}
+    plan = [
+        {"outcome": "seconds", "factor": "x", "pairs": [[1, 2.5]]},
+        {"outcome": "a", "factor": "y", "pairs": [[True, None]]},
+    ]
+    study = read(keys | {"contrasts": plan})
+    assert [settings for _, settings in study.treatments][1] == {"x": 1, "y": None}
+    assert [one.pairs for one in study.contrasts] == [(("1", "2.5"),), (("true", "None"),)]
+    with pytest.raises(ConfigError, match="repeats: must be integer, got '3'"):
+        read(keys | {"repeats": "3"})
+
+
 def test_filters_and_shards(tmp_path: Path) -> None:
     study = read(study_file(tmp_path, repeats=5))
     parts = [{cell.name for cell in choose(study, shard=f"{part}/3")} for part in (1, 2, 3)]

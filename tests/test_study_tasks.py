@@ -50,8 +50,8 @@ def test_a_measurement_is_of_the_passes_after_the_warm_up() -> None:
     numbers = iter([1.0] * 1000000)
     found = measure(Work(once), warm_up=0, min_seconds=0.05, energy=constant)
     seconds, passes = found["usage"]["seconds"], found["passes"]
-    assert passes > 1 and found["outcomes"]["joules_low"] == pytest.approx(10 * seconds / passes)
-    assert found["outcomes"]["joules_high"] == pytest.approx(20 * seconds / passes)
+    assert passes > 1 and found["outcomes"]["joules_low"] == pytest.approx(10 * seconds / passes, rel=0.05)
+    assert found["outcomes"]["joules_high"] == pytest.approx(20 * seconds / passes, rel=0.05)
 
 
 def test_decode_counts_and_scores_what_the_translator_gives(

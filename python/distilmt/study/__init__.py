@@ -4,7 +4,7 @@
     study.run("study.yaml")               # or a dict of the same keys; again: goes on where it stopped
     print(study.status("study.yaml"))
     study.report("study.yaml")            # tables, planned contrasts, figures, remarks
-    frame = study.frame(study.read("study.yaml"))
+    frame = study.frame("study.yaml")
 
 spec.py: the study file; runner.py, cell.py, measure.py: how a cell is run; decode.py, distill.py, function.py: the tasks;
 table.py, summary.py, plots.py, findings.py: what comes out.
@@ -12,13 +12,12 @@ table.py, summary.py, plots.py, findings.py: what comes out.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distilmt.study.records import Status as Status
 from distilmt.study.records import status_of
 from distilmt.study.runner import run as run
+from distilmt.study.spec import Source as Source
 from distilmt.study.spec import Study as Study
 from distilmt.study.spec import StudyConfig as StudyConfig
 from distilmt.study.spec import read as read
@@ -29,13 +28,13 @@ if TYPE_CHECKING:
     from distilmt.study.findings import StudyReport
 
 
-def status(study: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study) -> Status:
+def status(source: Source) -> Status:
     """How far a study is; may be asked while it runs."""
-    return status_of(read(study))
+    return status_of(read(source))
 
 
-def report(study: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study) -> StudyReport:
+def report(source: Source) -> StudyReport:
     """Writes tables, contrasts and figures into the study's folder (findings.py)."""
     from distilmt.study.findings import report  # brings matplotlib, which a run does not need
 
-    return report(study)
+    return report(source)

@@ -7,16 +7,17 @@ from typing import Annotated
 import typer
 
 from distilmt import study
+from distilmt.flags import ListCommand
 
 app = typer.Typer(help="Factors, randomised blocks, repeats: a measured comparison.", no_args_is_help=True)
 File = Annotated[str, typer.Argument(metavar="FILE", help="the study, as in examples/studies")]
 
 
-@app.command("run")
+@app.command("run", cls=ListCommand)
 def run_command(
     file: File,
     cells: Annotated[
-        list[str] | None, typer.Option(metavar="FACTOR=LEVEL", help="only these cells, or block=N; may be repeated")
+        list[str] | None, typer.Option(metavar="FACTOR=LEVEL", help="only these cells; several, or block=N")
     ] = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="only the I-th of N parts of the blocks")] = None,
 ) -> int:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +19,7 @@ from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
 from distilmt.study.sentences import by_sentences
-from distilmt.study.spec import Planned, Study, StudyConfig, file_name, read
+from distilmt.study.spec import Planned, Source, Study, file_name, read
 from distilmt.study.summary import Mean, means
 from distilmt.study.table import outcome_names, rows, save
 
@@ -57,13 +56,13 @@ class StudyReport:
         return self.markdown()
 
 
-def report(study: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study) -> StudyReport:
+def report(source: Source) -> StudyReport:
     """Writes cells.csv (and .parquet), report.md, report.tex and figures into the study's folder.
 
     Raises:
         DataError: no cell is done. ConfigError: SciPy, for intervals and tests, is not installed; cells.csv is written.
     """
-    study = read(study)
+    study = read(source)
     paths = save(study)
     done = [record for cell in study.cells() if (record := record_of(study, cell)).get("status") == "done"]
     if not done:

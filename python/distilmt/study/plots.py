@@ -1,7 +1,7 @@
 """Plots of a study. Each returns matplotlib's `Axes`, draws into yours if you give one, and shows nothing.
 
-axes = plot_outcome(study, "seconds", "beam_size", by="compute_type")
-axes = plot_quality_cost(study, quality="bleu", cost="seconds")
+axes = plot_outcome("study.yaml", "seconds", "beam_size", by="compute_type")
+axes = plot_quality_cost("study.yaml", quality="bleu", cost="seconds")
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import ConfigError
-from distilmt.study.spec import Study
+from distilmt.study.spec import Source, read
 from distilmt.study.summary import Mean, means
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPX"  # seven, and ten colours: seventy looks
 
 
-def plot_outcome(study: Study, outcome: str, factor: str, *, by: str | None = None, axes: Axes | None = None) -> Axes:
+def plot_outcome(source: Source, outcome: str, factor: str, *, by: str | None = None, axes: Axes | None = None) -> Axes:
     """Mean of an outcome by the levels of a factor, with 95 % intervals and every run as a dot.
 
     Args:
@@ -28,6 +28,7 @@ def plot_outcome(study: Study, outcome: str, factor: str, *, by: str | None = No
     Raises:
         ConfigError: no such factor. DataError: no cell has the outcome.
     """
+    study = read(source)
     for name in (factor, *([by] if by else [])):
         if name not in study.levels:
             raise ConfigError(f"no factor {name!r} - the study has {', '.join(study.levels) or 'none'}")
@@ -53,13 +54,15 @@ def plot_outcome(study: Study, outcome: str, factor: str, *, by: str | None = No
     return axes
 
 
-def plot_quality_cost(study: Study, quality: str = "bleu", cost: str = "seconds", *, axes: Axes | None = None) -> Axes:
+def plot_quality_cost(
+    source: Source, quality: str = "bleu", cost: str = "seconds", *, axes: Axes | None = None
+) -> Axes:
     """Quality over cost, one point for each treatment with 95 % intervals, and the Pareto front as a line.
 
     Raises:
         DataError: no cell has the outcomes.
     """
-    axes = axes or _new_axes()
+    study, axes = read(source), axes or _new_axes()
     factors = list(study.levels)
     costs, qualities = means(study, cost, factors), means(study, quality, factors)
     keys = [key for key in costs if key in qualities]

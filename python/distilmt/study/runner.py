@@ -13,11 +13,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from distilmt.errors import ResourceError
 from distilmt.lock import Lock
@@ -25,26 +24,21 @@ from distilmt.run import versions
 from distilmt.storage import disk_errors, plain, read_json, write_json
 from distilmt.study import noise, records
 from distilmt.study.records import Record, Status, path_of, record_of
-from distilmt.study.spec import COLUMNS, Cell, Study, StudyConfig, file_name, read
+from distilmt.study.spec import COLUMNS, Cell, Source, Study, file_name, read
 
 
-def run(
-    study: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study,
-    *,
-    cells: Sequence[str] = (),
-    shard: str | None = None,
-) -> Status:
+def run(source: Source, *, cells: Sequence[str] = (), shard: str | None = None) -> Status:
     """Runs every chosen cell that is not done; failed ones are tried again.
 
     Args:
-        study: a YAML file, or its keys.
+        source: a YAML file, or its keys.
         cells, shard: as `records.choose`.
 
     Raises:
         ConfigError: the study cannot be run as it is written, or is not the one that the folder holds.
         ResourceError: another runner works on it on this machine; names its host and process.
     """
-    study = read(study)
+    study = read(source)
     chosen = records.choose(study, cells, shard)
     with disk_errors(study.folder):
         study.folder.mkdir(parents=True, exist_ok=True)

@@ -160,7 +160,10 @@ class Study:
         return dict(plain(values | {"factors": levels, "treatments": treatments}))
 
 
-def read(source: str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study) -> Study:
+Source = str | os.PathLike[str] | Mapping[str, Any] | StudyConfig | Study  # what `read` takes
+
+
+def read(source: Source) -> Study:
     """Reads and checks a study: a YAML file, or its keys as a mapping.
 
     Raises:
@@ -246,7 +249,8 @@ def _planned(given: Any, levels: dict[str, list[str]], where: str, text: bool) -
     for entry in given:
         if not isinstance(entry, Mapping):
             raise ConfigError(f"{where}contrasts: must hold `outcome`, `factor` and `pairs`, got {entry!r}")
-        items = [(f"{where}contrasts.", str(key), value) for key, value in entry.items()]
+        # Levels are names: a 4 of Python and a "4" of YAML are one.
+        items = [(f"{where}contrasts.", str(key), _names(value)) for key, value in entry.items()]
         planned.append(Planned(**checked(Planned, items, text=text)))
         one = planned[-1]
         if one.factor not in levels:
@@ -261,6 +265,10 @@ def _planned(given: Any, levels: dict[str, list[str]], where: str, text: bool) -
             "nothing can be significant; name those that the study is for"
         )
     return planned
+
+
+def _names(value: Any) -> Any:
+    return [_names(item) for item in value] if isinstance(value, (list, tuple)) else level_name(value)
 
 
 def _mapping(value: Any, key: str, where: Any) -> list[tuple[str, Any]]:

@@ -17,13 +17,14 @@ from distilmt.energy import Usage
 from distilmt.errors import ConfigError
 from distilmt.storage import write_bytes
 from distilmt.study.records import Record, record_of
-from distilmt.study.spec import Study
+from distilmt.study.spec import Source, Study, read
 
 Row = dict[str, Any]
 
 
-def rows(study: Study) -> list[Row]:
+def rows(source: Source) -> list[Row]:
     """The table as a list of dicts, all with the same keys, in the order of the run."""
+    study = read(source)
     found = [(cell, record) for cell in study.cells() if (record := record_of(study, cell))]
     table = []
     for cell, record in found:
@@ -59,7 +60,7 @@ def _conditions(record: Record) -> Row:
     }
 
 
-def frame(study: Study) -> Any:
+def frame(source: Source) -> Any:
     """The table as a pandas DataFrame.
 
     Raises:
@@ -67,7 +68,7 @@ def frame(study: Study) -> Any:
     """
     from distilmt.statistics.extra import library  # brings NumPy, which a cell has no need of
 
-    return library("pandas").DataFrame(rows(study))
+    return library("pandas").DataFrame(rows(source))
 
 
 def save(study: Study) -> list[Path]:
