@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -142,13 +143,15 @@ def test_a_labelling_that_was_killed_is_made_again(task, tmp_path, monkeypatch) 
     monkeypatch.setattr(LABEL, "label", killed)
     with pytest.raises(KeyboardInterrupt):
         distill.shared_labels(*arguments)
-    assert not list((tmp_path / "shared").iterdir())
+    (kept,) = (tmp_path / "shared").glob("*")  # no lock, and no record that says it is done
+    lost = json.loads(kept.read_text())["attempts"][0]["seconds"]
     made: list[str] = []
     monkeypatch.setattr(LABEL, "label", lambda **options: made.append(options["out"]))
     monkeypatch.setattr(LABEL, "read_labels", lambda folder: labels_of(folder, ["x"]))
     labels, cost = distill.shared_labels(*arguments)
     assert made == [str(labels.folder)] and labels.pseudo == ["x"]
     assert set(cost) == {"label_seconds", "label_cpu_seconds", "label_joules"} and cost["label_joules"] is None
+    assert lost > 0 and cost["label_seconds"] > lost  # the lost attempt was paid for too
 
 
 def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:

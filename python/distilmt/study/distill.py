@@ -166,7 +166,7 @@ def shared_labels(
             time.sleep(POLL_SECONDS)
     try:
         if not done.exists():
-            with Meter(energy) as meter:
+            with Meter(energy, checkpoint=folder.with_suffix(".meter.json")) as meter:  # killed attempts cost too
                 label(
                     model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads,
                     **asdict(task.label),

@@ -18,7 +18,7 @@ import importlib
 import inspect
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
@@ -62,7 +62,7 @@ def load(task: str, settings: Mapping[str, Any], block: int, path: Sequence[str]
     ]  # fmt: skip
     if missing:
         raise ConfigError(f"task {task}: needs {', '.join(missing)} - set it in `factors` or `fixed`")
-    call: Callable[[], Any] = function(**own) if inspect.isclass(function) else partial(function, **own)
+    call: Any = function(**own) if inspect.isclass(function) else partial(function, **own)
     return Work(lambda: _numbers(task, call()))
 
 

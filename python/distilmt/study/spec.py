@@ -172,7 +172,8 @@ def read(source: Source) -> Study:
     if isinstance(source, Study):
         return source
     is_file = isinstance(source, (str, os.PathLike))
-    config: StudyConfig = resolve(StudyConfig, Path(source) if is_file else source)  # type: ignore[arg-type]
+    start: Any = Path(source) if is_file else source  # type: ignore[arg-type]
+    config = resolve(StudyConfig, start)
     lines = places(source) if is_file else {}  # type: ignore[arg-type]
 
     def where(key: str) -> str:
