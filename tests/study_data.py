@@ -65,7 +65,7 @@ def made(folder: Path, cells: dict[tuple[str, ...], list[dict[str, float] | None
     for cell in study.cells():
         found = cells[tuple(cell.levels.values())][cell.block - 1]
         if found is not None:
-            write_json(path_of(study, cell), record(cell.block, found))
+            write_json(path_of(study, cell), record(cell.block, found, levels=cell.levels))
     return study
 
 

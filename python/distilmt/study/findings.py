@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError
 from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
+from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
 from distilmt.study.sentences import by_sentences
-from distilmt.study.spec import Planned, Source, Study, file_name, read
+from distilmt.study.spec import Planned, Source, Study, file_name, read, treatment_name
 from distilmt.study.summary import Mean, means
 from distilmt.study.table import outcome_names, rows, save
 
@@ -151,13 +152,22 @@ def _remarks(study: Study, done: list[Record], outcomes: list[str]) -> list[str]
         remarks += status.failures
     if config.repeats == 1:
         remarks.append("**One repetition**: no spread, no interval, no test; the values are all that can be said.")
-    remarks += [_energy(done), *_noise(done), *_conditions(study, done)]
-    remarks += sorted({note for record in done for note in record["notes"]})
+    remarks += [_energy(done), *_noise(done), *_conditions(study, done), *_notes(study, done)]
     if any(name.startswith("label_") for name in outcomes):
         remarks.append("label_* is the cost of a labelling that several cells share: the same run, so count it once.")
     if rates := config.rates.inputs():
         remarks.append("Rates: " + "; ".join(f"{name} {text}" for name, text in rates.items()) + ".")
     return remarks
+
+
+def _notes(study: Study, done: list[Record]) -> Iterator[str]:
+    """The cells' own notes, once each, with the treatments they are of where those are not all."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for record in done:
+        for note in record["notes"]:
+            found[note][treatment_name(record["levels"])] = None
+    for note, names in sorted(found.items()):
+        yield note if len(names) == len(study.treatments) else f"{note} ({'; '.join(names)})"
 
 
 def _energy(done: list[Record]) -> str:
@@ -238,5 +248,5 @@ def _cell(found: Mean | None) -> str:
     if found is None:
         return "–"
     if found.deviation is None or found.low is None or found.high is None:
-        return f"{found.mean:,.4g}"
-    return f"{found.mean:,.4g} ± {found.deviation:.2g} [{found.low:,.4g}, {found.high:,.4g}]"
+        return number(found.mean)
+    return f"{number(found.mean)} ± {number(found.deviation, 2)} [{interval(found.low, found.high)}]"
