@@ -30,7 +30,7 @@ MAY_INCLUDE = {
 
 # Python: what a module must not reach, directly or through others. Below `corpus`, whatever reads and writes text and models.
 TRAINING = {"ops", "objectives", "trainer", "train"}
-JOBS = {"label", "evaluate", "distill", "report", "study", "cli"}
+JOBS = {"label", "labels", "evaluate", "distill", "report", "study", "cli"}
 MUST_NOT_REACH = {
     **{name: {"translate"} | TRAINING | JOBS for name in ("errors", "corpus", "vocab", "models")},
     "energy": {"translate", "corpus", "vocab", "models", "run", "stage"} | TRAINING | JOBS,
@@ -41,8 +41,11 @@ MUST_NOT_REACH = {
     "forced": TRAINING | JOBS,
     "label": TRAINING | {"distill", "report", "cli"},
     "knn": {"trainer", "train"} | JOBS,
-    "evaluate": TRAINING | {"label", "distill", "report", "cli"},
+    "labels": TRAINING | {"distill", "report", "cli"},
+    "evaluate": TRAINING | {"label", "labels", "distill", "report", "cli"},
     "train": {"distill", "report", "cli"},
+    "bill.payback": {"translate", "distill", "cli"} | TRAINING,
+    "bill.forecast": {"distill", "report", "cli"} | TRAINING,
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
     "bill.composite": {"translate"} | TRAINING | JOBS,
     "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,

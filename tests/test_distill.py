@@ -79,6 +79,20 @@ def test_the_bill_knows_what_made_each_student_and_rates_may_change_at_any_time(
     assert report["bill"]["kinds"][0]["cost"]["machine_money"]["value"] > 0
 
 
+def test_decodings_are_repeated_and_a_pay_back_reads_them(run):
+    report = json.loads((run / "report.json").read_text())
+    decode = report["systems"][0]["decode"]
+    assert len(decode["repeats"]) == 3 and decode["seconds"] in [each["seconds"] for each in decode["repeats"]]
+    assert (decode["lines"], decode["target_tokens"] > 8) == (8, True)
+    found = distilmt.payback(run=str(run))
+    stages = {stage["name"]: stage["seconds"] for stage in report["stages"]}
+    assert found.row("time", "student word-kd").distillation == pytest.approx(stages["student-word-kd-1"])
+    assert found.row("time", "student seq-kd").distillation == pytest.approx(
+        stages["label"] + stages["student-seq-kd-1"]
+    )
+    assert "Distillation: what made one student" in str(found)
+
+
 def test_the_same_command_again_does_nothing_twice(run, text):
     before = {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()}
     result = distilmt.distill(config(text, run))
@@ -102,27 +116,22 @@ def test_labels_are_line_aligned_and_proven(run, text):
     try:
         pseudo.write_text("\n".join(lines[1:]))
         with pytest.raises(DataError, match="199 lines"):
-            read_labels(run / "label")
+            _ = read_labels(run / "label").pseudo
     finally:
         pseudo.write_bytes(pseudo_before)
 
 
 def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
-    labels = Labels(
-        Path("x"),
-        [f"p{i}" for i in range(8)],
-        ["ok"] * 5 + ["redone_float32", "max_length", "too_long"],
-        "",
-        "h",
-        1,
-        1.0,
-    )
+    statuses = ["ok"] * 5 + ["non_finite_redone", "max_length", "too_long"]
+    labels = Labels(Path("x"), 8, {}, "", "h", 1, 1.0, {})
+    labels.__dict__.update(pseudo=[f"p{i}" for i in range(8)], statuses=statuses)
     out = seq_kd(gold, labels)
     assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
     assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]
     with pytest.raises(DataError, match="3 labels for 8 source lines"):
-        seq_kd(gold, replace(labels, pseudo=["a"] * 3))
+        labels.__dict__["pseudo"] = ["a"] * 3
+        seq_kd(gold, labels)
 
 
 def test_method_names():

@@ -11,6 +11,7 @@ import pytest
 
 from distilmt.errors import ConfigError
 from distilmt.statistics import (
+    Contrasts,
     Runs,
     blocked,
     cliffs_delta,
@@ -21,6 +22,7 @@ from distilmt.statistics import (
     normality,
     paired_delta,
     paired_g,
+    repeated_measures,
     stars,
     welch,
 )
@@ -113,10 +115,15 @@ def test_a_table_is_markdown_latex_and_pandas():
 
 
 def test_effect_sizes_by_hand():
+    from scipy.stats import nct
+
     x, y = np.array([1.0, 2, 3]), np.array([2.0, 4, 6])
     g = hedges_g(x, y)
     correction = math.gamma(2) / (math.sqrt(2) * math.gamma(1.5))  # Hedges 1981, m = 4
     assert g.value == pytest.approx(-2 / math.sqrt(2.5) * correction) and g.low < g.value < 0 < g.high
+    t = -2 / math.sqrt(2.5) / math.sqrt(2 / 3)
+    for bound, share in ((g.low, 0.025), (g.high, 0.975)):  # noncentral t with four degrees of freedom
+        assert nct.cdf(t, 4, bound / correction / math.sqrt(2 / 3)) == pytest.approx(1 - share, abs=1e-4)
     assert cliffs_delta(x, y).value == pytest.approx((1 - 7) / 9)  # 3 > 2; 2 = 2; all others below
     assert paired_delta(x, y).value == -1 and paired_g(x, y).value == pytest.approx(
         -2 * math.gamma(1) / math.gamma(0.5)
@@ -146,6 +153,21 @@ def test_checks_of_assumptions():
     assert [each.of for each in found] == ["a", "b", "c", "residuals"]
     assert found[0].p and "needs 3 runs" in found[1].note and "same number" in found[2].note
     assert equal_variances(runs(THREE)).p and "two cells" in equal_variances(runs({"a": [1, 2], "b": [3]})).note
+
+
+def test_balanced_cells_give_the_same_sums_of_squares_both_ways():
+    rng = np.random.default_rng(5)
+    cells = [(beam, kind, block) for beam in (1, 4) for kind in ("int8", "bf16", "f32") for block in range(4)]
+    table = Runs(
+        [{"run": i, "beam": a, "kind": k, "b": b, "y": a + b + rng.normal()} for i, (a, k, b) in enumerate(cells)],
+        outcome="y", factors=["beam", "kind"], block="b",
+    )  # fmt: skip
+    one, other = blocked(table).terms, repeated_measures(table).terms
+    assert [term.name for term in one] == ["beam", "kind", "beam × kind"] == [term.name for term in other]
+    assert [term.sum_of_squares for term in one] == pytest.approx([term.sum_of_squares for term in other])
+    assert one[0].error == pytest.approx(sum(term.error for term in other)) and one[0].error_freedom == 15
+    faster = Contrasts(factor="beam", pairs=(("1", "4"),)).compare(table).rows[0]
+    assert faster.n == (12, 12) and faster.test.estimate < 0
 
 
 def test_unequal_cells_are_analysed_by_type_2():

@@ -40,6 +40,8 @@ def test_one_repetition():
         blocked(once)
     with pytest.raises(DataError, match="no interval from 1 run "):
         bootstrap_interval([1.0])
+    with pytest.raises(DataError, match="3 runs are too few for the BCa interval"):
+        bootstrap_interval([1.0, 2.0, 2.0], np.max)
 
 
 def test_an_empty_cell():
@@ -51,7 +53,7 @@ def test_an_empty_cell():
         blocked(table)
 
 
-@pytest.mark.parametrize("value", [math.nan, None])
+@pytest.mark.parametrize("value", [math.nan, None, np.float32("nan")])
 def test_a_missing_value(value):
     with pytest.raises(DataError, match=r"row 2 \(run a 1, method=a\): seconds is missing - repeat this run"):
         runs({"a": [1.0, value]})

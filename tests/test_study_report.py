@@ -168,7 +168,7 @@ def test_the_outcome_table_by_hand(tmp_path: Path) -> None:
     layout = outcome_table(made(tmp_path, {("a",): numbers([1, 2, 3]), ("b",): numbers([5, None, None])}), ["seconds"])
     assert layout.head == ["f0", "n", "seconds"]
     # s = 1, t(0.975, 2) = 4.302653, half = 2.484138
-    assert layout.rows == [["a", "3", "2 ± 1 [-0.4841, 4.484]"], ["b", "1", "5"]]
+    assert layout.rows == [["a", "3", "2 ± 1 [-0.4841 to 4.484]"], ["b", "1", "5"]]
 
 
 def test_quality_is_compared_over_sentences_and_equal_blocks_count_once(tmp_path: Path) -> None:

@@ -25,28 +25,29 @@ py::bytes encode_record(uint64_t line, uint8_t verdict, std::string cause,
   return py::bytes(out);
 }
 
-py::tuple python_of(const Record& record) {
+// (line, verdict, cause, candidates, soft, forced, offset of the first byte behind the frame)
+py::tuple python_of(const Record& record, size_t end) {
   py::list candidates;
   for (const Candidate& c : record.candidates)
     candidates.append(py::make_tuple(c.text, c.ids, c.score, c.log_prob, c.tokens));
   return py::make_tuple(record.line, record.verdict, record.cause, candidates, py::bytes(record.soft),
-                        py::bytes(record.forced));
+                        py::bytes(record.forced), end);
 }
 
-// Reads the whole, sound frames from `offset` on. Returns them and the offset behind the last one.
-py::tuple scan_records(const py::buffer& data, size_t offset) {
+py::list scan_records(const py::buffer& data, size_t offset, size_t limit) {
   const py::buffer_info info = data.request();
   require(info.ndim == 1 && info.itemsize == 1 && info.strides[0] == 1, "scan_records: expected bytes");
-  std::string_view rest(static_cast<const char*>(info.ptr), info.size);
-  require(offset <= rest.size(), "scan_records: offset behind the end");
-  rest.remove_prefix(offset);
+  const std::string_view all(static_cast<const char*>(info.ptr), info.size);
+  require(offset <= all.size(), "scan_records: offset behind the end");
   py::list records;
   Record record;
-  while (const size_t bytes = parse_frame(rest, record)) {
-    records.append(python_of(record));
-    rest.remove_prefix(bytes);
+  while (records.size() < limit) {
+    const size_t bytes = parse_frame(all.substr(offset), record);
+    if (bytes == 0) break;
+    offset += bytes;
+    records.append(python_of(record, offset));
   }
-  return py::make_tuple(records, info.size - rest.size());
+  return records;
 }
 
 }  // namespace
@@ -54,8 +55,8 @@ py::tuple scan_records(const py::buffer& data, size_t offset) {
 void bind_labels(py::module_& m) {
   m.def("encode_record", &encode_record, py::arg("line"), py::arg("verdict"), py::arg("cause"), py::arg("candidates"),
         py::arg("soft"), py::arg("forced"), "The frame of one record (csrc/labels/records.h).");
-  m.def("scan_records", &scan_records, py::arg("data"), py::arg("offset") = 0,
-        "Whole, sound frames from an offset on, as tuples, and the offset behind the last one.");
+  m.def("scan_records", &scan_records, py::arg("data"), py::arg("offset"), py::arg("limit"),
+        "At most `limit` whole, sound frames from an offset on, as tuples that end in the offset behind each.");
   m.def(
       "crc32c",
       [](const py::buffer& data, uint32_t before) {

@@ -26,6 +26,8 @@ from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
 from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
+from distilmt.labels.redo import RedoConfig, redo
+from distilmt.labels.select import SelectConfig, select
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
@@ -75,6 +77,44 @@ command(app, "bill", BillConfig, bill, positional=("runs",))
 command(app, "forecast", ForecastConfig, forecast)
 command(app, "payback", PaybackConfig, payback, positional=("run",))
 app.add_typer(study_app, name="study")
+
+labels_app = typer.Typer(
+    help="Finished and unfinished jobs of `distilmt label`.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(labels_app, name="labels")
+LabelsFolder = Annotated[str, typer.Argument(metavar="LABELS", help="the --out of a `distilmt label`")]
+command(labels_app, "redo", RedoConfig, redo, positional=("labels",))
+command(labels_app, "select", SelectConfig, select, positional=("labels",))
+
+
+@labels_app.command("status")
+def labels_status_command(labels: LabelsFolder) -> None:
+    """Shows how far a job is: lines, verdicts, speed, who works at what."""
+    from distilmt.labels.status import status
+
+    print(status(labels))
+
+
+@labels_app.command("verify")
+def labels_verify_command(labels: LabelsFolder) -> int:
+    """Reads everything a job holds and compares it with what was recorded."""
+    from distilmt.labels.status import verify
+
+    found = verify(labels)
+    print(found)
+    return DataError.exit_code if found.problems else 0
+
+
+@labels_app.command("export")
+def labels_export_command(
+    labels: LabelsFolder,
+    format: Annotated[str, typer.Option(metavar="FORMAT", help="text, tsv, parquet or hf")] = "text",
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="a file, or for hf a folder")] = None,
+) -> None:
+    """Writes finished labels for others, a row a line: to standard output (text, tsv), or to a file or folder."""
+    from distilmt.labels.export import export
+
+    export(labels, format=format, out=out)  # type: ignore[arg-type]  # checked there
 
 
 knn_app = typer.Typer(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
@@ -29,40 +29,15 @@ class TranslateConfig:
     """Options of `distilmt translate`."""
 
     model: str = field(metadata={"help": MODEL_HELP, "metavar": "MODEL"})
-    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time; 1 is greedy search"})
-    n_best: int = field(default=1, metadata={"help": "translations per line, best first, behind the line's number"})
     scores: bool = field(
         default=False, metadata={"help": "write the score, log-probability by length, before the text"}
     )
-    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
-    length_penalty_form: Literal["power", "gnmt"] = field(
-        default="power", metadata={"help": "length itself, or (5 + length) / 6"}
-    )
-    coverage_penalty: float = field(
-        default=0.0, metadata={"help": "weight of what a translation left unread of its source"}
-    )
-    patience: float = field(default=1.0, metadata={"help": "finished hypotheses searched for, by beam size"})
-    early_stopping: bool | Literal["never", "exact"] = field(
-        default=False, metadata={"help": "stop as soon as enough are finished; never and exact: when none can improve"}
-    )
-    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
-    min_length: int = field(default=0, metadata={"help": "shortest translation in tokens, end symbol included"})
-    repetition_penalty: float | None = field(
-        default=None, metadata={"help": "above 1: against words that stand there already; default: the model's own"}
-    )
-    no_repeat_ngram_size: int | None = field(
-        default=None, metadata={"help": "no n-gram of this size twice; default: the model's own"}
-    )
-    sample: bool = field(default=False, metadata={"help": "draw --n-best samples instead of searching"})
-    temperature: float = field(default=1.0, metadata={"help": "of samples: logits are divided by it"})
-    top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
-    top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
-    seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})
     too_long: Literal["skip", "truncate", "split"] = field(
         default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
     )
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
+    search: SearchFlags = field(default_factory=SearchFlags)
     asked: ModelOptions = field(default_factory=ModelOptions)
     on_invalid_utf8: Literal["error", "replace", "quarantine"] = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
@@ -82,7 +57,9 @@ class ScoreConfig:
     soft_labels: int = field(
         default=8, metadata={"help": "with --out: likely tokens stored per target token; 0: the exact hidden states"}
     )
-    soft_floor: float = field(default=FLOOR, metadata={"help": "with --out: tokens less probable are stored as one mass"})
+    soft_floor: float = field(
+        default=FLOOR, metadata={"help": "with --out: tokens less probable are stored as one mass"}
+    )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
@@ -100,13 +77,12 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(TranslateConfig, config, **options)
-    from distilmt.search import DEFAULTS
     from distilmt.translate import Translator
 
     translator = Translator(
         _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
-    search: Any = {name: getattr(config, name) for name in DEFAULTS}
+    search: Any = asdict(config.search)
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):
@@ -125,9 +101,9 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
 
 
 def _rows(number: int, translation: Translation, config: TranslateConfig) -> Iterator[str]:
-    found = [(f"{each.score:.6f}", each.text) for each in translation.hypotheses[: config.n_best]]
+    found = [(f"{each.score:.6f}", each.text) for each in translation.hypotheses[: config.search.n_best]]
     for score, text in found or [("", "")]:
-        columns = [str(number)] * (config.n_best > 1) + [score] * config.scores
+        columns = [str(number)] * (config.search.n_best > 1) + [score] * config.scores
         # The text comes last, so that a tab in it adds no column; a line end in it would shift every line that follows.
         yield "\t".join([*columns, text.replace("\n", " ").replace("\r", " ")]) + "\n"
 
@@ -169,7 +145,9 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
         from distilmt.forced import store_forced
 
         return str(
-            store_forced(text, translator, config.out, k=config.soft_labels, floor=config.soft_floor, what=config.target)
+            store_forced(
+                text, translator, config.out, k=config.soft_labels, floor=config.soft_floor, what=config.target
+            )
         )
     total, tokens = 0.0, 0
     for first in range(0, len(text.sources), BLOCK):

@@ -4,9 +4,10 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
     teacher            trained here, unless a model folder is given
     label              the teacher's beam search over the training source, for methods that learn from it
+    select             of each n-best list the hypothesis nearest the reference, for seq-inter
     student-NAME-SEED  one training per method and seed; `alone` is the baseline
     evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
-    significance       the students' scores against those of the student alone
+    significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
 """
 
@@ -27,13 +28,15 @@ from distilmt.config import resolve
 from distilmt.dataset import is_column, parse_column
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED
-from distilmt.lines import OnInvalidUtf8
+from distilmt.files import COMPRESSED, write_lines
+from distilmt.lines import OnInvalidUtf8, read_lines
 from distilmt.methods import ALONE, RECIPES, Method, named
+from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
+    from distilmt.label import Labels
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -84,6 +87,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -234,20 +238,23 @@ def _student(
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
     store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    own = config.own if config.own.share and objective.needs_teacher else None
+    if own is not None:
+        inputs["own"] = asdict(own)
     if store is not None:
         store.require(teacher=inputs["teacher"])
         inputs["soft labels"] = store.hash
-    if method.recipe == "seq-kd":
+    if method.recipe != "gold":
         labels = _label(run, config, teacher, text)
-        text = seq_kd(text, labels)
-        inputs["pseudo target"] = labels.pseudo_hash
+        text = _select(run, teacher, text, labels) if method.recipe == "seq-inter" else seq_kd(text, labels)
+        inputs["pseudo target"] = text.target_hash
     with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
             looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name, own
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
@@ -258,29 +265,52 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import LabelConfig, label_texts, read_labels, write_labels
+    from distilmt.label import Labels, label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
+    n_best = config.label_beam_size if any(method.recipe == "seq-inter" for method in config.methods()) else 1
+    if n_best > 1:
+        inputs["n_best"] = n_best
     with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
-            options = LabelConfig(
-                model=str(teacher), source=config.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
-                threads=config.training.threads,
+            source = config.train[0]
+            if is_column(source):
+                source = str(stage.folder.with_name("label-source.txt"))
+                write_lines(source, text.sources)
+            # A job of its own inside the stage: a killed one goes on.
+            labels = label(
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
+                threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            labels = label_texts(text.sources, options)
-            labels.source_hash = text.source_hash
-            write_labels(labels, asdict(options) | {"model_hash": inputs["model"]})
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
             stage.finish(
-                outputs={"pseudo": stage.folder / "pseudo.txt", "labels": stage.folder / "labels.json"},
+                outputs={name: stage.folder / file for name, file in labels.files.items()}
+                | {"labels": stage.folder / "labels.json"},
                 facts={
-                    "target_tokens": labels.target_tokens,
-                    "tokens_per_second": labels.tokens_per_second,
-                    "work": {"lines": len(labels.pseudo), "target_tokens": labels.target_tokens},
+                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
+                    "counts": labels.counts,
+                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
                 },
-            )
+            )  # fmt: skip
         return read_labels(stage.folder)
+
+
+def _select(run: Run, teacher: Path, text: Corpus, labels: Labels) -> Corpus:
+    """The training text with the hypotheses nearest to its targets, chosen once."""
+    from distilmt.recipes.seq_inter import RANKING, seq_inter
+    from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.vocab import Vocab
+
+    inputs = {"labels": labels.pseudo_hash, "gold": text.target_hash, "ranking": asdict(RANKING)}
+    with run.stage("select", inputs, "selection") as stage:
+        path = stage.folder / "selected.txt"
+        if not stage.done:
+            write_lines(path, seq_inter(text, labels, Vocab.load(teacher).encode_target).targets)
+            stage.finish(outputs={"selected": path}, facts={"work": {"lines": labels.lines}})
+        chosen = [line.text for line in read_lines(path)]
+        return replace(seq_kd(text, labels), targets=chosen, target_hash=stage.hashes["selected"])
 
 
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:

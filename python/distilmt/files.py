@@ -90,11 +90,13 @@ def _open_raw(path: str) -> BinaryIO:
         raise DataError(f"{path}: cannot be read ({error.strerror}) - check the path and its permissions") from None
 
 
-def read_blocks(path: str) -> Iterator[bytes]:
-    """Uncompressed bytes of a file, in blocks of bounded size; follows concatenated members and frames."""
+def read_blocks(path: str, offset: int = 0) -> Iterator[bytes]:
+    """Uncompressed bytes of a file, in blocks of bounded size; follows concatenated members and frames. A file that is
+    not compressed can be read from an offset on."""
     suffix = Path(path).suffix
     with _open_raw(path) as raw:
         if suffix not in COMPRESSED:
+            raw.seek(offset)
             while block := raw.read(PLAIN_BLOCK):
                 yield block
             return
@@ -241,18 +243,44 @@ def write_lines(path: StrPath, lines: Iterable[str]) -> str:
         DataError: A line holds a line break or cannot be encoded; nothing is written.
         ResourceError: The disk refuses; the old file is intact.
     """
-    digest = hashlib.sha256()
+    with line_writer(path) as out:
+        for line in lines:
+            out.write(line)
+    return out.sha256
+
+
+class LineWriter:
+    """Lines on their way into a file; `lines` and `sha256` (hex, of the uncompressed bytes) say what came so far."""
+
+    def __init__(self, path: StrPath, stream: IO[bytes]) -> None:
+        self.path, self.lines = path, 0
+        self._stream, self._digest = stream, hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of the uncompressed bytes, as `file_hash` gives it."""
+        return self._digest.hexdigest()
+
+    def write(self, line: str) -> None:
+        """Adds a line. Raises: DataError: it holds a line break or cannot be encoded."""
+        self.lines += 1
+        if "\n" in line:
+            raise DataError(
+                f"{self.path}:{self.lines}: a line to write holds a line break - replace it by a blank first"
+            )
+        try:
+            data = line.encode() + b"\n"
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{self.path}:{self.lines}:{error.start + 1}: lone surrogate {line[error.start]!a} is not text - "
+                "decode the input with --on-invalid-utf8 replace"
+            ) from None
+        self._digest.update(data)
+        self._stream.write(data)
+
+
+@contextmanager
+def line_writer(path: StrPath) -> Iterator[LineWriter]:
+    """`write_lines` for lines that come one at a time: the file appears whole at the end of the block, or not at all."""
     with atomic_file(path) as stream, _compressor(stream, Path(path).suffix) as out:
-        for number, line in enumerate(lines, 1):
-            if "\n" in line:
-                raise DataError(f"{path}:{number}: a line to write holds a line break - replace it by a blank first")
-            try:
-                data = line.encode() + b"\n"
-            except UnicodeEncodeError as error:
-                raise DataError(
-                    f"{path}:{number}:{error.start + 1}: lone surrogate {line[error.start]!a} is not text - "
-                    "decode the input with --on-invalid-utf8 replace"
-                ) from None
-            digest.update(data)
-            out.write(data)
-    return digest.hexdigest()
+        yield LineWriter(path, out)

@@ -1,22 +1,24 @@
-"""`distilmt label`: a teacher translates a text; one line in, one line out, proven by count and hash."""
+"""`distilmt label`: a teacher translates a text as a job that can be killed and continued (docs/labelling.md)."""
 
 from __future__ import annotations
 
-import json
-import time
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy import EnergyOptions, Meter
-from distilmt.errors import DataError, ResourceError
+from distilmt.energy import EnergyOptions
+from distilmt.errors import ConfigError, DataError
+from distilmt.labels.verdicts import VerdictOptions
 from distilmt.lines import OnInvalidUtf8
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, SearchFlags
+
+if TYPE_CHECKING:
+    from distilmt.bill.forecast import Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,147 +26,164 @@ class LabelConfig:
     """Options of `distilmt label`."""
 
     model: str = field(metadata={"help": "the teacher: a model's folder or hub name"})
-    source: str = field(metadata={"help": "text to translate, one sentence a line"})
-    out: str = field(metadata={"help": "folder for pseudo.txt and labels.json"})
-    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time (Kim & Rush 2016: 5)"})
-    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
-    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    source: str = field(metadata={"help": "text to translate, one sentence a line; plain, .gz, .xz or .zst"})
+    out: str = field(metadata={"help": "folder of the job; the same command again goes on in it"})
+    target: str | None = field(
+        default=None, metadata={"help": "its gold translations, line by line: with --soft-labels these get theirs too"}
+    )
+    soft_labels: int = field(
+        default=0, metadata={"help": "likeliest words to keep per token of the best translation; 0: none"}
+    )
+    soft_floor: float = field(default=0.001, metadata={"help": "words less probable are left out of the soft labels"})
     too_long: Literal["skip", "truncate", "split"] = field(
         default="skip", metadata={"help": "what to do with a line of more tokens than the model has positions"}
     )
+    workers: int = field(default=1, metadata={"help": "processes that share the work on this machine"})
+    threads: int | None = field(
+        default=None, metadata={"help": "threads of all workers together; default: all CPUs this process may use"}
+    )
+    shard: str | None = field(
+        default=None, metadata={"help": "work at every N-th shard alone, from the I-th (1 to N)", "metavar": "I/N"}
+    )
+    shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard, which one worker takes at a time"})
+    batch_lines: int = field(
+        default=1000, metadata={"help": "lines decoded and written at a time: most that a kill costs"}
+    )
+    lease_seconds: float = field(
+        default=60.0, metadata={"help": "a worker of another machine that is silent for so long has lost its shard"}
+    )
+    compress: Literal["none", "gz", "xz", "zst"] = field(
+        default="none", metadata={"help": "how the line-aligned results are written"}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "label a sample and say what all of it would cost; nothing is written"}
+    )
+    new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
-    threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
-    asked: ModelOptions = field(default_factory=ModelOptions)
-    metering: EnergyOptions = field(default_factory=EnergyOptions)
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
+    search: SearchFlags = field(default_factory=SearchFlags)
+    verdicts: VerdictOptions = field(default_factory=VerdictOptions)
+    asked: ModelOptions = field(default_factory=ModelOptions)
+    metering: EnergyOptions = field(default_factory=EnergyOptions)
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("shard_lines", 1), ("batch_lines", 1), ("soft_labels", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        if not 0 < self.lease_seconds < float("inf"):
+            raise ConfigError(f"--lease-seconds must be above 0, got {self.lease_seconds:g}")
+        if self.target is not None and not self.soft_labels:
+            raise ConfigError("--target serves the soft labels of the gold translations: give --soft-labels K too")
+        self.share()
+
+    def share(self) -> tuple[int, int]:
+        """--shard as (index from 0, number); (0, 1) for all."""
+        if self.shard is None:
+            return 0, 1
+        parts = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard)
+        index, count = (int(part) for part in parts.groups()) if parts else (0, 0)
+        if not 1 <= index <= count:
+            raise ConfigError(f"--shard must be I/N with I from 1 to N, as in 2/8, got {self.shard!r}")
+        return index - 1, count
 
 
-@dataclass
+@dataclass(frozen=True)
 class Labels:
-    """The teacher's output for every line of a text, in order.
+    """A finished job: one line out for every line in.
 
-    pseudo: one translation a line ("" where there is none); statuses: one a line: `ok`, or why there is none or a doubtful one
-    (translate.py); target_tokens: end symbols included; seconds: of decoding.
+    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash: SHA-256 of the texts;
+    target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
+    each result by kind (pseudo, nbest, statuses).
     """
 
     folder: Path
-    pseudo: list[str]
-    statuses: list[str]
+    lines: int
+    counts: dict[str, int]
     source_hash: str
     pseudo_hash: str
     target_tokens: int
-    seconds: float
+    seconds: float | None
+    files: dict[str, str]
+
+    @cached_property
+    def pseudo(self) -> list[str]:
+        """One translation a line, "" where there is none; read into memory and proven by count and hash.
+
+        Raises: DataError: the text is not the one that was written.
+        """
+        return self._column("pseudo", self.pseudo_hash)
+
+    @cached_property
+    def statuses(self) -> list[str]:
+        """One verdict a line."""
+        return self._column("statuses", None)
 
     @property
-    def tokens_per_second(self) -> float:
-        """Target tokens decoded per second."""
-        return self.target_tokens / self.seconds if self.seconds else 0.0
+    def tokens_per_second(self) -> float | None:
+        """Target tokens per second of decoding; None where no time is known."""
+        return self.target_tokens / self.seconds if self.seconds else None
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n:,} {status}" for status, n in Counter(self.statuses).most_common())
+        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items())
+        speed = f" ({self.tokens_per_second:,.0f} tokens/s of decoding)" if self.tokens_per_second else ""
         return (
-            f"{self.folder / 'pseudo.txt'}: {len(self.pseudo):,} lines ({counts}); {self.target_tokens:,} target tokens in "
-            f"{self.seconds:,.0f} s ({self.tokens_per_second:,.0f} tokens/s); sha256 {self.pseudo_hash[:16]}"
+            f"{self.folder / self.files['pseudo']}: {self.lines:,} lines ({counts}); {self.target_tokens:,} target tokens"
+            f"{speed}; sha256 {self.pseudo_hash[:16]}"
         )
 
+    def _column(self, kind: str, sha256: str | None) -> list[str]:
+        from distilmt.files import file_facts
+        from distilmt.lines import read_lines
 
-def label(config: LabelConfig | None = None, **options: Any) -> Labels:
-    """Translates a text file line by line with beam search and writes the result atomically.
+        path = self.folder / self.files[kind]
+        facts = file_facts(path)
+        found = [line.text for line in read_lines(path, facts=facts)]
+        if len(found) != self.lines or (sha256 or facts.sha256) != facts.sha256:
+            raise DataError(
+                f"{path}: {len(found)} lines that do not hash to what labels.json promises for {self.lines} lines - "
+                "delete labels.json and run the same `distilmt label` again: the results are written anew"
+            )
+        return found
+
+
+def label(config: LabelConfig | None = None, **options: Any) -> Labels | Forecast | None:
+    """Translates a text file line by line, every line exactly once, on any number of workers.
+
+    Killed at any instant and started again, with other workers or on another machine, it goes on and gives the same bytes.
+    Other text, model or options are refused with a diff.
 
     Args:
         config: a LabelConfig, or its fields as keywords.
-    Returns: what was written to `out`: `pseudo.txt`, as many lines as the source, and `labels.json`, counts, hashes, options.
+    Returns: what was written to `out`; None where shards of others (--shard) are still to be done; with `dry_run` a
+        forecast of what it would take.
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(LabelConfig, config, **options)
-    from distilmt import corpus, models
+    if config.dry_run:
+        from distilmt.bill.forecast import forecast_job
 
-    lines = list(corpus.read_lines(config.source, on_invalid_utf8=config.on_invalid_utf8))
-    with Meter(config.metering) as meter:
-        labels = label_texts([line.text if line.status == "ok" else "" for line in lines], config)
-        meter.add_tokens(labels.target_tokens)
-    assert meter.usage is not None
-    labels.statuses = [
-        line.status if line.status == "quarantined" else status
-        for line, status in zip(lines, labels.statuses, strict=True)
-    ]
-    labels.source_hash = corpus.file_hash(config.source)
-    facts = {"model_hash": models.weights_hash(models.folder_of(config.model)), "usage": asdict(meter.usage)}
-    write_labels(labels, asdict(config) | facts)
-    return labels
+        return forecast_job(config)
+    from distilmt.labels.job import run
 
-
-def label_texts(texts: Sequence[str], config: LabelConfig) -> Labels:
-    """The decoding half of `label`: texts in, translations out, nothing written. `source_hash` is left empty."""
-    from distilmt import models, progress
-    from distilmt.translate import Translator
-
-    translator = Translator(
-        models.folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
-    pseudo: list[str] = []
-    statuses: list[str] = []
-    tokens, start = 0, time.perf_counter()
-    block = 2000  # large enough to sort by length and to keep every worker busy, small enough for a live progress bar
-    with progress.bar(len(texts), "labelling", "line") as bar:
-        for first in range(0, len(texts), block):
-            part = list(texts[first : first + block])
-            for translation in translator.translate(
-                part, beam_size=config.beam_size, length_penalty=config.length_penalty, max_length=config.max_length,
-                too_long=config.too_long,
-            ):  # fmt: skip
-                pseudo.append(" ".join(translation.text.split("\n")))
-                statuses.append(translation.status)
-                tokens += len(translation.hypotheses[0].log_probs) if translation.hypotheses else 0
-            bar.update(len(part))
-    return Labels(Path(config.out), pseudo, statuses, "", "", tokens, time.perf_counter() - start)
-
-
-def write_labels(labels: Labels, facts: dict[str, Any]) -> None:
-    """Writes `pseudo.txt` and `labels.json`, then reads the text back: as many lines, the same hash."""
-    from distilmt import corpus
-
-    path = labels.folder / "pseudo.txt"
-    labels.folder.mkdir(parents=True, exist_ok=True)
-    labels.pseudo_hash = corpus.write_lines(path, labels.pseudo)
-    count = sum(1 for _ in corpus.read_lines(path))
-    if (count, corpus.file_hash(path)) != (len(labels.pseudo), labels.pseudo_hash):
-        raise ResourceError(
-            f"{path}: {count} lines were read back where {len(labels.pseudo)} were written - check the disk"
-        )
-    record = {
-        "lines": len(labels.pseudo), "source_hash": labels.source_hash, "pseudo_hash": labels.pseudo_hash,
-        "target_tokens": labels.target_tokens, "seconds": labels.seconds, "options": facts,
-        "counts": dict(Counter(labels.statuses)),
-        "not_ok": {str(i + 1): status for i, status in enumerate(labels.statuses) if status != "ok"},
-    }  # fmt: skip
-    corpus.write_lines(labels.folder / "labels.json", [json.dumps(record, ensure_ascii=False)])
+    return run(config)
 
 
 def read_labels(folder: str | Path) -> Labels:
-    """Opens what `label` wrote and proves that it is whole.
+    """Opens a finished job.
 
-    Raises: DataError: the text does not have the lines or the hash that labels.json promises.
+    Raises: DataError: it is unfinished, or its results are not what labels.json promises.
     """
-    from distilmt import corpus
+    from distilmt.labels.merge import open_labels
 
-    folder = Path(folder)
-    record = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
-    path = folder / "pseudo.txt"
-    pseudo = [line.text for line in corpus.read_lines(path)]
-    if (len(pseudo), corpus.file_hash(path)) != (record["lines"], record["pseudo_hash"]):
-        raise DataError(
-            f"{path}: {len(pseudo)} lines that do not hash to what labels.json promises for {record['lines']} lines - label again"
-        )
-    statuses = [record["not_ok"].get(str(i + 1), "ok") for i in range(len(pseudo))]
-    return Labels(
-        folder,
-        pseudo,
-        statuses,
-        record["source_hash"],
-        record["pseudo_hash"],
-        record["target_tokens"],
-        record["seconds"],
-    )
+    return open_labels(Path(folder))
+
+
+def folder_of(model: str) -> Path:
+    """The model's folder; only a hub name pays for the import of torch, which the native translator has no need of."""
+    if Path(model).is_dir():
+        return Path(model)
+    from distilmt.models import folder_of as from_hub
+
+    return from_hub(model)

@@ -63,6 +63,7 @@ def read_lines(
     on_invalid_utf8: OnInvalidUtf8 = "error",
     max_line_bytes: int = MAX_LINE_BYTES,
     facts: FileFacts | None = None,
+    begin: tuple[int, int] = (0, 1),
 ) -> Iterator[Line]:
     """Streams the lines of a file, every one in its place.
 
@@ -71,6 +72,8 @@ def read_lines(
         on_invalid_utf8: `error`, `replace` (U+FFFD in the text) or `quarantine`.
         max_line_bytes: A longer line is quarantined and never held in memory.
         facts: From `file_facts(path)`; filled with hash, line count and notes. Without it notes are logged.
+        begin: Byte offset and number of the line to begin with; of a file that is not compressed. The hash is then of
+            what was read.
 
     Yields:
         Line: A line end is `\\n` or `\\r\\n`; all else, U+0085, U+2028, VT and FF too, stays inside its line.
@@ -83,8 +86,9 @@ def read_lines(
     if max_line_bytes < 1:
         raise ConfigError(f"max_line_bytes: at least 1, got {max_line_bytes}")
     file = facts or file_facts(path)
+    file.lines = begin[1] - 1
     crlf = 0
-    for number, raw, length, ended in _raw_lines(file, max_line_bytes):
+    for number, raw, length, ended in _raw_lines(file, max_line_bytes, begin[0]):
         if number == 1:
             raw, length = _strip_bom(file, raw, length)
         if ended and raw.endswith(b"\r"):
@@ -137,14 +141,14 @@ def _strip_bom(file: FileFacts, raw: bytes, length: int) -> tuple[bytes, int]:
     return raw[3:], length - 3
 
 
-def _raw_lines(file: FileFacts, limit: int) -> Iterator[tuple[int, bytes, int, bool]]:
+def _raw_lines(file: FileFacts, limit: int, offset: int) -> Iterator[tuple[int, bytes, int, bool]]:
     """(number, bytes, length, ended by \\n); a line longer than `limit` may lack bytes beyond its first `limit`."""
     digest = hashlib.sha256()
     keep = limit + 4  # the three bytes of a BOM and a CR do not count
     parts: list[bytes] = []  # of the line that the last block left open
     length = 0
     try:
-        for block in read_blocks(file.path):
+        for block in read_blocks(file.path, offset):
             digest.update(block)
             first, *others = block.split(b"\n")
             if length <= keep:

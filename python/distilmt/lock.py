@@ -36,7 +36,7 @@ class Lock:
 
     def __init__(self, path: Path, on_beat: Callable[[], None] = lambda: None):
         self.path, self.on_beat = path, on_beat
-        self.owner = _myself()
+        self.owner = identity()
         self._ended = threading.Event()
 
     def acquire(self) -> str:
@@ -124,7 +124,8 @@ class Lock:
                 self.on_beat()
 
 
-def _myself() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """Who this process is, so that `process_lives` can find it again."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -168,17 +169,21 @@ def _start(pid: int) -> str:
     return "" if fields[0] in "ZX" else fields[19]
 
 
-def _lives(owner: dict[str, Any], age: float) -> bool:
+def process_lives(owner: dict[str, Any]) -> bool | None:
+    """Whether the process of an `identity` is alive; None where that cannot be known from here: another machine, boot or
+    container, or another user's process."""
     if not owner.get("machine") or owner["machine"] != _machine():
-        return age < STALE_SECONDS
-
-    def same_start() -> bool:
-        return _start(int(owner["pid"])) == str(owner["started"])
-
+        return None
+    alike = _start(int(owner["pid"])) == str(owner["started"])
     try:
         os.kill(int(owner["pid"]), 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's: alive, and perhaps hidden from /proc
-        return age < STALE_SECONDS or same_start()
-    return same_start()
+        return alike or None
+    return alike
+
+
+def _lives(owner: dict[str, Any], age: float) -> bool:
+    known = process_lives(owner)
+    return age < STALE_SECONDS if known is None else known

@@ -19,3 +19,35 @@ class ModelOptions:
     target_language: str | None = field(
         default=None, metadata={"help": "language tag of the translation, as the model's tokenizer names it"}
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchFlags:
+    """What is asked of a search: the keywords of `distilmt.search.SearchOptions`, which says each in full."""
+
+    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time; 1 is greedy search"})
+    n_best: int = field(default=1, metadata={"help": "translations per line, best first, behind the line's number"})
+    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    length_penalty_form: Literal["power", "gnmt"] = field(
+        default="power", metadata={"help": "length itself, or (5 + length) / 6"}
+    )
+    coverage_penalty: float = field(
+        default=0.0, metadata={"help": "weight of what a translation left unread of its source"}
+    )
+    patience: float = field(default=1.0, metadata={"help": "finished hypotheses searched for, by beam size"})
+    early_stopping: bool | Literal["never", "exact"] = field(
+        default=False, metadata={"help": "stop as soon as enough are finished; never and exact: when none can improve"}
+    )
+    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    min_length: int = field(default=0, metadata={"help": "shortest translation in tokens, end symbol included"})
+    repetition_penalty: float | None = field(
+        default=None, metadata={"help": "above 1: against words that stand there already; default: the model's own"}
+    )
+    no_repeat_ngram_size: int | None = field(
+        default=None, metadata={"help": "no n-gram of this size twice; default: the model's own"}
+    )
+    sample: bool = field(default=False, metadata={"help": "draw --n-best samples instead of searching"})
+    temperature: float = field(default=1.0, metadata={"help": "of samples: logits are divided by it"})
+    top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
+    top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
+    seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})

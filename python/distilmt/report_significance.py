@@ -33,6 +33,7 @@ def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str
         is there to compare, or translations were not kept.
     """
     from distilmt.corpus import file_hash
+    from distilmt.stage import hash_of
     from distilmt.statistics.significance import significance
 
     baseline = next((entry["name"] for entry in systems if entry["role"] == "baseline"), "teacher")
@@ -45,7 +46,8 @@ def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str
         for test in references for entry in compared
     }  # fmt: skip
     inputs = {"against": baseline} | {name: file_hash(path) for name, path in files.items()}
-    with run.stage("significance", inputs, "evaluation") as stage:
+    # Named by its inputs: a method or a seed that is added later makes a new one.
+    with run.stage(f"significance-{hash_of(inputs)[:8]}", inputs, "evaluation") as stage:
         if not stage.done:
             rows: list[Data] = []
             for test, lines in references.items():
@@ -68,11 +70,11 @@ def significance_table(data: Data) -> Table | None:
     cells = [
         [
             row["name"], *([row["test_set"]] if many else []), MEASURES[row["measure"]][0], f"{row['difference']:+.2f}",
-            f"{row['low']:+.2f} to {row['high']:+.2f}", *(_p(row[key]) for key in ("p", "p_holm")), row["stars"],
+            f"{row['low']:+.2f} to {row['high']:+.2f}", _p(row["p"]), _p(row["p_holm"]) + row["stars"],
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["System", *(["Test set"] if many else []), "Measure", "Difference", "95% interval", "p", "p (Holm)", ""]
+    head = ["System", *(["Test set"] if many else []), "Measure", "Difference", "95% interval", "p", "p (Holm)"]
     return Table(f"Significance against the {rows[0]['against']}", head, cells, _notes(rows), left=2 + many)
 
 

@@ -204,17 +204,21 @@ def _file_name(name: str) -> str:
 
 
 def _refuse_other(run: Path, name: str, recorded: dict[str, Any], given: dict[str, Any]) -> None:
-    old, new = _flat(recorded), _flat(given)
-    lines = [
-        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
-        for key in list(dict.fromkeys([*old, *new]))
-        if key not in old or key not in new or old[key] != new[key]
-    ]
-    if lines:
+    if lines := differences(recorded, given):
         raise ConfigError(
             f"{run}: stage {name!r} was begun with other inputs - set them back, choose another --out, or start over "
             f"with --new-run (the old run is kept):\n" + "\n".join(lines)
         )
+
+
+def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """What differs between two nested objects of plain data, a line each: `  key.inner: old -> new`."""
+    old, new = _flat(recorded), _flat(given)
+    return [
+        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
+        for key in list(dict.fromkeys([*old, *new]))
+        if key not in old or key not in new or old[key] != new[key]
+    ]
 
 
 def _flat(value: dict[str, Any], above: str = "") -> dict[str, Any]:

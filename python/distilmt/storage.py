@@ -73,6 +73,33 @@ def write_bytes(path: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
 
 
+def create_bytes(path: Path, data: bytes) -> bool:
+    """Creates a file, whole and durably, where there is none yet: of several processes, on several machines, one succeeds.
+
+    Returns:
+        Whether this call created it.
+
+    Raises:
+        ResourceError: the disk refuses, or its file system has no hard links.
+    """
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    with disk_errors(path, len(data)):
+        try:
+            with part.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            try:
+                os.link(part, path)
+            except FileExistsError:  # NFS may say so of a link that its first, lost answer reported
+                if part.stat().st_nlink < 2:
+                    return False
+            sync_folder(path.parent)
+        finally:
+            part.unlink(missing_ok=True)
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and new names in a folder survive a power loss."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill import limits
 from distilmt.bill.rates import Amount, Rates, cost
+from distilmt.bill.tables import KG, KWH, amount, digits
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.energy import EnergyOptions
+from distilmt.energy import NOT_MEASURED, EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.report_cells import DASH, Table, duration, size
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from distilmt.bill.pace import Pace
     from distilmt.bill.sample import Sample
+    from distilmt.label import LabelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,9 @@ class ForecastConfig:
     workers: tuple[int, ...] = field(default=(), metadata={"help": "numbers of workers [default: all CPUs]"})
     n_best: int = field(default=1, metadata={"help": "candidates to keep per line"})
     soft_labels: int = field(default=0, metadata={"help": "soft labels to keep per token"})
+    forced: bool = field(
+        default=False, metadata={"help": "soft labels of --reference too, as `label --target` keeps them"}
+    )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
     too_long: Literal["skip", "truncate", "split"] = field(
@@ -52,7 +55,8 @@ class ForecastConfig:
     )
     sample: int = field(default=300, metadata={"help": "lines to decode for each choice"})
     repeats: int = field(default=3, metadata={"help": "timed decodings of the sample: their spread is the interval"})
-    block: int = field(default=2000, metadata={"help": "lines that the job decodes at a time"})
+    batch_lines: int = field(default=1000, metadata={"help": "lines that a worker of the job decodes at a time"})
+    shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard of the job"})
     seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
     max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
     max_kg: float | None = field(default=None, metadata={"help": "no choice with more kg of CO2e"})
@@ -77,10 +81,12 @@ class ForecastConfig:
         for name in ("beams", "compute_types"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name.replace('_', '-')} must name at least one")
-        for name in ("sample", "repeats", "block", *(["workers"] if self.workers else [])):
+        for name in ("sample", "repeats", "batch_lines", "shard_lines", *(["workers"] if self.workers else [])):
             given = getattr(self, name)
             if min(given if isinstance(given, tuple) else [given]) < 1:
-                raise ConfigError(f"--{name} must be 1 or more, got {given}")
+                raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, got {given}")
+        if self.forced and not (self.reference and self.soft_labels):
+            raise ConfigError("--forced is about the soft labels of a --reference: give that and --soft-labels K")
         if self.n_best > min(self.beams):
             raise ConfigError(f"--n-best {self.n_best}: a search of beam {min(self.beams)} does not find so many")
         limits.check(self)
@@ -94,7 +100,8 @@ class ForecastRow:
         hours: loading included. kwh, co2e_kg, money: None is unknown.
         disk_bytes: of the records and of the text.
         load_seconds: until the first line can be decoded. tokens_per_second: of the whole text, loading left out.
-        bleu: of the sample; bleu_loss: against the best of all choices; None without a reference.
+        bleu: of the sample; bleu_loss: points against the best of all choices, its interval by paired bootstrap over the
+            sample's lines; None without a reference.
         over: the limits that it breaks, in words; nothing where it keeps them all.
     """
 
@@ -109,7 +116,7 @@ class ForecastRow:
     load_seconds: float
     tokens_per_second: float
     bleu: float | None = None
-    bleu_loss: float | None = None
+    bleu_loss: Amount | None = None
     over: tuple[str, ...] = ()
 
     @property
@@ -137,31 +144,32 @@ class Forecast:
         for row in self.rows:
             cells = [str(row.beam_size), row.compute_type, str(row.workers), duration(row.hours.value * 3600)]
             ends = [None if end is None else duration(end * 3600) for end in (row.hours.low, row.hours.high)]
-            cells += [DASH if None in ends else f"{ends[0]} to {ends[1]}", _figure(row.kwh, "kWh", "not measured")]
-            cells += [_figure(row.co2e_kg, "kg"), _figure(row.money, self.currency), size(row.disk_bytes)]
+            cells += [DASH if None in ends else f"{ends[0]} to {ends[1]}"]
+            cells += [NOT_MEASURED if row.kwh is None else amount(Amount(row.kwh.value), KWH)]
+            cells += [DASH if row.co2e_kg is None else amount(Amount(row.co2e_kg.value), KG)]
+            cells += [DASH if row.money is None else f"{digits(row.money.value)} {self.currency}".rstrip()]
+            cells += [size(row.disk_bytes)]
             cells += [f"{row.tokens_per_second:,.0f}"]
             if quality:
-                cells += [DASH if each is None else f"{each:.1f}" for each in (row.bleu, row.bleu_loss)]
+                cells += [DASH if row.bleu is None else f"{row.bleu:.1f}", _loss(row.bleu_loss)]
             rows.append([*cells, "best" if row is self.best else "over" if row.over else ""])
         return Table("Forecast", head, rows, self.notes)
 
-    def frame(self) -> pd.DataFrame:
-        """The rows as a table of numbers (extra `study`): hours, hours_low, hours_high ... Raises: ConfigError."""
-        try:
-            import pandas
-        except ImportError:
-            raise ConfigError("a DataFrame needs pandas - pip install 'distilmt[study]'") from None
+    def frame(self) -> Any:
+        """The rows as a pandas DataFrame (extra `study`): hours, hours_low, hours_high ... Raises: ConfigError."""
+        from distilmt.statistics.extra import library
+
         flat = []
         for row in self.rows:
             plain: dict[str, Any] = {}
             for each in fields(row):
                 value = getattr(row, each.name)
                 plain[each.name] = value.value if isinstance(value, Amount) else value
-                if each.name in ("hours", "kwh", "co2e_kg", "money"):
+                if each.name in ("hours", "kwh", "co2e_kg", "money", "bleu_loss"):
                     ends = (value.low, value.high) if value is not None else (None, None)
                     plain |= {f"{each.name}_low": ends[0], f"{each.name}_high": ends[1]}
             flat.append(plain | {"best": row is self.best})
-        return pandas.DataFrame(flat)
+        return library("pandas").DataFrame(flat)
 
 
 def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
@@ -174,32 +182,58 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         DataError: text or model that cannot be used. ResourceError: memory.
     """
     config = resolve(ForecastConfig, config, **options)
+    from distilmt.label import LabelConfig
+
+    search = SearchFlags(n_best=config.n_best, length_penalty=config.length_penalty, max_length=config.max_length)
+    job = LabelConfig(
+        model=config.model, source=config.source, out="", soft_labels=config.soft_labels, too_long=config.too_long,
+        asked=config.asked, search=search,
+    )  # fmt: skip
+    return _foretold(config, job)
+
+
+def forecast_job(job: LabelConfig, rates: Rates | None = None) -> Forecast:
+    """What one job would take, with its options as they are: `distilmt label --dry-run`. Raises: as `forecast`."""
+    from distilmt.translate import usable_cpus
+
+    threads = job.threads or usable_cpus()
+    config = ForecastConfig(
+        model=job.model, source=job.source, reference=job.target, forced=job.target is not None,
+        beams=(job.search.beam_size,), n_best=job.search.n_best, soft_labels=job.soft_labels, workers=(threads,),
+        compute_types=(job.compute_type,), batch_lines=max(1, job.batch_lines * job.workers // threads),
+        shard_lines=job.shard_lines, on_invalid_utf8=job.on_invalid_utf8, metering=job.metering, rates=rates or Rates(),
+    )  # fmt: skip
+    return _foretold(config, job)
+
+
+def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
-    from distilmt.commands import _folder
     from distilmt.evaluate import score
-    from distilmt.translate import Translator, usable_cpus
+    from distilmt.labels.teacher import Teacher
+    from distilmt.translate import usable_cpus
 
     lines = draw(
-        config.source, config.sample, block=config.block, seed=config.seed, reference=config.reference,
+        config.source, config.sample, shard=config.shard_lines, seed=config.seed, reference=config.reference,
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
-    folder, rows, paces = _folder(config.model), [], []
-    for compute_type, workers in product(config.compute_types, config.workers or (usable_cpus(),)):
+    targets = lines.references if config.forced else None
+    lines = replace(lines, decoded=-(-lines.decoded // job.share()[1]))  # of --shard I/N, one in N
+    rows, paces = [], []
+    for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
         start = time.perf_counter()
-        translator = Translator(folder, compute_type=compute_type, threads=workers, **asdict(config.asked))
-        _ = translator.vocab
+        choice = replace(job, compute_type=compute_type, search=replace(job.search, beam_size=beam))
+        teacher = Teacher(choice, workers)
+        _ = teacher.translator.vocab
         load = time.perf_counter() - start
-        for beam in config.beams:
-            pace = measure(
-                translator, lines.texts, config.repeats, config.metering, beam_size=beam, n_best=config.n_best,
-                soft_labels=config.soft_labels, length_penalty=config.length_penalty, max_length=config.max_length,
-                too_long=config.too_long,
-            )  # fmt: skip
-            bleu = score([each.text for each in pace.translations], lines.references).bleu if lines.references else None
-            rows.append(_row(config, lines, pace, load, translator.compute_type, bleu))
-            paces.append(pace)
-            limits.check_known(config, rows[-1], pace.usage)
+        pace = measure(teacher, lines.chosen, targets, config.repeats, config.metering)
+        texts = [record.text for record in pace.records]
+        bleu = score(texts, lines.references).bleu if lines.references else None
+        rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
+        paces.append(pace)
+        limits.check_known(config, rows[-1], pace.usage)
+    if lines.references:
+        rows = _with_losses(rows, [[record.text for record in pace.records] for pace in paces], lines.references)
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
     return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
@@ -208,7 +242,7 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
 def _row(
     config: ForecastConfig, lines: Sample, pace: Pace, load: float, compute_type: str, bleu: float | None
 ) -> ForecastRow:
-    decoding = pace.of(lines.decoded, config.block)
+    decoding = pace.of(lines.decoded, config.batch_lines * pace.workers)
     hours = _map(decoding, lambda seconds: (seconds + load) / 3600)
     usage, spent = pace.usage, sum(pace.seconds)
     # The whole draws as many watts as the sample; an interval of energy is that of the watts over that of the hours.
@@ -225,16 +259,29 @@ def _row(
     )
     assert mid is not None
 
-    def amount(name: str) -> Amount | None:
+    def known(name: str) -> Amount | None:
         value, *ends = (getattr(each, name) if each else None for each in (mid, low, high))
         return None if value is None else Amount(value.value, *(end.value if end else None for end in ends))
 
-    share = lines.decoded / len(lines.texts)
+    share = lines.decoded / len(lines.chosen)
     return ForecastRow(
-        beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=amount("kwh"),
-        co2e_kg=amount("co2e_kg"), money=amount("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
+        beam_size=pace.beams, compute_type=compute_type, workers=pace.workers, hours=hours, kwh=known("kwh"),
+        co2e_kg=known("co2e_kg"), money=known("money"), disk_bytes=_disk_bytes(pace) * share, load_seconds=load,
         tokens_per_second=sum(pace.draws) * share / decoding.value, bleu=bleu,
     )  # fmt: skip
+
+
+def _with_losses(
+    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str]
+) -> list[ForecastRow]:
+    from distilmt.statistics.quality import paired
+
+    best = max(range(len(rows)), key=lambda i: rows[i].bleu or 0.0)
+    losses = [paired({1: texts[best]}, {1: each}, references, trials=1) for each in texts]
+    return [
+        replace(row, bleu_loss=Amount(loss.difference, loss.low, loss.high))
+        for row, loss in zip(rows, losses, strict=True)
+    ]
 
 
 def _map(amount: Amount, change: Callable[[float], float]) -> Amount:
@@ -243,12 +290,16 @@ def _map(amount: Amount, change: Callable[[float], float]) -> Amount:
 
 
 def _disk_bytes(pace: Pace) -> int:
-    """Of the sample's text, one line each."""
-    return sum(len(each.text.encode()) + 1 for each in pace.translations)
+    """Of the sample's records, and of its text, one line each."""
+    from distilmt.labels.records import to_frame
+
+    return sum(len(to_frame(record)) + len(record.text.encode()) + 1 for record in pace.records)
 
 
-def _figure(amount: Amount | None, unit: str, unknown: str = DASH) -> str:
-    return unknown if amount is None else f"{amount.value:,.3g} {unit}".rstrip()
+def _loss(loss: Amount | None) -> str:
+    if loss is None or loss.low is None or loss.high is None:
+        return DASH
+    return f"{loss.value:.1f} ({loss.low:.1f} to {loss.high:.1f})" if loss.high > loss.low else f"{loss.value:.1f}"
 
 
 def _notes(
@@ -267,7 +318,8 @@ def _notes(
     else:
         notes.append(f"Energy {usage.energy_kind} by {usage.energy_method} over {', '.join(usage.energy_coverage)}.")
     hours = max(row.hours.value for row in rows)
-    notes += [f"Inputs: {name}: {text}." for name, text in config.rates.inputs().items()]
+    given = [f"{name}: {text}" for name, text in config.rates.inputs().items()]
+    notes += [f"Inputs: {'; '.join(given)}."] * bool(given)
     notes += [f"{text}." for text in cost(config.rates, hours, 1.0).missing]
     notes.append(limits.verdict(config, rows, best))
     return notes

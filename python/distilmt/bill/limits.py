@@ -17,7 +17,7 @@ _LIMITS: list[tuple[str, Callable[[ForecastRow], float | None], str]] = [
     ("max_hours", lambda row: row.hours.value, "h"),
     ("max_kg", lambda row: row.co2e_kg.value if row.co2e_kg else None, "kg CO2e"),
     ("max_money", lambda row: row.money.value if row.money else None, ""),
-    ("max_bleu_loss", lambda row: row.bleu_loss, "BLEU"),
+    ("max_bleu_loss", lambda row: row.bleu_loss.value if row.bleu_loss else None, "BLEU"),
 ]
 
 
@@ -48,12 +48,9 @@ def check_known(config: ForecastConfig, row: ForecastRow, usage: Usage) -> None:
 
 
 def judged(config: ForecastConfig, rows: Sequence[ForecastRow]) -> list[ForecastRow]:
-    """The rows with their loss of BLEU against the best of them, and with what they break."""
-    known = [row.bleu for row in rows if row.bleu is not None]
+    """The rows with what they break."""
     found = []
     for row in rows:
-        if row.bleu is not None:
-            row = replace(row, bleu_loss=max(known) - row.bleu)
         over = []
         for name, get, unit in _LIMITS:
             limit, value = getattr(config, name), get(row)

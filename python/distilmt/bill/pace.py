@@ -7,8 +7,8 @@ something whatever is in flight (the weights are read once), it takes
 
 At the end of a call no sentence is left to fill the slots: a small sample has more steps per line than a long text. K is
 known: it is what the queue (longest source first, a freed slot is refilled at once) makes of the lengths that came out.
-F is found by decoding the sample once more with a quarter of the slots: same L, more steps. A text of N lines, decoded in
-blocks of B, then takes
+F is found by decoding the sample once more with so few slots that K is three times as large: same L, more steps. A text
+of N lines, decoded in blocks of B, then takes
 
     N / B F K_B + N / n L,        K_B: steps of a block whose lengths are the sample's
 
@@ -25,30 +25,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distilmt.bill.interval import mean_variance, t_975
 from distilmt.bill.rates import Amount
 from distilmt.energy import EnergyOptions, Meter, Usage, total
 
 if TYPE_CHECKING:
-    from distilmt.translate import Translation, Translator
+    from distilmt.labels.records import Record
+    from distilmt.labels.teacher import Teacher
+    from distilmt.lines import Line
 
 _ROWS = 96  # of a step: csrc/engine/scheduler.cpp fills its slots up to it
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What decoding a sample showed.
+    """What labelling a sample showed.
 
     Attributes:
-        translations: of the sample's texts.
+        records: of the sample's lines.
         lengths: steps of each sentence, longest source first; draws: tokens of each, in the sample's order.
         seconds: of each repeat; step_seconds: F. usage: of all repeats.
         workers, beams: they decide the slots.
     """
 
-    translations: list[Translation]
+    records: list[Record]
     lengths: list[int]
     draws: list[int]
     seconds: list[float]
@@ -80,40 +82,46 @@ class Pace:
         )
 
 
-def measure(translator: Translator, texts: Sequence[str], repeats: int, metering: EnergyOptions, **search: Any) -> Pace:
-    """Decodes the texts, which differ from each other: a little to warm up, `repeats` times, and once with few slots.
+def measure(
+    teacher: Teacher, lines: Sequence[Line], targets: Sequence[str] | None, repeats: int, metering: EnergyOptions
+) -> Pace:
+    """Labels the lines, which differ from each other: some to warm up, all `repeats` times, and once with few slots.
 
     Args:
-        search: keywords of `Translator.translate`.
+        targets: gold targets whose soft labels are wanted too; None for none.
     """
-    beams, workers = search["beam_size"], translator.threads
-    decode(translator, texts[:: max(1, len(texts) // 16)], metering, search)
-    timed = [decode(translator, texts, metering, search) for _ in range(repeats)]
-    translations, usages = timed[0][0], [usage for _, usage in timed]
+    translator = teacher.translator
+    beams, workers = teacher.config.search.beam_size, translator.threads
+    some = slice(0, None, max(1, len(lines) // 16))
+    label(teacher, lines[some], targets[some] if targets else None, metering)
+    timed = [label(teacher, lines, targets, metering) for _ in range(repeats)]
+    records, usages = timed[0][0], [usage for _, usage in timed]
     seconds = [usage.seconds for usage in usages]
-    sources = translator.vocab.encode_source(list(texts))
-    draws = [len(each.hypotheses[0].log_probs) if each.hypotheses else 0 for each in translations]
-    lengths = [draws[i] for i in sorted(range(len(texts)), key=lambda i: -len(sources[i]))]
+    sources = translator.vocab.encode_source([line.text for line in lines])
+    draws = [record.candidates[0].tokens if record.candidates else 0 for record in records]
+    lengths = [draws[i] for i in sorted(range(len(lines)), key=lambda i: -len(sources[i]))]
     step_seconds = 0.0
-    few, own = max(1, slots(len(texts), workers, beams) // 4), steps(lengths, workers, beams)
+    few, own = slots(len(lines), workers, beams), steps(lengths, workers, beams)
+    while few > 1 and steps(lengths, workers, beams, few) < 3 * own:
+        few //= 2
     more = steps(lengths, workers, beams, few) - own
     if translator.engine == "native" and more > 0:  # the other engine decodes fixed batches, which have no queue
         translator.slots, given = few, translator.slots
-        longer = decode(translator, texts, metering, search)[1].seconds
+        longer = label(teacher, lines, targets, metering)[1].seconds
         translator.slots = given
         # Neither less than nothing nor more than all of the time.
         step_seconds = min(max(0.0, (longer - fmean(seconds)) / more), fmean(seconds) / own)
-    return Pace(translations, lengths, draws, seconds, step_seconds, total(usages), workers, beams)
+    return Pace(records, lengths, draws, seconds, step_seconds, total(usages), workers, beams)
 
 
-def decode(
-    translator: Translator, texts: Sequence[str], metering: EnergyOptions, search: dict[str, Any]
-) -> tuple[list[Translation], Usage]:
+def label(
+    teacher: Teacher, lines: Sequence[Line], targets: Sequence[str] | None, metering: EnergyOptions
+) -> tuple[list[Record], Usage]:
     """One metered call."""
     with Meter(metering) as meter:
-        translations = translator.translate(texts, **search)
+        records = teacher.label(lines, targets)
     assert meter.usage is not None
-    return translations, meter.usage
+    return records, meter.usage
 
 
 def slots(lines: int, workers: int, beams: int) -> int:

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.bill import Spent, rates_of, spent
 from distilmt.bill.interval import fieller, mean_variance, t_975
-from distilmt.bill.rates import Cost, Rates, cost
+from distilmt.bill.rates import Amount, Cost, Rates, cost
+from distilmt.bill.tables import KG, KWH, amount, digits
 from distilmt.config import resolve
+from distilmt.energy import NOT_MEASURED
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import gather
 from distilmt.report_cells import DASH, Table, count, duration
@@ -99,9 +101,9 @@ class Payback:
         for row in self.rows:
             if row.quantity in ("CO2e", "money") and row.distillation is None:
                 continue  # the notes say what is missing
-            cells = [amount(row.distillation, row.quantity, self.currency)]
+            cells = [_figure(row.distillation, row.quantity, self.currency)]
             cells += [
-                amount(None if each is None else each * 1e6, row.quantity, self.currency)
+                _figure(None if each is None else each * 1e6, row.quantity, self.currency)
                 for each in (row.teacher, row.student)
             ]
             cells += [sentences(row.sentences), _interval(row)]
@@ -270,7 +272,7 @@ def _notes(
         f"N* = distillation / (teacher − student). Distillation: what made one student, of {', '.join(made_by)}"
         f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
         f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode['beam_size']}, "
-        f"{decode['threads'] or 'all'} threads, float32."
+        f"threads: {decode['threads'] or 'all'}, float32."
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):
@@ -291,13 +293,15 @@ def _notes(
     return notes + [f"Inputs: {'; '.join(given)}."] * bool(given) + [f"{text}." for text in cost(rates, 1, 1).missing]
 
 
-def amount(value: float | None, quantity: Quantity, currency: str) -> str:
-    """A cost in its unit, as in "2 h 05 min", "1.25 kWh", "0.48 kg", "3.2 EUR"."""
+def _figure(value: float | None, quantity: Quantity, currency: str) -> str:
+    """A cost in its unit, as in "2 h 05 min", "1.25 kWh", "0.480 kg", "3.20 EUR"."""
     if value is None:
-        return "not measured" if quantity in ("energy", "CO2e") else DASH
+        return NOT_MEASURED if quantity in ("energy", "CO2e") else DASH
     if quantity == "time":
         return duration(value)
-    return f"{value:,.3g} {({'energy': 'kWh', 'CO2e': 'kg', 'money': currency})[quantity]}".rstrip()
+    if quantity == "money":
+        return f"{digits(value)} {currency}".rstrip()
+    return amount(Amount(value), KWH if quantity == "energy" else KG)
 
 
 def sentences(value: float | None) -> str:

@@ -1,6 +1,6 @@
 """A few hundred lines that stand for a whole text: drawn by length, in one pass and bounded memory.
 
-The lines that a labelling would decode (not empty, fit to be read, new in their block) fall into classes of lengths within
+The lines that a labelling would decode (not empty, fit to be read, new in their shard) fall into classes of lengths within
 9 % of each other. From each class of N_h of all N lines the sample has n N_h / N, rounded so that they add up to n: so it
 has the text's distribution of lengths, and every line of it stands for N / n lines.
 """
@@ -25,15 +25,13 @@ class Sample:
     """What was drawn and from what.
 
     Attributes:
-        texts: from the shortest class to the longest, no two equal.
-        numbers: of their lines, from 1.
+        chosen: from the shortest class to the longest, no two texts equal.
         lines: in the file. decoded: of these, lines that the model would be asked for.
         left_out: how many others there are, by reason.
-        references: a translation of each text, empty where no reference was given.
+        references: a translation of each chosen line, empty where no reference was given.
     """
 
-    texts: list[str]
-    numbers: list[int]
+    chosen: list[Line]
     lines: int
     decoded: int
     left_out: dict[str, int]
@@ -42,13 +40,13 @@ class Sample:
     @property
     def notes(self) -> list[str]:
         """Sentences for the reader of a forecast."""
-        drawn = "all of them" if len(self.texts) == self.decoded else f"{len(self.texts):,} drawn by their length"
+        drawn = "all of them" if len(self.chosen) >= self.decoded else f"{len(self.chosen):,} drawn by their length"
         others = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
         return [f"{self.lines:,} lines, {self.decoded:,} to decode{f' ({others})' if others else ''}; sample: {drawn}."]
 
 
 def draw(
-    source: str, size: int, *, block: int, seed: int = 1, on_invalid_utf8: OnInvalidUtf8 = "error",
+    source: str, size: int, *, shard: int, seed: int = 1, on_invalid_utf8: OnInvalidUtf8 = "error",
     reference: str | None = None,
 ) -> Sample:  # fmt: skip
     """Draws the sample.
@@ -56,7 +54,7 @@ def draw(
     Args:
         source: text, one sentence a line; compressed or plain.
         size: lines to draw; all there are where they are fewer.
-        block: lines decoded at a time, among which equal ones are decoded once.
+        shard: lines of a shard of the job, within which equal ones are decoded once.
         reference: its translation, line by line.
     Raises: DataError: no line to decode; another number of lines in the reference; what `read_lines` raises.
     """
@@ -67,7 +65,7 @@ def draw(
     seen: set[str] = set()
     lines = 0
     for line in read_lines(source, on_invalid_utf8=on_invalid_utf8):
-        if lines % block == 0:
+        if lines % shard == 0:
             seen.clear()
         lines += 1
         if line.status != "ok" or line.text in seen:
@@ -89,9 +87,10 @@ def draw(
     for of_length, wanted in _shares(counts, min(size, decoded)).items():
         for line in sorted(chance.sample(classes[of_length], wanted), key=lambda line: line.number):
             chosen.setdefault(line.text, line)
-    numbers = [line.number for line in chosen.values()]
+    drawn = list(chosen.values())
+    numbers = [line.number for line in drawn]
     references = _lines_of(reference, numbers, lines, source, on_invalid_utf8) if reference else []
-    return Sample(list(chosen), numbers, lines, decoded, dict(left_out), references)
+    return Sample(drawn, lines, decoded, dict(left_out), references)
 
 
 def _shares(counts: Counter[int], size: int) -> dict[int, int]:

@@ -16,8 +16,8 @@ from distilmt.report_cells import DASH, Table, count, duration, size
 from distilmt.report_numbers import MEASURES as NAMES
 from distilmt.report_numbers import Data, tests_of
 
-_KWH = (("MWh", 1e3), ("kWh", 1.0), ("Wh", 1e-3), ("mWh", 1e-6))
-_KG = (("t", 1e3), ("kg", 1.0), ("g", 1e-3), ("mg", 1e-6))
+KWH = (("MWh", 1e3), ("kWh", 1.0), ("Wh", 1e-3), ("mWh", 1e-6))
+KG = (("t", 1e3), ("kg", 1.0), ("g", 1e-3), ("mg", 1e-6))
 _HEAD = ["Time", "Energy", "CO2e", "Money"]
 
 
@@ -88,8 +88,8 @@ def _serving_table(data: Data, rates: Rates) -> Table | None:
 def _cells(cost: Cost, rates: Rates, estimated: bool) -> list[str]:
     """Time, energy, CO2e and money."""
     about = "≈ " if estimated else ""
-    energy = NOT_MEASURED if cost.kwh is None else about + amount(cost.kwh, _KWH)
-    carbon = about + amount(cost.co2e_kg, _KG) if cost.co2e_kg else NOT_MEASURED if cost.kwh is None else DASH
+    energy = NOT_MEASURED if cost.kwh is None else about + amount(cost.kwh, KWH)
+    carbon = about + amount(cost.co2e_kg, KG) if cost.co2e_kg else NOT_MEASURED if cost.kwh is None else DASH
     return [duration(cost.hours * 3600), energy, carbon, money_text(cost, rates, about)]
 
 
@@ -108,17 +108,17 @@ def amount(value: Amount, units: Iterable[tuple[str, float]]) -> str:
     ends = (
         ""
         if value.low is None or value.high is None
-        else f" ({_digits(value.low / scale)} to {_digits(value.high / scale)})"
+        else f" ({digits(value.low / scale)} to {digits(value.high / scale)})"
     )
-    return f"{_digits(value.value / scale)} {name}{ends}"
+    return f"{digits(value.value / scale)} {name}{ends}"
 
 
 def _money(value: Amount) -> str:
     interval = value.low is not None and value.high is not None and value.low < value.high
-    return _digits(value.value) + (f" ({_digits(value.low or 0)} to {_digits(value.high or 0)})" if interval else "")
+    return digits(value.value) + (f" ({digits(value.low or 0)} to {digits(value.high or 0)})" if interval else "")
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits that count: 1,234, 12.3, 0.00123."""
     if value >= 100 or value <= 0:
         return f"{value:,.0f}"

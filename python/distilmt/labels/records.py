@@ -1,7 +1,7 @@
 """What the teacher said of one line, as a frame with a checksum (csrc/labels/records.h); and all lines of a job, in order.
 
-    for record in read_records("labels"):
-        print(record.line, record.verdict, record.text)
+for record in read_records("labels"):
+    print(record.line, record.verdict, record.text)
 """
 
 from __future__ import annotations
@@ -60,20 +60,19 @@ def to_frame(record: Record) -> bytes:
     return _native.encode_record(record.line, verdict, record.cause, candidates, record.soft, record.forced)
 
 
-def from_frames(data: bytes, offset: int = 0) -> tuple[list[Record], int]:
-    """The whole, sound frames from an offset on, and the offset behind the last of them.
+def from_frames(data: bytes, offset: int = 0, limit: int = 1 << 20) -> list[tuple[Record, int]]:
+    """At most `limit` whole, sound frames from an offset on: records, and the offset behind each.
 
     Raises:
         DataError: a record has a verdict that this version does not know.
     """
-    found, end = _native.scan_records(data, offset)
     records = []
-    for line, verdict, cause, candidates, soft, forced in found:
+    for line, verdict, cause, candidates, soft, forced, end in _native.scan_records(data, offset, limit):
         if verdict >= len(VERDICTS):
             raise DataError(f"line {line}: verdict {verdict} is unknown - a newer distilmt wrote it, use that one")
         name: Verdict = VERDICTS[verdict]  # type: ignore[assignment]
-        records.append(Record(line, name, [Candidate(*c) for c in candidates], soft, forced, cause))
-    return records, end
+        records.append((Record(line, name, [Candidate(*c) for c in candidates], soft, forced, cause), end))
+    return records
 
 
 def read_records(folder: str | Path) -> Iterator[Record]:

@@ -1,8 +1,8 @@
 """Sequence-level distillation: the teacher's beam search output takes the place of every reference.
 
 Source: Kim & Rush 2016 (arXiv:1606.07947), section 3.2: the sum over all target sequences is replaced by its mode, found by
-beam search; the original targets are dropped. Deviation: lines whose translation ran into the length limit or is empty are left
-out instead of being learnt from; they are counted.
+beam search; the original targets are dropped. Deviation: lines whose label is doubtful (labels/verdicts.py) are left out instead of
+being learnt from; they are counted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from distilmt.corpus import Corpus
 from distilmt.errors import DataError
 from distilmt.label import Labels
+from distilmt.labels.records import USABLE
 
 
 def seq_kd(text: Corpus, labels: Labels) -> Corpus:
@@ -28,7 +29,7 @@ def seq_kd(text: Corpus, labels: Labels) -> Corpus:
             f"{labels.folder}: {len(labels.pseudo)} labels for {len(text.sources)} source lines - label this text again"
         )
     statuses = [
-        status if status != "ok" else "ok" if label in ("ok", "redone_float32") else f"label_{label}"
+        status if status != "ok" else "ok" if label in USABLE else f"label_{label}"
         for status, label in zip(text.statuses, labels.statuses, strict=True)
     ]
     if "ok" not in statuses:

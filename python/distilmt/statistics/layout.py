@@ -8,7 +8,7 @@ from typing import Any
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "²": "$^2$", "δ": r"$\delta$",
-    "ε": r"$\varepsilon$",
+    "ε": r"$\varepsilon$", "η": r"$\eta$", "×": r"$\times$", "±": r"$\pm$", "<": "$<$", ">": "$>$",
 }  # fmt: skip
 
 

@@ -8,9 +8,8 @@ from typing import Any, get_args
 
 from distilmt.errors import DataError
 from distilmt.statistics.compare import holm, stars
+from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.quality import Measure, Paired, compare_counts, counts_of
-
-MOST = 5
 
 
 def significance(

@@ -1,0 +1,66 @@
+"""What happened in a job, when, and what it cost: JSON lines, one file per process that was started, so that no two ever
+write to the same. Nothing that a result depends on is in them.
+
+    {"time": ..., "event": "begin", "host": ..., "pid": ..., "workers": ..., "shards": ...}
+    {"time": ..., "event": "batch", "shard": 3, "lines": 1000, "decoding": 4.2, "tokens": 23456, "verdicts": {"ok": 1000}}
+    {"time": ..., "event": "done" | "died" | "redo_shard" | "merged" | "end", ...}
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from distilmt.storage import append_event, disk_errors, read_events
+
+
+class Log:
+    """The events of this process."""
+
+    def __init__(self, folder: Path) -> None:
+        with disk_errors(folder):
+            (folder / "events").mkdir(parents=True, exist_ok=True)
+        self.path = folder / "events" / f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+
+    def add(self, event: str, **fields: Any) -> None:
+        """Appends an event. Raises: ResourceError: the disk refuses."""
+        append_event(self.path, event, **fields)
+
+
+def events_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """All events of a job, process by process."""
+    for path in sorted((folder / "events").glob("*.jsonl")):
+        yield from read_events(path)
+
+
+def decoding_seconds(folder: Path) -> float | None:
+    """Seconds of decoding, over all workers; None where no event tells."""
+    found = [event["decoding"] for event in events_of(folder) if event["event"] == "batch"]
+    return sum(found) if found else None
+
+
+def cost(folder: Path) -> dict[str, Any]:
+    """What the job has cost: seconds of workers, of these in decoding and in everything else (waiting for shards of others
+    left out), and joules, null where a process did not live to tell or its energy was not measured."""
+    sessions: dict[str, dict[str, Any]] = {}
+    for path in sorted((folder / "events").glob("*.jsonl")):
+        events = read_events(path)
+        ends = [event for event in events if event["event"] == "end"]
+        decoding = sum(event["decoding"] for event in events if event["event"] == "batch")
+        sessions[path.name] = {"decoding": decoding, **(ends[-1] if ends else {"worker_seconds": None, "usage": None})}
+    known = [each for each in sessions.values() if each["worker_seconds"] is not None]
+    busy, decoding = sum(each["worker_seconds"] for each in known), sum(each["decoding"] for each in known)
+    joules = [(each["usage"] or {}).get("joules") for each in sessions.values()]
+    return {
+        "sessions": len(sessions),
+        "killed_sessions": len(sessions) - len(known),
+        "worker_seconds": busy,
+        "decoding_seconds": decoding,
+        "other_seconds": busy - decoding,
+        "other_share": (busy - decoding) / busy if busy else None,
+        "joules": None if not joules or None in joules else sum(joules),
+    }

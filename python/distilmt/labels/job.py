@@ -1,0 +1,223 @@
+"""A labelling from command to results: the job's identity, its workers, what they report, the merge."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from distilmt.config import to_dict
+from distilmt.energy import Meter
+from distilmt.errors import ResourceError
+from distilmt.files import file_hash
+from distilmt.label import LabelConfig, Labels, folder_of
+from distilmt.labels import merge as merging
+from distilmt.labels.events import Log, cost
+from distilmt.labels.lease import look
+from distilmt.labels.manifest import describe, open_manifest
+from distilmt.labels.pool import run_workers
+from distilmt.labels.shards import Shards
+from distilmt.labels.source import Text, read_text
+from distilmt.labels.worker import Work
+from distilmt.storage import disk_errors, read_json, write_json
+
+REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
+
+
+def run(config: LabelConfig) -> Labels | None:
+    """`distilmt label`; see there."""
+    folder = Path(config.out)
+    if config.new_run:
+        move_aside(folder)
+    job = prepare(config)
+    return carry_out(job, folder, redone=False)
+
+
+def prepare(config: LabelConfig) -> Work:
+    """Reads texts and model, and opens the job's folder.
+
+    Raises: ConfigError: it is a job of other inputs. DataError: the texts cannot be labelled.
+    """
+    folder, model = Path(config.out), folder_of(config.model)
+    text, target = read_texts(config)
+    identity = open_manifest(folder, describe(config, model, text, target))
+    absolute = {
+        name: os.path.abspath(path) for name in ("model", "source", "target") if (path := getattr(config, name))
+    }
+    config = replace(config, **absolute | {"model": str(model.resolve()), "new_run": False})
+    # For `distilmt labels redo`, which has to find model and text again.
+    write_json(folder / "job.json", to_dict(config))
+    return Work(str(folder), identity.hex(), text, target, config)
+
+
+def read_texts(config: LabelConfig) -> tuple[Text, Text | None]:
+    """Source and gold target. Raises: DataError: they are not aligned, or no text."""
+    text = read_text(config.source, config.shard_lines, config.on_invalid_utf8)
+    if config.target is None:
+        return text, None
+    target = read_text(config.target, config.shard_lines, config.on_invalid_utf8)
+    if target.lines != text.lines:
+        from distilmt.corpus import read_pairs
+
+        read_pairs(config.source, config.target, on_invalid_utf8=config.on_invalid_utf8)  # says where they part
+    return text, target
+
+
+def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
+    """Has the work done and merges it.
+
+    Args:
+        job: what is to be done; its folder is `folder`, or one below it for what is `redone`.
+    Returns: None where shards of others are still to be done.
+    """
+    from distilmt.translate import usable_cpus
+
+    config, shards, log = job.config, job.shards, Log(folder)
+    threads = config.threads or usable_cpus()
+    log.add(
+        "begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count
+    )
+    repairs: Counter[tuple[Path, int]] = Counter()
+    with _sigterm_interrupts(), Meter(config.metering) as meter, _Show(job, log, meter) as show:
+        began = time.perf_counter()
+        try:
+            while True:
+                if not shards.finished().issuperset(job.wanted()):
+                    run_workers(job, config.workers, show, threads)
+                if not shards.finished().issuperset(job.wanted(everyone=True)):
+                    print(f"distilmt: {folder}: shards of others (--shard) are still to be done", file=sys.stderr)
+                    return None
+                try:
+                    labels = _merged(shards, folder, config, redone)
+                    break
+                except merging.Damaged as error:
+                    place = (error.shards.folder, error.shard)
+                    repairs[place] += 1
+                    if repairs[place] > REPAIRS or error.shards.folder != shards.folder:
+                        raise
+                    print(f"distilmt: {error}", file=sys.stderr)
+                    log.add("redo_shard", shard=error.shard, cause=str(error))
+                    error.shards.reopen(error.shard)
+            log.add("merged", lines=labels.lines)
+        finally:
+            seconds = time.perf_counter() - began
+            with suppress(ResourceError):
+                log.add("end", worker_seconds=seconds * config.workers - show.waiting, usage=asdict(meter.so_far()))
+    with suppress(ResourceError):
+        write_json(folder / "cost.json", cost(folder))
+    return labels
+
+
+def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> Labels:
+    """Merges, or waits for the process that does: the merge is one more thing to take by lease."""
+    while True:
+        lease = shards.take([shards.count], {})
+        if not redone and (labels := _proven(folder, shards.job)) is not None:
+            if lease is not None:
+                lease.end("done")
+            return labels
+        if lease is None:
+            time.sleep(min(0.5, config.lease_seconds / 6))
+            continue
+        try:
+            suffix = "" if config.compress == "none" else f".{config.compress}"
+            return merging.merge(folder, folder_of(config.model), suffix)
+        finally:
+            lease.end("done")
+
+
+def _proven(folder: Path, job: bytes) -> Labels | None:
+    """The results, where they are there, of this job, and what they promise."""
+    if not (folder / merging.RESULT).exists():
+        return None
+    record = read_json(folder / merging.RESULT, "delete it and run the same command again")
+    if record.get("job") != job.hex() or "hashes" not in record:
+        return None
+    for name, sha256 in record["hashes"].items():
+        if not (folder / name).exists() or file_hash(folder / name) != sha256:
+            return None
+    return merging.open_labels(folder)
+
+
+class _Show:
+    """Takes what workers report: to the log, and to a progress bar."""
+
+    def __init__(self, job: Work, log: Log, meter: Meter) -> None:
+        self.job, self.log, self.meter, self.waiting = job, log, meter, 0.0
+        self.verdicts: Counter[str] = Counter()
+        self.tokens, self.began = 0, time.perf_counter()
+
+    def __enter__(self) -> _Show:
+        from distilmt import progress
+
+        shards = self.job.shards
+        done = sum(len(self.job.numbers(shard)) for shard in shards.finished() if shard < shards.count)
+        total = self.job.text.lines if self.job.lines is None else sum(map(len, self.job.lines.values()))
+        self.bar = progress.bar(total, "labelling", "line", done)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def __call__(self, message: dict[str, Any]) -> None:
+        self.waiting += message.get("waiting", 0.0)
+        if "decoding" in message:
+            self.log.add("batch", **message)
+            self.verdicts.update(message["verdicts"])
+            self.tokens += message["tokens"]
+            speed = self.tokens / (time.perf_counter() - self.began)
+            doubtful = ", ".join(f"{count:,} {name}" for name, count in self.verdicts.most_common() if name != "ok")
+            energy = f"; {joules:,.0f} J" if (joules := self.meter.so_far().joules) is not None else ""
+            said = f"{speed:,.0f} tokens/s{energy}" + (f"; {doubtful}" if doubtful else "")
+            self.bar.set_postfix_str(said, refresh=False)
+        elif "done" in message:
+            self.log.add("done", shard=message["shard"], attempt=message["attempt"], repeated=message["repeated"])
+        elif "died" in message:
+            self.log.add("died", code=message["died"])
+        self.bar.update(message.get("lines", 0))
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """A scheduler's SIGTERM ends a job as Ctrl-C does: in good order, to be continued."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def move_aside(folder: Path) -> None:
+    """Keeps a job under another name.
+
+    Raises: ResourceError: a worker is at work in it.
+    """
+    if not (folder / "manifest.json").exists():
+        return
+    shards = Shards(folder, bytes(32), 0, 0.0)
+    for shard, attempt in shards.attempts().items():
+        seen = look(folder / "leases" / f"{shard:06}.{attempt}")
+        if seen.state == "held" and not seen.gone:
+            owner = seen.content["owner"]
+            raise ResourceError(
+                f"{folder}: process {owner.get('pid')} on host {owner.get('host')} works in it - end it first, or choose "
+                f"another --out (if it is dead: delete {folder})"
+            )
+    number = 1
+    while (old := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    with disk_errors(folder):
+        os.rename(folder, old)
+    print(f"distilmt: the old job is kept in {old}", file=sys.stderr)

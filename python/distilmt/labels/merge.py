@@ -1,0 +1,226 @@
+"""From the segments of all shards to line-aligned files, in source order, with a proof: counts and hashes.
+
+    pseudo.txt     one translation a line, "" where there is none
+    statuses.txt   one verdict a line
+    nbest.tsv      line, rank from 1, score, text; with --n-best above 1
+    soft/ forced/  soft labels of the translations and of the gold targets, line by line (docs/soft-labels.md)
+    labels.json    written last: the job is finished
+
+No time, host or path is in them: the same job gives the same bytes wherever and however it was done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilmt.errors import DataError, ResourceError
+from distilmt.files import file_hash, line_writer, open_text
+from distilmt.labels import segments
+from distilmt.labels.manifest import read_manifest
+from distilmt.labels.records import Record
+from distilmt.labels.shards import Shards, hash_of_first
+from distilmt.storage import read_json, write_json
+
+if TYPE_CHECKING:
+    from distilmt.label import Labels
+
+RESULT = "labels.json"
+
+
+class Damaged(DataError):
+    """A shard that was done is not what its done record promises; `shards.reopen(shard)` has it done again."""
+
+    def __init__(self, message: str, shards: Shards, shard: int) -> None:
+        super().__init__(message)
+        self.shards, self.shard = shards, shard
+
+
+class Stored:
+    """The records of a job and of what was redone since, for reading.
+
+    Args:
+        folder: of the job.
+
+    What is being redone counts once all of it is done.
+
+    Raises:
+        DataError: no job, or a damaged manifest.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest, self.job = read_manifest(folder)
+        self.shard_lines: int = self.manifest["shard_lines"]
+        self.lines: int = self.manifest["source"]["lines"]
+        count = -(-self.lines // self.shard_lines)
+        self.base = Shards(folder, self.job, count, 60.0)
+        self.redone: list[tuple[Shards, dict[int, list[int]]]] = []
+        for path in redo_folders(folder):
+            manifest, job = read_redo(path)
+            chosen = {int(shard): lines for shard, lines in manifest["lines"].items()}
+            shards = Shards(path, job, count, 60.0)
+            if manifest["base"] == self.job.hex() and chosen.keys() <= shards.finished():
+                self.redone.append((shards, chosen))
+
+    def unfinished(self) -> int:
+        """How many shards are still to be done."""
+        return self.base.count - len(self.base.finished())
+
+    def records(self) -> Iterator[Record]:
+        """All records in source order; each shard is proven as it is read.
+
+        Raises:
+            Damaged: a shard's bytes are not those that were recorded; nothing of it was yielded in vain but what was sound.
+        """
+        for shard in range(self.base.count):
+            first = shard * self.shard_lines + 1
+            lines = range(first, min(first + self.shard_lines, self.lines + 1))
+            newer: dict[int, Record] = {}
+            for shards, chosen in self.redone:
+                newer |= {record.line: record for record in shard_records(shards, shard, chosen.get(shard, []))}
+            for record in shard_records(self.base, shard, lines):
+                yield newer.get(record.line, record)
+
+
+def shard_records(shards: Shards, shard: int, lines: Any) -> Iterator[Record]:
+    """The records of one finished shard.
+
+    Raises: Damaged.
+    """
+    if not lines:
+        return
+    done = shards.done(shard)
+    path = shards.folder / "done" / f"{shard:06}.json"
+    remedy = "run the same command again: the shard is labelled anew"
+    if done is None or done.records != len(lines):
+        raise Damaged(f"{path}: missing or damaged - {remedy}", shards, shard)
+    path = shards.segment(shard, done.attempt)
+    if not path.is_file() or hash_of_first(path, done.bytes) != done.sha256:
+        raise Damaged(f"{path}: missing or damaged - {remedy}", shards, shard)
+    found = segments.read_segment(path, shards.head(shard), done.bytes)
+    count = 0
+    for (record, _), line in zip(found, lines, strict=False):
+        if record.line != line:
+            break
+        count += 1
+        yield record
+    if count != len(lines):
+        raise Damaged(f"{path}: damaged at line {lines[count]} - {remedy}", shards, shard)
+
+
+def merged_records(folder: Path) -> Iterator[Record]:
+    """All records of a finished job, in source order. Raises: DataError: unfinished or damaged."""
+    stored = Stored(folder)
+    if missing := stored.unfinished():
+        raise DataError(f"{folder}: {missing} shards are still to be labelled - run the same `distilmt label` again")
+    return stored.records()
+
+
+def redo_folders(folder: Path) -> list[Path]:
+    """The folders of what was redone, oldest first."""
+    found = [path for path in (folder / "redo").glob("*") if path.name.isdigit() and (path / "manifest.json").exists()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def read_redo(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """The manifest of what is redone, and its id. Raises: DataError: damaged."""
+    import hashlib
+
+    path = folder / "manifest.json"
+    manifest = read_json(path, f"delete {folder} and redo these lines again")
+    if not {"lines", "where", "generation", "options", "base"} <= set(manifest):
+        raise DataError(f"{path}: damaged: incomplete - delete {folder} and redo these lines again")
+    return manifest, hashlib.sha256(path.read_bytes()).digest()
+
+
+def merge(folder: Path, model: Path, suffix: str) -> Labels:
+    """Writes the results of a job whose shards are all done, reads them back, and records that they are whole.
+
+    Args:
+        model: the teacher's folder, which soft labels are bound to.
+        suffix: of line-aligned files: "", ".gz", ".xz" or ".zst".
+
+    Raises:
+        Damaged: a shard has to be done again. ResourceError: the disk refuses, or gives back something else.
+    """
+    stored = Stored(folder)
+    options, source = stored.manifest["options"], stored.manifest["source"]
+    (folder / RESULT).unlink(missing_ok=True)
+    files = {"pseudo": f"pseudo.txt{suffix}", "statuses": f"statuses.txt{suffix}"}
+    if options["search"]["n_best"] > 1:
+        files["nbest"] = f"nbest.tsv{suffix}"
+    counts: Counter[str] = Counter()
+    tokens = lines = 0
+    with ExitStack() as soft_files:
+        stores = {}
+        if options["soft_labels"]:
+            from distilmt.soft_labels import SoftLabelsWriter
+
+            bound: Any = {
+                "model": model, "source": source["sha256"], "k": options["soft_labels"], "floor": options["soft_floor"],
+            }  # fmt: skip
+            for name in ("soft", "forced") if stored.manifest["target"] else ("soft",):
+                stores[name] = soft_files.enter_context(SoftLabelsWriter(folder / name, **bound))
+        with ExitStack() as text_files:
+            out = {kind: text_files.enter_context(line_writer(folder / name)) for kind, name in files.items()}
+            for record in stored.records():
+                out["pseudo"].write(record.text)
+                out["statuses"].write(record.verdict)
+                for rank, each in enumerate(record.candidates if "nbest" in out else (), 1):
+                    out["nbest"].write(f"{record.line}\t{rank}\t{each.score:.6f}\t{each.text}")
+                for name, store in stores.items():
+                    store.append(getattr(record, name))
+                counts[record.verdict] += 1
+                tokens += record.candidates[0].tokens if record.candidates else 0
+                lines += 1
+        if "soft" in stores:
+            stores["soft"].finish(out["pseudo"].sha256)
+        if "forced" in stores:
+            stores["forced"].finish(stored.manifest["target"]["sha256"])
+    for kind, name in files.items():
+        found = _read_back(folder / name)
+        if found != (out[kind].lines, out[kind].sha256) or (kind != "nbest" and found[0] != stored.lines):
+            raise ResourceError(
+                f"{folder / name}: {found[0]} lines were read back where {out[kind].lines} were written - check the disk"
+            )
+    done = [stored.base.done(shard) for shard in range(stored.base.count)]
+    write_json(
+        folder / RESULT,
+        {
+            "job": stored.job.hex(), "lines": lines, "counts": dict(sorted(counts.items())), "target_tokens": tokens,
+            "repeated_lines": sum(each.repeated for each in done if each), "source_hash": source["sha256"],
+            "pseudo_hash": out["pseudo"].sha256, "files": files,
+            "hashes": {name: out[kind].sha256 for kind, name in files.items()},
+            "redone_lines": [sum(map(len, chosen.values())) for _, chosen in stored.redone],
+        },
+    )  # fmt: skip
+    return open_labels(folder)
+
+
+def open_labels(folder: Path) -> Labels:
+    """The finished job in a folder. Raises: DataError: unfinished or damaged."""
+    from distilmt.label import Labels
+    from distilmt.labels.events import decoding_seconds
+
+    path = folder / RESULT
+    if not path.exists():
+        raise DataError(f"{folder}: no finished labels - run the same `distilmt label` again")
+    remedy = "delete it and run the same `distilmt label` again: the results are written anew"
+    record = read_json(path, remedy)
+    try:
+        return Labels(
+            folder, record["lines"], record["counts"], record["source_hash"], record["pseudo_hash"],
+            record["target_tokens"], decoding_seconds(folder), record["files"],
+        )  # fmt: skip
+    except KeyError as error:
+        raise DataError(f"{path}: damaged: {error} is missing - {remedy}") from None
+
+
+def _read_back(path: Path) -> tuple[int, str]:
+    with open_text(path) as stream:
+        lines = sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
+    return lines, file_hash(path)

@@ -1,0 +1,143 @@
+"""`distilmt labels status` and `verify`: how far a job is, from any shell; and whether all of it is what was recorded."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from distilmt.errors import DataError
+from distilmt.files import file_hash
+from distilmt.labels.events import cost, events_of
+from distilmt.labels.lease import look
+from distilmt.labels.merge import RESULT, Damaged, Stored, shard_records
+from distilmt.storage import read_json
+
+RECENT_SECONDS = 600.0  # what the present speed is judged by
+
+
+@dataclass
+class JobStatus:
+    """How far a job is. lines: labelled, in done shards and under way; at_work: a line about each worker that holds a shard;
+    verdicts: of done shards; speeds are None where nothing was labelled in the last ten minutes."""
+
+    folder: Path
+    lines: int
+    total: int
+    shards: int
+    all_shards: int
+    merged: bool
+    verdicts: dict[str, int]
+    at_work: list[str]
+    lines_per_second: float | None
+    tokens_per_second: float | None
+    cost: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the present speed; None where it is unknown."""
+        return (self.total - self.lines) / self.lines_per_second if self.lines_per_second else None
+
+    def __str__(self) -> str:
+        share = 100 * self.lines / self.total
+        said = [
+            f"{self.folder}: {self.lines:,} of {self.total:,} lines ({share:.1f} %), {self.shards:,} of {self.all_shards:,} shards"
+            + (", merged" if self.merged else ""),
+            "verdicts: " + (", ".join(f"{n:,} {name}" for name, n in self.verdicts.items()) or "none yet"),
+        ]
+        if self.lines_per_second and self.tokens_per_second and self.seconds_left is not None:
+            said.append(
+                f"speed: {self.lines_per_second:,.1f} lines/s, {self.tokens_per_second:,.0f} tokens/s; "
+                f"{self.seconds_left / 3600:,.2f} h left"
+            )
+        joules = self.cost["joules"]
+        said.append(f"energy of finished sessions: {f'{joules:,.0f} J' if joules is not None else 'not measured'}")
+        return "\n".join([*said, *self.at_work])
+
+
+def status(folder: str | Path) -> JobStatus:
+    """How far the job in a folder is. Nothing in it is changed. Raises: DataError: no job, or a damaged manifest."""
+    folder = Path(folder)
+    stored = Stored(folder)
+    shards = stored.base
+    finished = {shard for shard in shards.finished() if shard < shards.count}
+    verdicts: Counter[str] = Counter()
+    lines = 0
+    for shard in finished:
+        if done := shards.done(shard):
+            lines += done.records
+            verdicts.update(done.verdicts)
+    at_work = []
+    for shard, attempt in sorted(shards.attempts().items()):
+        if shard in finished or shard >= shards.count:
+            continue
+        seen = look(folder / "leases" / f"{shard:06}.{attempt}")
+        lines += int(seen.content.get("records", 0))
+        if seen.state == "held":
+            owner = seen.content["owner"]
+            how = "is gone" if seen.gone else "works"
+            at_work.append(
+                f"shard {shard}, attempt {attempt + 1}: process {owner.get('pid')} on {owner.get('host')} {how}; "
+                f"{int(seen.content.get('records', 0)):,} lines"
+            )
+    now = time.time()
+    recent = [e for e in events_of(folder) if e["event"] == "batch" and e["time"] > now - RECENT_SECONDS]
+    window = now - min(e["time"] - e["decoding"] for e in recent) if recent else 0.0
+    return JobStatus(
+        folder, lines, stored.lines, len(finished), shards.count, (folder / RESULT).exists(), dict(verdicts.most_common()),
+        at_work, sum(e["lines"] for e in recent) / window if recent else None,
+        sum(e["tokens"] for e in recent) / window if recent else None, cost(folder),
+    )  # fmt: skip
+
+
+@dataclass
+class Verified:
+    """What `verify` found. problems: a sentence each."""
+
+    folder: Path
+    records: int
+    problems: list[str]
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return f"{self.folder}: {self.records:,} records whole, every line once; results as recorded"
+        return "\n".join([*self.problems, f"{self.folder}: {len(self.problems)} problems - run the same command again"])
+
+
+def verify(folder: str | Path) -> Verified:
+    """Reads everything a job holds and compares it with what was recorded: checksums, line numbers, counts, hashes.
+
+    Raises: DataError: no job, or a damaged manifest.
+    """
+    folder = Path(folder)
+    stored = Stored(folder)
+    problems: list[str] = []
+    records = 0
+    for shards, chosen in [(stored.base, None), *stored.redone]:
+        for shard in sorted(shards.finished() if chosen is None else chosen):
+            if shard >= shards.count:
+                continue
+            first = shard * stored.shard_lines + 1
+            every = range(first, min(first + stored.shard_lines, stored.lines + 1))
+            try:
+                records += sum(1 for _ in shard_records(shards, shard, every if chosen is None else chosen[shard]))
+            except Damaged as error:
+                problems.append(str(error))
+    if missing := stored.unfinished():
+        problems.append(f"{folder}: {missing} of {stored.base.count} shards are not labelled yet")
+    try:
+        result = read_json(folder / RESULT, "delete it") if (folder / RESULT).exists() else None
+        if result is None:
+            problems.append(f"{folder}: not merged yet")
+        for name, sha256 in (result or {}).get("hashes", {}).items():
+            if not (folder / name).exists() or file_hash(folder / name) != sha256:
+                problems.append(f"{folder / name}: missing, or not what was written")
+        for name in ("soft", "forced"):
+            if (folder / name).is_dir():
+                from distilmt.soft_labels import SoftLabelsStore
+
+                SoftLabelsStore(folder / name).verify()
+    except DataError as error:
+        problems.append(str(error))
+    return Verified(folder, records, problems)
