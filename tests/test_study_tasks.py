@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from distilmt.corpus import write_lines
+from distilmt.corpus import load_corpus, write_lines
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
@@ -139,7 +139,8 @@ def test_a_labelling_that_was_killed_is_made_again(task, tmp_path, monkeypatch) 
     def killed(**options: Any) -> None:
         raise KeyboardInterrupt
 
-    arguments = (task, Path(task.teacher), "teacher", "source", tmp_path / "shared", NONE)
+    text = load_corpus(task.train)
+    arguments = (task, Path(task.teacher), "teacher", text, tmp_path / "shared", NONE)
     monkeypatch.setattr(LABEL, "label", killed)
     with pytest.raises(KeyboardInterrupt):
         distill.shared_labels(*arguments)
@@ -159,9 +160,11 @@ def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"
     for changes, message in (
         ({"method": "seq-kt"}, "did you mean seq-kd"),
-        ({"recipe": "silver"}, "recipe must be one of gold, seq-kd, got 'silver'"),
+        ({"recipe": "silver"}, "recipe must be one of gold, seq-kd, seq-inter, got 'silver'"),
         ({"student_size": "enormous"}, "enormous"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(task, **changes)
-    assert asdict(task)["label"]["beam_size"] == 1
+    wide = replace(task.label, beam_size=4, n_best=None)
+    kept = [replace(task, method=name, label=wide).label.n_best for name in ("seq-kd", "seq-inter", "alone")]
+    assert kept == [1, 4, 1] and replace(task, label=replace(wide, n_best=3)).label.n_best == 3

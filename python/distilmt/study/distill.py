@@ -8,7 +8,7 @@ labels. A labelling is made once for all cells that ask for the same one (source
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from distilmt.study.measure import Numbers, Work
 from distilmt.train import TrainingOptions
 
 if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
     from distilmt.label import Labels
     from distilmt.trainer import FitResult
 
@@ -36,6 +37,7 @@ class LabelOptions:
     """How the teacher labels; names carry the prefix `label_`."""
 
     beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time"})
+    n_best: int | None = field(default=None, metadata={"help": "kept per line; default: 1, and for seq-inter the beam"})
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
@@ -68,6 +70,9 @@ class DistillTask:
         parse_size(self.student_size)
         if self.chosen.recipe not in RECIPES:
             raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if self.label.n_best is None:
+            best = self.label.beam_size if self.chosen.recipe == "seq-inter" else 1
+            object.__setattr__(self, "label", replace(self.label, n_best=best))
 
     @property
     def chosen(self) -> Method:
@@ -88,8 +93,10 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     from distilmt import corpus, models
     from distilmt.checkpoints import remove_checkpoints
     from distilmt.objectives import parse
+    from distilmt.recipes.seq_inter import seq_inter
     from distilmt.recipes.seq_kd import seq_kd
     from distilmt.run import Run
+    from distilmt.vocab import Vocab
 
     method, teacher = task.chosen, models.folder_of(task.teacher)
     objective = parse(method.objective)
@@ -99,10 +106,11 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         "dev": dev.source_hash + dev.target_hash,
     }  # fmt: skip
     facts: dict[str, float | None] = {}
-    if method.recipe == "seq-kd":
-        labels, facts = shared_labels(task, teacher, inputs["teacher"], text.source_hash, shared, energy)
-        text = seq_kd(text, labels)
-        inputs["pseudo"] = labels.pseudo_hash
+    if method.recipe != "gold":
+        labels, facts = shared_labels(task, teacher, inputs["teacher"], text, shared, energy)
+        encode = Vocab.load(teacher).encode_target
+        text = seq_inter(text, labels, encode) if method.recipe == "seq-inter" else seq_kd(text, labels)
+        inputs["pseudo"] = text.target_hash
     with Run.open(folder, asdict(task), metering=energy) as run:
         options = {"size": task.student_size, "objective": method.objective, "training": task.training.inputs()}
         with run.stage("student", inputs | options, kind="student-training") as stage:
@@ -142,15 +150,17 @@ def _fit(task: DistillTask, objective: Any, teacher: Path, text: Any, dev: Any, 
 
 
 def shared_labels(
-    task: DistillTask, teacher: Path, teacher_hash: str, source_hash: str, shared: Path, energy: EnergyOptions
+    task: DistillTask, teacher: Path, teacher_hash: str, text: Corpus, shared: Path, energy: EnergyOptions
 ) -> tuple[Labels, dict[str, float | None]]:
     """The teacher's labels of the training source, and what making them cost; made by the first cell that asks.
 
     Whoever asks meanwhile, on another machine, waits. Threads do not change labels, so they are no part of the key.
     """
+    from distilmt.dataset import is_column
+    from distilmt.files import write_lines
     from distilmt.label import label, read_labels
 
-    inputs = {"source": source_hash, "model": teacher_hash, "options": asdict(task.label)}
+    inputs = {"source": text.source_hash, "model": teacher_hash, "options": asdict(task.label)}
     folder = shared / f"labels-{hash_of(inputs)[:16]}"
     done = folder.with_suffix(".json")
     with disk_errors(shared):
@@ -166,9 +176,13 @@ def shared_labels(
             time.sleep(POLL_SECONDS)
     try:
         if not done.exists():
+            source = task.train[0]
+            if is_column(source):
+                source = str(folder.with_suffix(".source.txt"))
+                write_lines(source, text.sources)
             with Meter(energy, checkpoint=folder.with_suffix(".meter.json")) as meter:  # killed attempts cost too
                 label(
-                    model=str(teacher), source=task.train[0], out=str(folder), threads=task.training.threads,
+                    model=str(teacher), source=source, out=str(folder), threads=task.training.threads,
                     **asdict(task.label),
                 )  # fmt: skip
             assert meter.usage is not None
