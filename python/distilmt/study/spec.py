@@ -151,10 +151,10 @@ class Study:
     def record(self) -> dict[str, Any]:
         """What a later run of the file is compared with, as plain data; title and prices may change at any time."""
         keys = (
-            "task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats", "contrasts", "metering",
+            "task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats", "metering",
         )  # fmt: skip
         values = {key: getattr(self.config, key) for key in keys}
-        values["metering"] = vars(values["metering"])
+        values |= {"metering": vars(self.config.metering), "contrasts": [vars(each) for each in self.contrasts]}
         levels = {name: dict.fromkeys(names, True) for name, names in self.levels.items()}
         treatments = {treatment_name(levels): settings for levels, settings in self.treatments}
         return dict(plain(values | {"factors": levels, "treatments": treatments}))
