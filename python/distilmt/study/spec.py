@@ -150,9 +150,7 @@ class Study:
 
     def record(self) -> dict[str, Any]:
         """What a later run of the file is compared with, as plain data; title and prices may change at any time."""
-        keys = (
-            "task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats", "metering",
-        )  # fmt: skip
+        keys = ("task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats")
         values = {key: getattr(self.config, key) for key in keys}
         values |= {"metering": vars(self.config.metering), "contrasts": [vars(each) for each in self.contrasts]}
         levels = {name: dict.fromkeys(names, True) for name, names in self.levels.items()}
