@@ -127,7 +127,10 @@ def test_exit_codes(error, code, sentence, capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
-COMMANDS = "quickstart split train distill label labels translate score evaluate report forecast payback methods explain check doctor"
+COMMANDS = (
+    "quickstart split train distill label labels translate score evaluate report bill forecast payback methods explain "
+    "check doctor"
+)
 
 
 def test_help_names_every_command_and_imports_nothing_heavy():
