@@ -220,3 +220,18 @@ def test_options_that_cannot_be() -> None:
         with pytest.raises(ConfigError, match=said):
             LabelConfig(model="m", source="s", out="o", **wrong)  # type: ignore[arg-type]
     assert LabelConfig(model="m", source="s", out="o", shard="2/8").share() == (1, 8)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_same_bytes(
+    job: Path, tiny_model_folder: Path, text: tuple[str, str], tmp_path: Path
+) -> None:
+    """Two ranks, each a worker of the same job; no process group is made."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", sys.executable]
+    words += ["-m", "distilmt", "label", "--model", tiny_model_folder, "--source", text[0], "--target", text[1]]
+    words += ["--soft-labels", "4", "--out", tmp_path / "out"]
+    for name, value in OPTIONS.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    done = subprocess.run(words, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    assert results(tmp_path / "out") == results(job)
