@@ -48,7 +48,19 @@ _HOME = {
     "Translator": "translate",
     "Vocab": "vocab",
 }
-_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "statistics", "study", "translate", "vocab")
+_MODULES = (
+    "corpus",
+    "energy",
+    "errors",
+    "models",
+    "objectives",
+    "ops",
+    "run",
+    "statistics",
+    "study",
+    "translate",
+    "vocab",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
-from distilmt import _native
 from distilmt.errors import ConfigError, DataError
 from distilmt.labels.records import USABLE, Record
 
@@ -112,6 +111,8 @@ def rank(
     """
     if options.by_ids and encode is None:
         raise ConfigError("tokens: ids need `encode`, the teacher's vocabulary, to read the gold")
+    from distilmt import _native  # the command line starts without
+
     pairs = zip(records, repeat(None)) if golds is None else zip(records, golds, strict=True)
     while block := list(islice(pairs, BLOCK)):
         ids = encode([gold or "" for _, gold in block]) if options.by_ids and encode else repeat([])
