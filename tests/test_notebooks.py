@@ -21,6 +21,7 @@ def check_translate(notebook: nbformat.NotebookNode) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+
     assert "alone as in company: True" in printed and "in other company: True" in printed
     assert "times float32" in printed
     statuses = ("ok", "empty_source", "max_length", "too_long", "split")
@@ -44,9 +45,17 @@ def check_bill(notebook: nbformat.NotebookNode) -> None:
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
 
 
+def check_labelling(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    assert "exit code -9" in printed and "same bytes: True" in printed and "none of another verdict: True" in printed
+    assert "every line once; results as recorded" in printed
+
+
 # By name: how many cells it may have, and what its outputs hold.
 CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
     "bill": (14, check_bill),
+    "labelling": (14, check_labelling),
     "quickstart": (10, check_quickstart),
     "translate": (16, check_translate),
 }

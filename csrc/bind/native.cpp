@@ -10,6 +10,7 @@ namespace distilmt {
 
 void bind_labels(py::module_& m);
 void bind_soft_labels(py::module_& m);
+void bind_text(py::module_& m);
 void bind_translator(py::module_& m);
 
 namespace {
@@ -41,5 +42,6 @@ PYBIND11_MODULE(_native, m) {
       "Instruction sets this machine can run, lowest first.");
   bind_labels(m);
   bind_soft_labels(m);
+  bind_text(m);
   bind_translator(m);
 }

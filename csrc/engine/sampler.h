@@ -4,7 +4,7 @@
 // arXiv:1904.09751).
 //
 // The random numbers of a sample hang on the seed, the sentence and prefix, the number of the sample, and the token's
-// (kernels/philox.h): not on company, order, threads, nor on how many samples are drawn.
+// (common/philox.h): not on company, order, threads, nor on how many samples are drawn.
 #pragma once
 #include <vector>
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "kernels/gemm.h"
-#include "kernels/philox.h"
+#include "common/philox.h"
 
 namespace distilmt {
 

@@ -49,3 +49,9 @@ def gather_soft_labels(
 def gather_states(
     bytes: NDArray[Any], offsets: NDArray[Any], lines: NDArray[Any], labels: NDArray[Any], width: int
 ) -> NDArray[Any]: ...
+def rank(
+    lists: Sequence[tuple[int, Sequence[tuple[str, Sequence[int], float, float]], str | None, Sequence[int]]],
+    options: dict[str, Any],
+    threads: int,
+) -> list[tuple[list[int], list[float], tuple[float, float, float, float] | None]]: ...
+def tokenize_13a(text: str | bytes) -> list[str]: ...

@@ -27,6 +27,7 @@ from distilmt.flags import command
 from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
+from distilmt.labels.select import SelectConfig, select
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
@@ -81,6 +82,7 @@ labels_app = typer.Typer(
 app.add_typer(labels_app, name="labels")
 LabelsFolder = Annotated[str, typer.Argument(metavar="LABELS", help="the --out of a `distilmt label`")]
 command(labels_app, "redo", RedoConfig, redo, positional=("labels",))
+command(labels_app, "select", SelectConfig, select, positional=("labels",))
 
 
 @labels_app.command("status")

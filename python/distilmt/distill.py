@@ -4,8 +4,10 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
     teacher            trained here, unless a model folder is given
     label              the teacher's beam search over the training source, for methods that learn from it
+    select             of each n-best list the hypothesis nearest the reference, for seq-inter
     student-NAME-SEED  one training per method and seed; `alone` is the baseline
-    evaluate-NAME      BLEU, chrF and decoding speed on every test set
+    evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
+    significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
 """
 
@@ -27,13 +29,14 @@ from distilmt.dataset import is_column, parse_column
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, write_lines
-from distilmt.lines import OnInvalidUtf8
+from distilmt.lines import OnInvalidUtf8, read_lines
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
+    from distilmt.label import Labels
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -165,7 +168,10 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 tested = _evaluate(run, name, folder, config, tests)
                 systems.append(_system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
-        report = _report(run, config, systems, text.notes + dev.notes + [n for test in tests for n in test.notes])
+        references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
+        report = _report(
+            run, config, systems, references, text.notes + dev.notes + [n for test in tests for n in test.notes]
+        )
     return DistillResult(report, trained, Path(config.out))
 
 
@@ -238,10 +244,10 @@ def _student(
     if store is not None:
         store.require(teacher=inputs["teacher"])
         inputs["soft labels"] = store.hash
-    if method.recipe == "seq-kd":
+    if method.recipe != "gold":
         labels = _label(run, config, teacher, text)
-        text = seq_kd(text, labels)
-        inputs["pseudo target"] = labels.pseudo_hash
+        text = _select(run, teacher, text, labels) if method.recipe == "seq-inter" else seq_kd(text, labels)
+        inputs["pseudo target"] = text.target_hash
     with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
@@ -259,11 +265,14 @@ def _student(
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
     """The teacher's labels of the training source, made once."""
     from distilmt import models
-    from distilmt.label import label, read_labels
+    from distilmt.label import Labels, label, read_labels
 
     inputs = {
         "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
     }  # fmt: skip
+    n_best = config.label_beam_size if any(method.recipe == "seq-inter" for method in config.methods()) else 1
+    if n_best > 1:
+        inputs["n_best"] = n_best
     with run.stage("label", inputs, "labelling") as stage:
         if not stage.done:
             source = config.train[0]
@@ -272,10 +281,10 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 write_lines(source, text.sources)
             # A job of its own inside the stage: a killed one goes on.
             labels = label(
-                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size,
+                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
                 threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
             )  # fmt: skip
-            assert labels is not None  # it has no --shard
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
             stage.finish(
                 outputs={name: stage.folder / file for name, file in labels.files.items()}
                 | {"labels": stage.folder / "labels.json"},
@@ -286,6 +295,22 @@ def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
                 },
             )  # fmt: skip
         return read_labels(stage.folder)
+
+
+def _select(run: Run, teacher: Path, text: Corpus, labels: Labels) -> Corpus:
+    """The training text with the hypotheses nearest to its targets, chosen once."""
+    from distilmt.recipes.seq_inter import RANKING, seq_inter
+    from distilmt.recipes.seq_kd import seq_kd
+    from distilmt.vocab import Vocab
+
+    inputs = {"labels": labels.pseudo_hash, "gold": text.target_hash, "ranking": asdict(RANKING)}
+    with run.stage("select", inputs, "selection") as stage:
+        path = stage.folder / "selected.txt"
+        if not stage.done:
+            write_lines(path, seq_inter(text, labels, Vocab.load(teacher).encode_target).targets)
+            stage.finish(outputs={"selected": path}, facts={"work": {"lines": labels.lines}})
+        chosen = [line.text for line in read_lines(path)]
+        return replace(seq_kd(text, labels), targets=chosen, target_hash=stage.hashes["selected"])
 
 
 def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
@@ -300,12 +325,12 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
     }
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            scores, tokens, usages = {}, 0, []
+            scores, tokens, usages, kept = {}, 0, [], {}
             for test in config.test:
+                kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
-                    repeats=config.test_repeats,
-                    metering=config.metering,
+                    repeats=config.test_repeats, metering=config.metering, out=str(path),
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated
@@ -314,9 +339,10 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
             model = models.load(folder)
             decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
-                outputs={},
+                outputs={f"hypotheses {test}": path for test, path in kept.items()},
                 facts={
-                    "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "test": scores, "hypotheses": {test: str(path.relative_to(run.folder)) for test, path in kept.items()},
+                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
                     "tokens_per_second": tokens / decode["seconds"],
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
@@ -371,14 +397,20 @@ def _system(
     return facts
 
 
-def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], notes: list[str]) -> Report:
+def _report(
+    run: Run, config: DistillConfig, systems: list[dict[str, Any]], references: dict[str, list[str]], notes: list[str]
+) -> Report:
     """Puts the report together from what the stages recorded, and writes it."""
     from distilmt.report import Report
+    from distilmt.report_significance import NOT_KEPT, find_significance
     from distilmt.run import versions
 
     teacher = systems[0]
     for system in systems:
         system["compression"] = teacher["parameters"] / system["parameters"]
+    significance = find_significance(run, systems, references)
+    if any("hypotheses" not in system for system in systems):
+        notes = [*notes, NOT_KEPT]
     report = Report({
         "title": config.title,
         "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
@@ -386,6 +418,7 @@ def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], note
         "versions": versions(),
         "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
         "systems": systems,
+        "significance": significance,
         "stages": run.stages(),
         "notes": notes,
         "rates": asdict(config.rates),

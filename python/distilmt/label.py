@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
@@ -16,6 +16,9 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.labels.verdicts import VerdictOptions
 from distilmt.lines import OnInvalidUtf8
 from distilmt.model_options import ModelOptions, SearchFlags
+
+if TYPE_CHECKING:
+    from distilmt.bill.forecast import Forecast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,9 @@ class LabelConfig:
     )
     compress: Literal["none", "gz", "xz", "zst"] = field(
         default="none", metadata={"help": "how the line-aligned results are written"}
+    )
+    dry_run: bool = field(
+        default=False, metadata={"help": "label a sample and say what all of it would cost; nothing is written"}
     )
     new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
@@ -142,7 +148,7 @@ class Labels:
         return found
 
 
-def label(config: LabelConfig | None = None, **options: Any) -> Labels | None:
+def label(config: LabelConfig | None = None, **options: Any) -> Labels | Forecast | None:
     """Translates a text file line by line, every line exactly once, on any number of workers.
 
     Killed at any instant and started again, with other workers or on another machine, it goes on and gives the same bytes.
@@ -150,10 +156,15 @@ def label(config: LabelConfig | None = None, **options: Any) -> Labels | None:
 
     Args:
         config: a LabelConfig, or its fields as keywords.
-    Returns: what was written to `out`; None where shards of others (--shard) are still to be done.
+    Returns: what was written to `out`; None where shards of others (--shard) are still to be done; with `dry_run` a
+        forecast of what it would take.
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(LabelConfig, config, **options)
+    if config.dry_run:
+        from distilmt.bill.forecast import forecast_job
+
+        return forecast_job(config)
     from distilmt.labels.job import run
 
     return run(config)

@@ -35,6 +35,10 @@ METHODS = {
             "seq-kd", "seq-kd", PLAIN,
             "the teacher's beam search output in place of the references (Kim & Rush 2016, section 3.2)",
         ),
+        Method(
+            "seq-inter", "seq-inter", PLAIN,
+            "the hypothesis of the teacher's beam that is nearest the reference in its place (Kim & Rush 2016, section 3.3)",
+        ),
         _loss("tempered", "NLL() + WordKD(temperature=2.0)", "KL at a temperature, times T^2 (Hinton et al. 2015)"),
         _loss(
             "triple", "2 * NLL() + 5 * WordKD(temperature=2.0) + Cosine()",
@@ -78,7 +82,7 @@ METHODS = {
     )
 }  # fmt: skip
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
-RECIPES = ("gold", "seq-kd")
+RECIPES = ("gold", "seq-kd", "seq-inter")
 
 
 def named(name: str) -> Method:

@@ -38,6 +38,11 @@ _STAGE = {
     "name": _TEXT, "seconds": _NUMBER, "cpu_seconds": _MAYBE_NUMBER, "peak_rss_bytes": _MAYBE_NUMBER,
     "joules": _MAYBE_NUMBER, "energy_method": _TEXT,
 }  # fmt: skip
+_SIGNIFICANCE = {
+    "test_set": _TEXT, "measure": _TEXT, "name": _TEXT, "against": _TEXT, "difference": _NUMBER, "low": _NUMBER,
+    "high": _NUMBER, "p": _MAYBE_NUMBER, "p_holm": _MAYBE_NUMBER, "test": _TEXT, "stars": _TEXT, "sentences": _NUMBER,
+    "seeds": (list,),
+}  # fmt: skip
 _RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
 # Two entries of one name are seeds of one system where these agree.
 _SETTINGS = ("role", "method", "objective", "recipe", "parameters")
@@ -226,6 +231,8 @@ def _check(data: Data, where: str) -> None:
             for key in ("bleu_signature", "chrf_signature"):
                 if not scores[key]:
                     raise DataError(f"{where}: {at}test.{test}.{key}: empty - no score without its signature")
+    for number, row in enumerate(data.get("significance") or []):
+        _check_keys(row, _SIGNIFICANCE, where, f"significance[{number}].")
     for number, stage in enumerate(data["stages"]):
         _check_keys(stage, _STAGE, where, f"stages[{number}].")
         if stage["joules"] == 0:

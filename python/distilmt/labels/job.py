@@ -82,7 +82,6 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
     from distilmt.translate import usable_cpus
 
     config, shards, log = job.config, job.shards, Log(folder)
-    shards.make()
     threads = config.threads or usable_cpus()
     log.add(
         "begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count
@@ -122,7 +121,7 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
     """Merges, or waits for the process that does: the merge is one more thing to take by lease."""
     while True:
         lease = shards.take([shards.count], {})
-        if not redone and (labels := _proven(folder)) is not None:
+        if not redone and (labels := _proven(folder, shards.job)) is not None:
             if lease is not None:
                 lease.end("done")
             return labels
@@ -136,11 +135,13 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
             lease.end("done")
 
 
-def _proven(folder: Path) -> Labels | None:
-    """The results, where they are there and are what they promise."""
+def _proven(folder: Path, job: bytes) -> Labels | None:
+    """The results, where they are there, of this job, and what they promise."""
     if not (folder / merging.RESULT).exists():
         return None
     record = read_json(folder / merging.RESULT, "delete it and run the same command again")
+    if record.get("job") != job.hex() or "hashes" not in record:
+        return None
     for name, sha256 in record["hashes"].items():
         if not (folder / name).exists() or file_hash(folder / name) != sha256:
             return None

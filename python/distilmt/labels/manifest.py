@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 NAME = "manifest.json"
 FORMAT = 1
-FOLDERS = ("leases", "segments", "done", "events")
 _MODEL_FILES = (".json", ".safetensors", ".spm", ".model", ".txt", ".bin")
 
 
@@ -85,9 +84,9 @@ def open_manifest(folder: Path, manifest: dict[str, Any]) -> bytes:
     data = (json.dumps(manifest, indent=1, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        foreign = [entry.name for entry in folder.iterdir() if entry.name[0] != "." and entry.name not in FOLDERS]
-    if foreign and not path.exists():
-        raise ConfigError(f"{folder}: holds {min(foreign)!r} and is no labelling job - choose another --out")
+        names = {entry.name for entry in folder.iterdir() if entry.name[0] != "."}
+    if names and not names & {NAME, "leases"}:  # without a manifest that was damaged and deleted it is still a job
+        raise ConfigError(f"{folder}: holds {min(names)!r} and is no labelling job - choose another --out")
     if not create_bytes(path, data):
         recorded, identity = read_manifest(folder)
         if lines := differences(recorded, manifest):

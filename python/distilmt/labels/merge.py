@@ -63,7 +63,7 @@ class Stored:
             manifest, job = read_redo(path)
             chosen = {int(shard): lines for shard, lines in manifest["lines"].items()}
             shards = Shards(path, job, count, 60.0)
-            if chosen.keys() <= shards.finished():
+            if manifest["base"] == self.job.hex() and chosen.keys() <= shards.finished():
                 self.redone.append((shards, chosen))
 
     def unfinished(self) -> int:
@@ -132,7 +132,7 @@ def read_redo(folder: Path) -> tuple[dict[str, Any], bytes]:
 
     path = folder / "manifest.json"
     manifest = read_json(path, f"delete {folder} and redo these lines again")
-    if not {"lines", "where", "generation", "options"} <= set(manifest):
+    if not {"lines", "where", "generation", "options", "base"} <= set(manifest):
         raise DataError(f"{path}: damaged: incomplete - delete {folder} and redo these lines again")
     return manifest, hashlib.sha256(path.read_bytes()).digest()
 

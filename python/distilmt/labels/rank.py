@@ -1,0 +1,134 @@
+"""Ranks the hypotheses of stored n-best lists: nearest to the gold, by expected utility, by chance (csrc/text/ranker.h).
+
+    for record, ranked in rank(read_records("labels"), golds, RankOptions(rule="chrf")):
+        best = record.candidates[ranked.order[0]]
+
+Formulas, sources and what differs from released programs: docs/selection.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice, repeat
+from typing import Literal, NamedTuple
+
+from distilmt import _native
+from distilmt.errors import ConfigError, DataError
+from distilmt.labels.records import USABLE, Record
+
+BLOCK = 2000  # lines ranked at a time: enough to keep every thread busy, few enough to hold
+# What an option is for; with another rule it would say nothing.
+_SERVES = {
+    "smoothing": ("bleu",), "tokens": ("bleu", "gleu"), "weights": ("mbr",), "temperature": ("sample", "mbr"),
+    "seed": ("sample",),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions:
+    """What makes one hypothesis better than another."""
+
+    rule: Literal["model", "bleu", "gleu", "chrf", "mbr", "sample"] = field(
+        default="model",
+        metadata={
+            "help": "by the model's score; nearest to the gold by BLEU, GLEU or chrF; by expected chrF; or drawn by chance"
+        },
+    )
+    smoothing: Literal["sacrebleu", "kim-rush", "bergamot"] = field(
+        default="sacrebleu", metadata={"help": "of bleu: whose sentence BLEU"}
+    )
+    tokens: Literal["13a", "words", "ids"] = field(
+        default="13a",
+        metadata={"help": "what bleu and gleu count: sacreBLEU's 13a, words between blanks, the teacher's ids"},
+    )
+    weights: Literal["uniform", "model"] = field(
+        default="uniform", metadata={"help": "of mbr: every hypothesis alike, or by the model's probability"}
+    )
+    temperature: float = field(
+        default=1.0, metadata={"help": "of sample and of --weights model: log-probabilities are divided by it"}
+    )
+    seed: int = field(default=0, metadata={"help": "of sample: another one draws others"})
+
+    def __post_init__(self) -> None:
+        for name, rules in _SERVES.items():
+            if self.rule not in rules and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(f"{name}: serves the rule {' and '.join(rules)}, got {self.rule} - leave it out")
+        if not (0 < self.temperature < math.inf):
+            raise ConfigError(f"temperature: must be above 0, got {self.temperature} - the rule model takes the best")
+        if not 0 <= self.seed < 1 << 64:
+            raise ConfigError(f"seed: must be from 0 to 2^64 - 1, got {self.seed}")
+
+    @property
+    def needs_gold(self) -> bool:
+        """Whether the rule compares with the gold target."""
+        return self.rule in ("bleu", "gleu", "chrf")
+
+    @property
+    def by_ids(self) -> bool:
+        """Whether it compares ids."""
+        return self.tokens == "ids"
+
+
+class Nearness(NamedTuple):
+    """Sentence BLEU (13a, exp, effective order) and chrF against the gold, both 0 to 100, as sacreBLEU has them."""
+
+    bleu: float
+    chrf: float
+
+
+class Ranked(NamedTuple):
+    """A list's ranking; empty for a record without a usable candidate.
+
+    order: places in the list, best first; numbers: what the rule gave them; before, after: nearness of the model's first
+    and of the rule's, None where there is no gold.
+    """
+
+    order: Sequence[int]
+    numbers: Sequence[float]
+    before: Nearness | None
+    after: Nearness | None
+
+
+def rank(
+    records: Iterable[Record],
+    golds: Iterable[str | None] | None,
+    options: RankOptions,
+    *,
+    encode: Callable[[list[str]], list[list[int]]] | None = None,
+    threads: int = 1,
+) -> Iterator[tuple[Record, Ranked]]:
+    """Streams records with their rankings; some thousand lines are held at a time.
+
+    Args:
+        records: of a labelling; whose verdict is not usable is not ranked.
+        golds: one text per record; None where there is none: all are equally near to nothing, and the model decides.
+        options: the rule.
+        encode: texts to ids, with `tokens="ids"`: the teacher's vocabulary.
+        threads: change speed, never results.
+    Raises:
+        ConfigError: ids are asked for without `encode`. DataError: a text is no Unicode text.
+    """
+    if options.by_ids and encode is None:
+        raise ConfigError("tokens: ids need `encode`, the teacher's vocabulary, to read the gold")
+    pairs = zip(records, repeat(None)) if golds is None else zip(records, golds, strict=True)
+    while block := list(islice(pairs, BLOCK)):
+        ids = encode([gold or "" for _, gold in block]) if options.by_ids and encode else repeat([])
+        lists = [
+            (record.line, _entries(record, options), gold, gold_ids)
+            for (record, gold), gold_ids in zip(block, ids, strict=False)
+        ]
+        try:
+            found = _native.rank(lists, asdict(options), threads)
+        except ValueError as error:
+            raise DataError(f"{error} - label this text again") from None
+        for (record, _), (order, numbers, near) in zip(block, found, strict=True):
+            before, after = (None, None) if near is None else (Nearness(*near[:2]), Nearness(*near[2:]))
+            yield record, Ranked(order, numbers, before, after)
+
+
+def _entries(record: Record, options: RankOptions) -> list[tuple[str, Sequence[int], float, float]]:
+    if record.verdict not in USABLE:
+        return []
+    return [(c.text, c.ids if options.by_ids else (), c.score, c.log_prob) for c in record.candidates]
