@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import sacrebleu
 import plain_selection as plain
 from distilmt import _native
 from distilmt.errors import ConfigError
-from distilmt.labels.rank import Ranked, RankOptions, rank
+from distilmt.labels.rank import BLOCK, Ranked, RankOptions, rank
 from distilmt.labels.records import Record
 
 MEASURES: dict[tuple[str, str], Callable[[Any, Any], float]] = {
@@ -140,6 +140,19 @@ def test_samples_depend_on_seed_and_line_alone() -> None:
         share = weight / sum(weights)
         seen = sum(got.order[0] == place for got in drawn) / len(drawn)
         assert abs(seen - share) < 5 * math.sqrt(share * (1 - share) / len(drawn))
+
+
+def test_it_streams() -> None:
+    taken = 0
+
+    def endless() -> Iterator[Record]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield plain.record(taken, ["a", "b"])
+
+    found = rank(endless(), None, RankOptions(rule="mbr"))
+    assert [next(found)[0].line for _ in range(BLOCK + 1)] == list(range(1, BLOCK + 2)) and taken == 2 * BLOCK
 
 
 def test_a_line_that_is_no_label_is_not_ranked() -> None:
