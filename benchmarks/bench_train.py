@@ -29,7 +29,8 @@ from distilmt.corpus import load_corpus
 from distilmt.grammar import generate
 from distilmt.objectives import parse
 from distilmt.train import TrainingOptions
-from distilmt.trainer import fit, pair_lengths
+from distilmt.trainer import fit
+from distilmt.trainer_support import pair_lengths
 from distilmt.vocab import Vocab
 
 

@@ -47,6 +47,8 @@ MUST_NOT_REACH = {
     "bill.payback": {"translate", "distill", "cli"} | TRAINING,
     "bill.forecast": {"distill", "report", "cli"} | TRAINING,
     "bill.rates": {"translate", "corpus", "models"} | TRAINING | JOBS,
+    "bill.composite": {"translate"} | TRAINING | JOBS,
+    "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
     "distill": {"cli"},
 }

@@ -120,10 +120,23 @@ def test_one_estimate_makes_the_sum_an_estimate_and_one_hole_makes_it_unknown():
     assert rows(bill_tables(data)[0])["all"]["Energy"] == "not measured"
 
 
-def test_a_report_from_before_the_bill_still_opens_and_bills_what_it_can(tmp_path):
+def test_a_report_from_before_the_bill_is_billed_by_the_names_of_its_stages():
+    data = billed()
+    for stage in data["stages"]:
+        del stage["kind"]
+    for entry in data["systems"]:
+        del entry["made_by"], entry["decode"]
+        entry |= {"method": entry["name"], "recipe": "seq-kd" if entry["name"] == "seq-kd" else "gold"}
+    data = Report(data).data
+    assert data["systems"][4]["made_by"] == ["label", "student-seq-kd-1"]
+    assert [line.name for line in kinds(data, Rates())] == [line.name for line in kinds(billed(), Rates())]
+    assert made(data, systems_of(data)[-1]).seconds == 5400 and serving(data, Rates()) == []
+
+
+def test_what_no_name_tells_stays_other_and_what_can_be_said_is_said(tmp_path):
     old = Report(example())
     (table,) = bill_tables(old.data)
-    assert list(rows(table)) == ["other", "all"]
+    assert list(rows(table)) == ["labelling", "other", "all"]
     assert "recorded without a kind" in table.notes[-1]
     old.save(tmp_path)
     found = bill(runs=(str(tmp_path),))

@@ -128,7 +128,8 @@ def test_exit_codes(error, code, sentence, capsys, monkeypatch):
 
 
 COMMANDS = (
-    "quickstart split train distill label translate score evaluate report forecast payback methods explain check doctor"
+    "quickstart split train distill label labels translate score evaluate report forecast payback methods explain check "
+    "doctor"
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import distilmt
 from distilmt import corpus
+from distilmt.bill.rates import Rates
 from distilmt.distill import DistillConfig, set_name
 from distilmt.errors import ConfigError, DataError
 from distilmt.label import Labels, read_labels
@@ -54,8 +55,28 @@ def test_every_room_is_walked_through(run):
     teacher, student = report["systems"][0], report["systems"][1]
     assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
     assert (run / "report.md").exists() and (run / "report.html").exists()
+    students = [name for name in names if name.startswith("student ") and name != "student alone"]
+    assert [row["name"] for row in report["significance"]] == students * 2  # BLEU, then chrF
+    for system in report["systems"]:
+        assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
     stages = {stage["name"] for stage in report["stages"]}
     assert {"teacher", "label", "student-alone-1", "student-seq-kd+word-kd-1", "evaluate-teacher"} <= stages
+
+
+def test_the_bill_knows_what_made_each_student_and_rates_may_change_at_any_time(run, text):
+    distilmt.distill(config(text, run, rates=Rates(country="DEU", price_per_hour=2.0)))
+    report = json.loads((run / "report.json").read_text())
+    kinds = {stage["name"]: stage["kind"] for stage in report["stages"]}
+    assert kinds["teacher"] == "teacher-training" and kinds["label"] == "labelling"
+    assert kinds["student-seq-kd-1"] == "student-training" and kinds["evaluate-alone-1"] == "evaluation"
+    made_by = {entry["name"]: entry["made_by"] for entry in report["systems"]}
+    assert made_by["student word-kd"] == ["student-word-kd-1"]
+    assert made_by["student seq-kd"] == ["label", "student-seq-kd-1"] and made_by["teacher"] == ["teacher"]
+    assert report["bill"]["per_million_labels"]["count"] == 200
+    words = sum(len(line.split()) for line in Path(text["test"][0]).read_text().splitlines())
+    assert report["systems"][0]["decode"]["source_words"] == words
+    assert report["bill"]["per_million_words"][0]["name"] == "teacher"
+    assert report["bill"]["kinds"][0]["cost"]["machine_money"]["value"] > 0
 
 
 def test_decodings_are_repeated_and_a_pay_back_reads_them(run):
@@ -104,7 +125,7 @@ def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
     statuses = ["ok"] * 5 + ["non_finite_redone", "max_length", "too_long"]
     labels = Labels(Path("x"), 8, {}, "", "h", 1, 1.0, {})
-    labels.__dict__ |= {"pseudo": [f"p{i}" for i in range(8)], "statuses": statuses}
+    labels.__dict__.update(pseudo=[f"p{i}" for i in range(8)], statuses=statuses)
     out = seq_kd(gold, labels)
     assert [(i, t) for i, _, t in out.pairs()] == [(i, f"p{i}") for i in range(6)]
     assert out.sources == gold.sources and out.statuses[6:] == ["label_max_length", "label_too_long"]

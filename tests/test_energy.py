@@ -14,6 +14,7 @@ import pytest
 from distilmt.energy import Meter, meters_found
 from distilmt.energy.memory import PeakMemory
 from distilmt.energy.nvml import Cards
+from distilmt.errors import ConfigError
 from fake_machine import NO_NVML, Card, Clock, Driver, make_zone
 
 
@@ -45,10 +46,9 @@ def test_doctor_is_told_what_can_be_measured_and_what_must_be_declared(tmp_path)
 
 
 def test_counters_that_were_asked_for_must_exist(tmp_path):
-    from distilmt.errors import ConfigError
-
-    with pytest.raises(ConfigError, match=r"--energy counters: there is none to read .*RAPL: no zones"):
+    with pytest.raises(ConfigError, match=r"--energy counters: there is none to read .*RAPL: no zones") as refused:
         meter(tmp_path, energy="counters").__enter__()
+    assert str(refused.value).count("--cpu-watts") == 1
     energy = make_zone(tmp_path, "intel-rapl:0", "package-0", 0)
     with meter(tmp_path, energy="counters") as metered:
         energy.write_text("2000000")

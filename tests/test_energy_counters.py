@@ -197,13 +197,13 @@ def test_a_card_that_was_reloaded_or_lost_is_unknown_and_the_other_is_not(tmp_pa
 def test_power_is_integrated_where_a_card_has_no_counter(tmp_path):
     driver, clock = Driver(Card("Not Supported", power=100_000)), Clock()
     with Meter(powercap_root=tmp_path, nvml=driver, clock=clock) as meter:
-        for seconds, milliwatts in ((2, 200_000), (2, 200_000), (1, 0)):
+        for seconds, milliwatts in ((2, 200_000), (2, 200_000), (1, 100_000)):
             clock.now += seconds
             driver.cards[0].power = milliwatts
             meter.so_far()
     usage = meter.usage
-    assert usage.joules == 300 + 400 + 100
-    assert (usage.joules_low, usage.joules_high) == pytest.approx((600 * 0.95, 1000 * 1.05))
+    assert usage.joules == 300 + 400 + 150
+    assert (usage.joules_low, usage.joules_high) == pytest.approx((700 * 0.95, 1000 * 1.05))
     assert (usage.energy_method, usage.energy_kind) == ("NVML power", "measured")
 
 

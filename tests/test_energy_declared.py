@@ -1,4 +1,4 @@
-"""What is declared and not measured: models, constants, codecarbon, shares, the idle baseline; never called measured."""
+"""What is declared and not measured: models, constants, shares, the idle baseline; never called measured."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from distilmt.energy import EnergyOptions, Meter, Usage, idle
-from distilmt.energy.codecarbon import CodeCarbon, cross_check
+from distilmt.energy import EnergyOptions, Meter, idle
 from distilmt.errors import ConfigError
 from fake_machine import NO_NVML, Card, Clock, Driver, make_zone, write_stat
 
@@ -47,6 +46,18 @@ def test_a_constant_is_the_middle_of_what_was_declared(tmp_path):
     assert (usage.energy_method, usage.energy_kind, usage.energy_coverage) == (
         "constant", "estimated", ["machine (declared)"],
     )  # fmt: skip
+
+
+def test_an_interval_ends_at_zero_and_a_share_at_one(tmp_path, monkeypatch):
+    clock = Clock()
+    write_stat(tmp_path, busy=10, idle=10)
+    monkeypatch.setattr("distilmt.energy.meter.cpu_seconds", lambda: clock.now)
+    ways = {"energy": "constant", "constant_watts": (10.0, 90.0), "idle_watts": 30.0, "attribution": "cpu-share"}
+    with Meter(**ways, clock=clock, proc=tmp_path, nvml=NO_NVML) as meter:
+        clock.now += 10  # 10 CPU seconds, which /proc/stat has counted for 9
+        write_stat(tmp_path, busy=19, idle=10)
+    usage = meter.usage
+    assert (usage.joules, usage.joules_low, usage.joules_high, usage.idle_joules) == (200, 0, 600, 300)
 
 
 def test_nothing_is_looked_for_where_nothing_was_asked_for(tmp_path):
@@ -142,76 +153,6 @@ def test_idle_measures_the_machine_at_rest(tmp_path, monkeypatch):
     assert idle(30.0, powercap_root=tmp_path, nvml=NO_NVML, clock=clock) == 15.0
     with pytest.raises(ConfigError, match=r"idle: energy is not measured here .*RAPL: no zones"):
         idle(0.0, powercap_root=tmp_path / "none", nvml=NO_NVML)
-
-
-class Tracker:
-    """codecarbon's tracker: what `flush` returns comes from a list; a started one remembers how it was made."""
-
-    def __init__(self, *returned: float | None):
-        self.returned, self.calls = list(returned), []
-
-    def __call__(self, **options: object) -> Tracker:
-        self.options = options
-        return self
-
-    def start(self) -> None:
-        self.calls.append("start")
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-
-    def flush(self) -> float | None:
-        return self.returned.pop(0)
-
-
-def test_codecarbon_gives_kilowatt_hours_by_way_of_kilograms(monkeypatch):
-    tracker = Tracker(0.0005, 0.001)
-    monkeypatch.setattr("distilmt.energy.meter.CodeCarbon", lambda: part)
-    part = CodeCarbon(tracker)
-    with Meter(energy="codecarbon", nvml=NO_NVML) as meter:
-        assert meter.so_far().joules == pytest.approx(1800)
-        monkeypatch.undo()
-    usage = meter.usage
-    assert usage.joules == pytest.approx(3600)
-    assert (usage.energy_kind, usage.joules_low, usage.energy_samples) == ("estimated", None, 2)
-    assert tracker.calls == ["start", "stop"]
-    assert tracker.options["force_carbon_intensity_g_co2e_kwh"] == 1000.0 and tracker.options["pue"] == 1.0
-    measured = Usage(1.0, 1.0, 1, 3000.0, "RAPL", ["RAPL package-0"], energy_kind="measured")
-    assert cross_check(measured, usage).startswith(
-        "codecarbon says 1.20 times as much (3600 J, machine (as codecarbon finds it)"
-    )
-    assert cross_check(Usage(1.0, 1.0, 1, None, "not measured"), usage) == "nothing to compare: energy not measured"
-
-
-@pytest.mark.parametrize(
-    ("returned", "reason"),
-    [
-        ([0.0, None], "codecarbon returned None: it failed, and hides why"),
-        ([0, 0.0], "the counter did not move"),
-    ],
-)
-def test_codecarbon_s_hidden_failure_is_unknown(monkeypatch, returned, reason):
-    part = CodeCarbon(Tracker(*returned))
-    monkeypatch.setattr("distilmt.energy.meter.CodeCarbon", lambda: part)
-    with Meter(energy="codecarbon", nvml=NO_NVML) as meter:
-        assert meter.so_far().joules is None
-        monkeypatch.undo()
-    assert meter.joules is None and reason in meter.usage.energy_missing[0]
-
-
-def test_codecarbon_itself():
-    pytest.importorskip("codecarbon", reason="needs codecarbon: pip install 'distilmt[codecarbon]'")
-    with Meter(energy="codecarbon") as meter:
-        end = time.monotonic() + 0.3
-        while time.monotonic() < end:
-            sum(range(10_000))
-    assert meter.usage.joules > 0 and meter.usage.energy_kind == "estimated"
-
-
-def test_codecarbon_that_is_absent_is_said_in_one_sentence(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "codecarbon", None)
-    with pytest.raises(ConfigError, match=r"pip install 'distilmt\[codecarbon\]'"), Meter(energy="codecarbon"):
-        pass
 
 
 def test_options_are_flags_of_every_command_that_works():

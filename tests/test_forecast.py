@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distilmt import forecast
+from distilmt import forecast, label
 from distilmt.bill import limits, pace
 from distilmt.bill.forecast import Forecast, ForecastConfig, ForecastRow, forecast_job
 from distilmt.bill.rates import Amount, Rates
@@ -161,6 +161,16 @@ def test_a_sample_larger_than_the_file_and_one_repeat(tiny_model_folder, texts):
         forecast(model=str(tiny_model_folder), source="nothing", workers=(1,))
 
 
+def test_a_dry_run_of_a_job_writes_nothing(tiny_model_folder, texts, tmp_path):
+    job = {"model": str(tiny_model_folder), "source": texts["source"], "out": str(tmp_path / "out"), "threads": 1}
+    found = label(**job, dry_run=True, max_length=10, beam_size=2, soft_labels=2, target=texts["reference"])
+    assert isinstance(found, Forecast) and not (tmp_path / "out").exists()
+    assert [(row.beam_size, row.workers) for row in found.rows] == [(2, 1)]
+    assert "156 to decode" in found.notes[0]
+    half = label(**job, dry_run=True, max_length=10, beam_size=2, shard="2/2")
+    assert "78 to decode" in half.notes[0]
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_2000_lines_take_what_300_foretell(shared: Path, tmp_path, monkeypatch):
@@ -169,13 +179,13 @@ def test_2000_lines_take_what_300_foretell(shared: Path, tmp_path, monkeypatch):
     from distilmt.labels.teacher import Teacher
     from distilmt.lines import read_lines
 
-    def label(*given: Any) -> Any:
+    def in_processor_time(*given: Any) -> Any:
         began = time.process_time()
         records, usage = timed(*given)
         return records, replace(usage, seconds=time.process_time() - began)
 
     timed = pace.label
-    monkeypatch.setattr(pace, "label", label)
+    monkeypatch.setattr(pace, "label", in_processor_time)
     source = tmp_path / "text.de"
     lines = list(islice(read_lines(str(shared / "data" / "multi30k.train.de.gz")), 2000))
     source.write_text("".join(f"{line.text}\n" for line in lines))

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("faiss", reason="nearest neighbours need FAISS: pip install 'distilmt[knn]'")
 
-from distilmt import knn
+from distilmt import cli, knn
 from distilmt.errors import ConfigError, DataError
 from distilmt.knn import index
 from distilmt.knn.datastore import shares
@@ -157,3 +157,34 @@ def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
         knn.search(store=str(store.folder), k=0)
     with pytest.raises(ConfigError, match="weight: expected a number from 0 to 1, got 2"):
         store.finder(weight=2)
+
+
+def test_a_student_learns_from_neighbours(
+    tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = list(written(tmp_path).values())
+    model, store = str(tiny_model_folder), str(tmp_path / "store")
+    assert cli.main(["knn", "build", "--model", model, "--source", text[0], "--target", text[1], "--out", store]) == 0
+    assert cli.main(["knn", "search", store, "--k", "3", "--exclude", "token"]) == 0
+    assert "3 neighbours of" in capsys.readouterr().out
+    train = [
+        "train",
+        "--train",
+        *text,
+        "--dev",
+        *text,
+        "--size",
+        "1x1:16:32:2",
+        "--updates",
+        "6",
+        "--batch-tokens",
+        "64",
+    ]
+    train += ["--eval-every", "3", "--threads", "1", "--objective", "NLL(label_smoothing=0.1) + KNNKD(temperature=100)"]
+    given = ["--neighbours", f"{store}/neighbours", "--out", str(tmp_path / "student")]
+    assert cli.main([*train, *given]) == 0, capsys.readouterr().err
+    events = [json.loads(line) for line in (tmp_path / "student.training" / "events.jsonl").read_text().splitlines()]
+    assert all(event["term_KNNKD"] > 0 for event in events if "loss" in event)
+    wrong = [word.replace("KNNKD(temperature=100)", "WordKD()") for word in train]
+    assert cli.main([*wrong, *given[:2], "--out", str(tmp_path / "other")]) == 2
+    assert "WordKD cannot use Neighbours" in capsys.readouterr().err

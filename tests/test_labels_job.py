@@ -40,9 +40,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def job(tiny_model_folder: Path, text: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("jobs") / "job"
-    distilmt.label(
-        model=str(tiny_model_folder), source=text[0], target=text[1], soft_labels=4, out=str(out), **OPTIONS
-    )
+    distilmt.label(model=str(tiny_model_folder), source=text[0], target=text[1], soft_labels=4, out=str(out), **OPTIONS)
     return out
 
 
@@ -74,7 +72,9 @@ def test_results_are_what_the_translator_says(job: Path, tiny_model_folder: Path
         store = SoftLabels.open(job / name)
         assert len(store) == 24 and store[7][0][: len(ids)] == ids and len(store[22][0]) == 0
     assert len(SoftLabels.open(job / "forced")[4][0]) == 0  # no gold, no soft labels of it
-    assert json.loads((job / "labels.json").read_text())["repeated_lines"] == 0  # line 22 is in another shard than line 4
+    assert (
+        json.loads((job / "labels.json").read_text())["repeated_lines"] == 0
+    )  # line 22 is in another shard than line 4
 
 
 def test_any_number_of_workers_and_shards_give_the_same_bytes(
@@ -172,7 +172,7 @@ def test_exports_of_extras(job: Path, tmp_path: Path) -> None:
     table = parquet.read_table(tmp_path / "labels.parquet").to_pydict()
     labels = read_labels(job)
     assert table["text"] == labels.pseudo and table["line"] == list(range(1, 25)) and table["score"][22] is None
-    assert [each["text"] for each in table["candidates"][0]][0] == labels.pseudo[0]
+    assert table["candidates"][0][0]["text"] == labels.pseudo[0]
     datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'distilmt[datasets]'")
     export(job, format="hf", out=tmp_path / "set")
     assert datasets.load_from_disk(str(tmp_path / "set"))["verdict"][:] == labels.statuses
@@ -186,7 +186,18 @@ def test_case_40_ctrl_c_is_quick_and_the_job_goes_on(
     many = tmp_path / "many"
     many.write_text("".join(f"{line} {i} ,\n" for i in range(300) for line in LINES[:20]))
     words = [sys.executable, "-m", "distilmt", "label", "--model", tiny_model_folder, "--source", many, "--out", out]
-    words += ["--max-length", "100", "--batch-lines", "50", "--shard-lines", "500", "--threads", "1", "--workers", workers]
+    words += [
+        "--max-length",
+        "100",
+        "--batch-lines",
+        "50",
+        "--shard-lines",
+        "500",
+        "--threads",
+        "1",
+        "--workers",
+        workers,
+    ]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
     while not any(path.stat().st_size > 60 for path in (out / "segments").glob("*")):
         assert process.poll() is None
@@ -209,3 +220,18 @@ def test_options_that_cannot_be() -> None:
         with pytest.raises(ConfigError, match=said):
             LabelConfig(model="m", source="s", out="o", **wrong)  # type: ignore[arg-type]
     assert LabelConfig(model="m", source="s", out="o", shard="2/8").share() == (1, 8)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_same_bytes(
+    job: Path, tiny_model_folder: Path, text: tuple[str, str], tmp_path: Path
+) -> None:
+    """Two ranks, each a worker of the same job; no process group is made."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python", sys.executable]
+    words += ["-m", "distilmt", "label", "--model", tiny_model_folder, "--source", text[0], "--target", text[1]]
+    words += ["--soft-labels", "4", "--out", tmp_path / "out"]
+    for name, value in OPTIONS.items():
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    done = subprocess.run(words, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr.decode()
+    assert results(tmp_path / "out") == results(job)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
+import random
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from distilmt import _native
 from distilmt.errors import ConfigError, DataError
+from distilmt.label import LabelConfig
 from distilmt.labels import segments
 from distilmt.labels.lease import Lease, Watch, look
 from distilmt.labels.manifest import open_manifest, read_manifest
+from distilmt.labels.merge import shard_records
 from distilmt.labels.records import VERDICTS, Candidate, Record, from_frames, to_frame
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Reader, read_text
 from distilmt.labels.verdicts import VerdictOptions, verdict_of
-from distilmt.lines import read_lines
+from distilmt.labels.worker import Work, work
+from distilmt.lines import Line, read_lines
 from distilmt.translate import Hypothesis, Translation
 
 RECORD = Record(5, "copy", [Candidate("ä b", [1, 2, 300_000], -0.5, -1.0, 4)], b"s\0", b"f", "why")
@@ -102,11 +108,11 @@ def test_shards_are_cut_where_their_lines_begin(tmp_path: Path, suffix: str) -> 
         for size in (1, 5, 23, 100):
             text = read_text(str(path), size, "error")
             assert text.lines == 23 and len(text.starts) == -(-23 // size)
-            assert text.sha256 == __import__("hashlib").sha256(data).hexdigest()
+            assert text.sha256 == hashlib.sha256(data).hexdigest()
             reader = Reader(text)
             order = [*range(len(text.starts)), *reversed(range(len(text.starts)))]
             found = {shard: [(line.number, line.text) for line in reader.shard(shard)] for shard in order}
-            assert sum((found[shard] for shard in sorted(found)), []) == list(enumerate(lines, 1))
+            assert [line for shard in sorted(found) for line in found[shard]] == list(enumerate(lines, 1))
 
 
 def test_texts_that_cannot_be_labelled_are_refused_before_any_work(tmp_path: Path) -> None:
@@ -166,7 +172,7 @@ def test_a_job_of_other_inputs_is_refused_with_a_diff(tmp_path: Path) -> None:
         open_manifest(folder, other)
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "love.txt").touch()
-    with pytest.raises(ConfigError, match="'love.txt' and is no labelling job"):
+    with pytest.raises(ConfigError, match=r"'love\.txt' and is no labelling job"):
         open_manifest(tmp_path / "letters", manifest)
 
 
@@ -185,3 +191,49 @@ def test_a_done_record_that_was_changed_does_not_count(tmp_path: Path) -> None:
     path = tmp_path / "done" / "000000.json"
     path.write_text(path.read_text().replace('"tokens": 4', '"tokens": 5'))
     assert shards.done(0) is None
+
+
+def test_the_manifest_is_read_with_suspicion(tmp_path: Path) -> None:
+    """Any bytes: a sentence, never another error. DISTILMT_FUZZ gives the number of inputs."""
+    manifest = {
+        "format": 1, "engine": "1", "source": {"sha256": "a", "lines": 3}, "target": None, "model": {}, "numbers": {},
+        "options": {}, "shard_lines": 2,
+    }  # fmt: skip
+    open_manifest(tmp_path, manifest)
+    path, dice = tmp_path / "manifest.json", random.Random(1)
+    good = path.read_bytes()
+    for _ in range(int(os.environ.get("DISTILMT_FUZZ", "2000"))):
+        data = bytearray(good)
+        for _ in range(dice.randint(1, 4)):
+            at = dice.randrange(len(data))
+            data[at : at + dice.randint(0, 4)] = dice.choice(
+                [b"", b"[", b"{", b"9", b"-1", b"null", b'"', bytes([dice.randrange(256)])]
+            )
+        path.write_bytes(data)
+        try:
+            found, _ = read_manifest(tmp_path)
+            assert found["source"]["lines"] > 0 and found["shard_lines"] > 0
+        except DataError as error:
+            assert "damaged" in str(error) and " - " in str(error)
+
+
+def test_a_repeated_sentence_is_decoded_once_in_a_shard(tmp_path: Path) -> None:
+    class Teacher:
+        """Remembers what it was asked."""
+
+        asked: ClassVar[list[str]] = []
+
+        def label(self, lines: list[Line], targets: list[str] | None) -> list[Record]:
+            self.asked += [line.text for line in lines]
+            return [Record(line.number, "ok", [Candidate(line.text.upper(), [1], 0.0, 0.0, 1)]) for line in lines]
+
+    (tmp_path / "text").write_text("a\nb\na\na\nc\nb\na\n")
+    text = read_text(str(tmp_path / "text"), 6, "error")
+    config = LabelConfig(model="m", source="s", out="o", batch_lines=2, shard_lines=6)
+    job = Work(str(tmp_path / "job"), JOB.hex(), text, None, config)
+    said: list[dict[str, object]] = []
+    work(job, Teacher(), said.append)
+    assert Teacher.asked == ["a", "b", "c", "a"]  # the second shard does not know the first
+    assert [m["repeated"] for m in said if "done" in m] == [3, 0]
+    records = [record.text for shard in (0, 1) for record in shard_records(job.shards, shard, job.numbers(shard))]
+    assert records == ["A", "B", "A", "A", "C", "B", "A"]

@@ -21,14 +21,41 @@ def check_translate(notebook: nbformat.NotebookNode) -> None:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+
     assert "alone as in company: True" in printed and "in other company: True" in printed
     assert "times float32" in printed
     statuses = ("ok", "empty_source", "max_length", "too_long", "split")
     assert all(f": {status:12} '" in printed for status in statuses)
 
 
+def check_bill(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = "".join(output.get("data", {}).get("text/markdown", "") for output in outputs)
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    for title in (
+        "what making cost",
+        "what one more cost",
+        "what serving a million words costs",
+        "Quality kept against",
+    ):
+        assert title in shown
+    assert "≈" in shown and "estimated, not measured (model)" in shown
+    assert "seq-kd+word-kd | 31% | 0.307 |" in printed and "Left out: carbon" in printed
+    assert "Germany 2023" in printed and "France 2023" in printed and "CO2e needs --country" in printed
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+
+
+def check_labelling(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    assert "exit code -9" in printed and "same bytes: True" in printed and "none of another verdict: True" in printed
+    assert "every line once; results as recorded" in printed
+
+
 # By name: how many cells it may have, and what its outputs hold.
 CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
+    "bill": (14, check_bill),
+    "labelling": (14, check_labelling),
     "quickstart": (10, check_quickstart),
     "translate": (16, check_translate),
 }

@@ -72,6 +72,12 @@ def test_the_worked_example(tmp_path):
     text = str(out)
     assert "| seq-kd | time | 3 h 00 min | 27 h 46 min | 2 h 46 min | 120 k | 115 k to 125 k | 0.06 |" in text
     assert "| seq-kd | money | 6.12 EUR | 56.4 EUR | 5.64 EUR | 121 k | 116 k to 125 k | 0.0603 |" in text
+    page = (Path(__file__).parents[1] / "docs" / "payback.md").read_text()
+    time = out.row("time")
+    for figure in (time.sentences, time.low, time.high, out.row("energy").sentences):
+        assert f"{figure:,.0f}" in page
+    assert f"E = {money.distillation:.2f} EUR" in page and f"N* = {money.sentences:,.0f}" in page
+    assert f"d = {money.teacher - money.student:.8f} EUR" in page
     assert "12.0 words" in text and "keep 2.31 machines" in text and "PUE: 1.5" in text
 
 

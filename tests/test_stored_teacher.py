@@ -178,7 +178,7 @@ def test_score_and_train_from_the_command_line(
     assert cli.main([*swapped, "--out", str(tmp_path / "other")]) == 3
     assert "these soft labels belong to another source - make the soft labels again" in capsys.readouterr().err
     assert cli.main([*train, "--teacher", str(tiny_model_folder), "--out", str(tmp_path / "both")]) == 2
-    assert "--soft-labels takes the place of --teacher" in capsys.readouterr().err
+    assert "take the place of --teacher - give one of them" in capsys.readouterr().err
     whole = [word.replace("WordKD(tail='rest')", "ReverseKD()") for word in train]
     assert cli.main([*whole, "--out", str(tmp_path / "whole")]) == 2
     assert "ReverseKD" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Labelling jobs with a teacher that costs nothing, many a second: for kills and faults by the hundred.
 
-As a program it is a server: with everything imported it forks a process per command (`distilmt label` with the toy teacher), so that a
-start costs milliseconds, and arms fault_shim.c in the child. `Server` is its client.
+As a program it is a server: with everything imported it forks a process per command (`distilmt label` with the toy
+teacher), so that a start costs milliseconds, and arms fault_shim.c in the child. `Server` is its client.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +57,7 @@ def command(source: Path, out: Path, *more: str) -> list[str]:
 
 def write_source(path: Path, lines: int) -> Path:
     """A text with repeated and empty lines."""
-    path.write_text("".join("\n" if i % 17 == 3 else f"line {i % 50} of {lines // 10} words\n" for i in range(lines)))
+    path.write_text("".join("\n" if i % 17 == 3 else f"line {i % 7} of {i // 40} words\n" for i in range(lines)))
     return path
 
 
@@ -101,6 +103,21 @@ class Server:
         return json.loads(self.process.stdout.readline())
 
 
+def _chaos(lost: float) -> None:
+    """This process's clock is up to an hour off and jumps, and a share of its heartbeats is lost."""
+    from distilmt.labels.lease import Lease
+
+    dice, now, write = random.Random(), time.time, Lease._write
+
+    def beat(lease: Lease, state: str) -> None:
+        if threading.current_thread().name == "distilmt-lease" and dice.random() < lost:
+            raise OSError("lost")
+        write(lease, state)
+
+    time.time = lambda: now() + dice.uniform(-3600, 3600)  # type: ignore[assignment]
+    Lease._write = beat  # type: ignore[method-assign]
+
+
 def _serve() -> None:
     from distilmt import cli
     from distilmt.labels import job, merge, pool, teacher, worker  # noqa: F401  # all that a job imports
@@ -122,6 +139,8 @@ def _serve() -> None:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                     if not os.environ.get("TOY_LOUD"):
                         os.dup2(1, 2)
+                    if chaos := os.environ.get("TOY_CHAOS"):
+                        _chaos(float(chaos))
                     folder, kind, at, action = message["fault"]
                     library.fault_set(folder.encode(), kind, ctypes.c_long(at), action)
                     code = cli.main(message.get("start") or message["count"])

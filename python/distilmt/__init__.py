@@ -24,6 +24,7 @@ from distilmt.train import train as train
 if TYPE_CHECKING:
     from distilmt import energy as energy
     from distilmt import objectives as objectives
+    from distilmt import statistics as statistics
     from distilmt.corpus import Corpus as Corpus
     from distilmt.errors import ConfigError as ConfigError
     from distilmt.errors import DataError as DataError
@@ -47,7 +48,7 @@ _HOME = {
     "Translator": "translate",
     "Vocab": "vocab",
 }
-_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "translate", "vocab")
+_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "statistics", "translate", "vocab")
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from distilmt.vocab import Vocab
 
 if TYPE_CHECKING:
     from distilmt.soft_labels import SoftLabelsStore
-    from distilmt.stored_teacher import StoredTeacher
+    from distilmt.stored_teacher import Stored
 
 IGNORED = -100  # a label that is no target: Hugging Face's and linear_kd's convention
 
@@ -196,7 +196,7 @@ class BatchPlan:
 
 
 def collate(
-    pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to: int = 1, teacher: StoredTeacher | None = None
+    pairs: Pairs, indices: Sequence[int], *, eos: int, pad: int, pad_to: int = 1, teacher: Stored | None = None
 ) -> dict[str, torch.Tensor]:
     """Pads one batch.
 

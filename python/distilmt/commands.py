@@ -57,7 +57,9 @@ class ScoreConfig:
     soft_labels: int = field(
         default=8, metadata={"help": "with --out: likely tokens stored per target token; 0: the exact hidden states"}
     )
-    soft_floor: float = field(default=FLOOR, metadata={"help": "with --out: tokens less probable are stored as one mass"})
+    soft_floor: float = field(
+        default=FLOOR, metadata={"help": "with --out: tokens less probable are stored as one mass"}
+    )
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
@@ -143,7 +145,9 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
         from distilmt.forced import store_forced
 
         return str(
-            store_forced(text, translator, config.out, k=config.soft_labels, floor=config.soft_floor, what=config.target)
+            store_forced(
+                text, translator, config.out, k=config.soft_labels, floor=config.soft_floor, what=config.target
+            )
         )
     total, tokens = 0.0, 0
     for first in range(0, len(text.sources), BLOCK):

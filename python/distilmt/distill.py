@@ -6,7 +6,8 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
     label              the teacher's beam search over the training source, for methods that learn from it
     select             of each n-best list the hypothesis nearest the reference, for seq-inter
     student-NAME-SEED  one training per method and seed; `alone` is the baseline
-    evaluate-NAME      BLEU, chrF and decoding speed on every test set
+    evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
+    significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
 """
 
@@ -30,6 +31,7 @@ from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, write_lines
 from distilmt.lines import OnInvalidUtf8, read_lines
 from distilmt.methods import ALONE, RECIPES, Method, named
+from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     training: TrainingOptions = field(default_factory=TrainingOptions)
@@ -165,7 +168,10 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 tested = _evaluate(run, name, folder, config, tests)
                 systems.append(_system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
-        report = _report(run, config, systems, text.notes + dev.notes + [n for test in tests for n in test.notes])
+        references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
+        report = _report(
+            run, config, systems, references, text.notes + dev.notes + [n for test in tests for n in test.notes]
+        )
     return DistillResult(report, trained, Path(config.out))
 
 
@@ -232,6 +238,9 @@ def _student(
     if objective.needs_teacher or method.recipe != "gold":
         inputs["teacher"] = models.weights_hash(teacher)
     store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    own = config.own if config.own.share and objective.needs_teacher else None
+    if own is not None:
+        inputs["own"] = asdict(own)
     if store is not None:
         store.require(teacher=inputs["teacher"])
         inputs["soft labels"] = store.hash
@@ -245,7 +254,7 @@ def _student(
             student = new_model(models.parse_size(config.student_size), vocabulary, options)
             looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
             fit = fit_text(
-                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name
+                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name, own
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
@@ -316,12 +325,12 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
     }
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
-            scores, tokens, usages = {}, 0, []
+            scores, tokens, usages, kept = {}, 0, [], {}
             for test in config.test:
+                kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
-                    repeats=config.test_repeats,
-                    metering=config.metering,
+                    repeats=config.test_repeats, metering=config.metering, out=str(path),
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated
@@ -330,9 +339,10 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
             model = models.load(folder)
             decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
-                outputs={},
+                outputs={f"hypotheses {test}": path for test, path in kept.items()},
                 facts={
-                    "test": scores, "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "test": scores, "hypotheses": {test: str(path.relative_to(run.folder)) for test, path in kept.items()},
+                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
                     "tokens_per_second": tokens / decode["seconds"],
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
@@ -387,14 +397,20 @@ def _system(
     return facts
 
 
-def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], notes: list[str]) -> Report:
+def _report(
+    run: Run, config: DistillConfig, systems: list[dict[str, Any]], references: dict[str, list[str]], notes: list[str]
+) -> Report:
     """Puts the report together from what the stages recorded, and writes it."""
     from distilmt.report import Report
+    from distilmt.report_significance import NOT_KEPT, find_significance
     from distilmt.run import versions
 
     teacher = systems[0]
     for system in systems:
         system["compression"] = teacher["parameters"] / system["parameters"]
+    significance = find_significance(run, systems, references)
+    if any("hypotheses" not in system for system in systems):
+        notes = [*notes, NOT_KEPT]
     report = Report({
         "title": config.title,
         "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
@@ -402,6 +418,7 @@ def _report(run: Run, config: DistillConfig, systems: list[dict[str, Any]], note
         "versions": versions(),
         "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
         "systems": systems,
+        "significance": significance,
         "stages": run.stages(),
         "notes": notes,
         "rates": asdict(config.rates),

@@ -21,7 +21,10 @@ from typing import Any
 REINSTALL = "build it anew: pip install --force-reinstall --no-deps ."
 REQUIRED = ("torch", "transformers", "accelerate", "sentencepiece", "safetensors", "sacrebleu", "numpy")
 # package: extra
-OPTIONAL = {"ctranslate2": "ctranslate2", "datasets": "datasets", "ipywidgets": "notebook", "codecarbon": "codecarbon"}
+OPTIONAL = {
+    "ctranslate2": "ctranslate2", "datasets": "datasets", "ipywidgets": "notebook", "codecarbon": "codecarbon",
+    "statsmodels": "study",
+}  # fmt: skip
 
 
 @dataclass

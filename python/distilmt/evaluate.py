@@ -273,7 +273,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     if config.out is not None:
         from distilmt.files import write_lines
 
-        write_lines(config.out, hypotheses)
+        write_lines(config.out, (line.replace("\n", " ") for line in hypotheses))
     return EvaluateResult(
         scores=score(hypotheses, references, target_lang=target_lang),
         hypotheses=hypotheses,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.bill.bill import rates_of, summary
+from distilmt.bill.older import complete
 from distilmt.bill.rates import Rates, overlaid
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
@@ -36,6 +37,11 @@ _SCORES = {"bleu": _NUMBER, "chrf": _NUMBER, "bleu_signature": _TEXT, "chrf_sign
 _STAGE = {
     "name": _TEXT, "seconds": _NUMBER, "cpu_seconds": _MAYBE_NUMBER, "peak_rss_bytes": _MAYBE_NUMBER,
     "joules": _MAYBE_NUMBER, "energy_method": _TEXT,
+}  # fmt: skip
+_SIGNIFICANCE = {
+    "test_set": _TEXT, "measure": _TEXT, "name": _TEXT, "against": _TEXT, "difference": _NUMBER, "low": _NUMBER,
+    "high": _NUMBER, "p": _MAYBE_NUMBER, "p_holm": _MAYBE_NUMBER, "test": _TEXT, "stars": _TEXT, "sentences": _NUMBER,
+    "seeds": (list,),
 }  # fmt: skip
 _RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
 # Two entries of one name are seeds of one system where these agree.
@@ -67,6 +73,7 @@ class Report:
             self.name = path.resolve().parent.name
             where, self.data = str(path), read_json(path, "restore it, or run `distilmt distill` again to rewrite it")
         _check(self.data, where)
+        complete(self.data)
         self.saved: Path | None = None
 
     def markdown(self) -> str:
@@ -224,6 +231,8 @@ def _check(data: Data, where: str) -> None:
             for key in ("bleu_signature", "chrf_signature"):
                 if not scores[key]:
                     raise DataError(f"{where}: {at}test.{test}.{key}: empty - no score without its signature")
+    for number, row in enumerate(data.get("significance") or []):
+        _check_keys(row, _SIGNIFICANCE, where, f"significance[{number}].")
     for number, stage in enumerate(data["stages"]):
         _check_keys(stage, _STAGE, where, f"stages[{number}].")
         if stage["joules"] == 0:

@@ -10,6 +10,7 @@ from distilmt.bill.tables import bill_tables
 from distilmt.report_cells import Table
 from distilmt.report_figures import quality_speed, svg, training_curves
 from distilmt.report_numbers import Data, tests_of
+from distilmt.report_significance import significance_table
 from distilmt.report_tables import (
     gap_table,
     making_table,
@@ -79,6 +80,7 @@ def body(data: Data) -> str:
         f'<p class="meta">{escape(" · ".join(fact for fact in facts if fact))}</p>',
         f'<p class="lead">{escape(summary(data))}</p>',
         *map(_table, results_tables(data)),
+        _table(significance_table(data)),
         _figure(
             quality_speed(data),
             "Quality against speed",

@@ -22,6 +22,7 @@ from distilmt.report_numbers import (
     systems_of,
     tests_of,
 )
+from distilmt.report_significance import significance_table
 
 
 def results_tables(data: Data) -> list[Table]:
@@ -173,8 +174,14 @@ def markdown(data: Data) -> str:
     """The report as Markdown, without its plots."""
     facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
     parts = [f"# {data['title']}", " · ".join(fact for fact in facts if fact), summary(data)]
-    tables = [*results_tables(data), gap_table(data), making_table(data), training_table(data), stages_table(data)]
-    tables += bill_tables(data)
+    tables = [
+        *results_tables(data),
+        significance_table(data),
+        gap_table(data),
+        making_table(data),
+        training_table(data),
+    ]
+    tables += [stages_table(data), *bill_tables(data)]
     parts += [table.markdown() for table in tables if table is not None]
     if data.get("notes"):
         parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in data["notes"]))

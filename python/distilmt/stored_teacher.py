@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distilmt.errors import DataError
+from distilmt.knn.stored import StoredNeighbours
 from distilmt.objectives import Head, TopK
 from distilmt.soft_labels.states import load_head
 from distilmt.soft_labels.store import HEAD, SENTENCES, SoftLabelsStore
@@ -61,6 +62,9 @@ class StoredTeacher:
         self.weight = self.weight.to(states.device)
         self.bias = None if self.bias is None else self.bias.to(states.device)
         return Head(states, self.weight, self.bias)
+
+
+Stored = StoredTeacher | StoredNeighbours
 
 
 def stored_targets(

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import MarianMTModel
 
 from distilmt.errors import ConfigError
-from distilmt.objectives import Evaluation, Head, Layers, LayerTerm, Objective, Shape, TopK
-from distilmt.stored_teacher import StoredTeacher
+from distilmt.knn.stored import StoredNeighbours
+from distilmt.objectives import Evaluation, Head, Layers, LayerTerm, Neighbours, Objective, Shape, TopK
+from distilmt.stored_teacher import Stored, StoredTeacher
 
 
 class StudentLoss(nn.Module):
@@ -18,25 +19,30 @@ class StudentLoss(nn.Module):
 
     `beside` holds what terms learn for the training alone (projections of layers). `progress`, from 0 to 1, is where the
     training stands, for terms that change on the way. The teacher is held outside the module tree: it is never trained,
-    wrapped, moved into train mode or saved.
+    wrapped, moved into train mode or saved. `own` takes the objective's place on targets that the student said.
     """
 
     accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
 
     def __init__(
-        self, student: MarianMTModel, objective: Objective, teacher: MarianMTModel | StoredTeacher | None
+        self,
+        student: MarianMTModel,
+        objective: Objective,
+        teacher: MarianMTModel | Stored | None,
+        own: Objective | None = None,
     ) -> None:
         super().__init__()
         self.student = student
         self.objective = objective
+        self.own = own
         self.progress = 0.0
-        self._stored = teacher if isinstance(teacher, StoredTeacher) else None
+        self._stored = teacher if isinstance(teacher, StoredTeacher | StoredNeighbours) else None
         self._teacher = (teacher.eval().requires_grad_(False),) if isinstance(teacher, MarianMTModel) else ()
         if objective.needs_layers and not self._teacher:
             raise ConfigError(f"{objective!r} looks at the layers of a teacher model, got none")
-        if objective.passes > 1 and self._stored is not None:
+        if (objective.passes > 1 or own is not None) and self._stored is not None:
             raise ConfigError(
-                f"{objective!r} asks the teacher about the student's words, stored soft labels know the target's"
+                f"{own or objective!r} asks the teacher about the student's words, what is stored knows the target's"
             )
         shapes = [Shape.of(model.config) for model in (student, *self._teacher)]
         terms = [term for _, term in objective.terms if isinstance(term, LayerTerm)]
@@ -46,13 +52,15 @@ class StudentLoss(nn.Module):
             for model in (student, *self._teacher):
                 model.set_attn_implementation("eager")
 
-    def forward(self, labels: Tensor, denominator: Tensor, **inputs: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def forward(
+        self, labels: Tensor, denominator: Tensor, own: bool = False, **inputs: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
 
         Beside the terms stand, where there is a dense teacher, `agreement`, and where tokens are selected, `selected`; and the
         `gate` as it is.
         """
-        objective = self.objective.at(self.progress)
+        objective = (self.own if own and self.own is not None else self.objective).at(self.progress)
         stored = None
         if self._stored is not None:
             stored = self._stored.of({name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")})
@@ -68,7 +76,9 @@ class StudentLoss(nn.Module):
                 passes = next(term.passes for _, term in part.terms if type(term).__name__ == name)
                 sums[name] = sums.get(name, 0) + value * out.tokens / passes
             if number == 1:
-                if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(stored, TopK):
+                if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(
+                    stored, TopK | Neighbours
+                ):
                     sums["agreement"] = out.agreement * out.tokens
                 if any(term.gated for _, term in part.terms):
                     sums["selected"], gate["gate"] = out.selected * out.tokens, out.gate
@@ -83,7 +93,7 @@ class StudentLoss(nn.Module):
         labels: Tensor,
         denominator: Tensor,
         inputs: dict[str, Tensor],
-        stored: Head | TopK | None,
+        stored: Head | TopK | Neighbours | None,
     ) -> tuple[Evaluation, list[Any], Head]:
         """One pass of the decoders; the encoders run at the first."""
         asked = {"output_hidden_states": objective.needs_layers, "output_attentions": objective.attends}

@@ -15,6 +15,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
+from distilmt.own_targets import OwnTargets
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -107,9 +108,11 @@ class TrainConfig:
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
     teacher: str | None = _option(None, "model that an objective with a teacher looks at")
     soft_labels: str | None = _option(None, "in its place its stored soft labels of the training text")
+    neighbours: str | None = _option(None, "or neighbours of its tokens, for KNNKD (distilmt knn search)")
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
+    own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
@@ -146,25 +149,26 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     from accelerate import PartialState
 
     from distilmt import corpus, models, vocab
+    from distilmt.knn import StoredNeighbours
     from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
     from distilmt.soft_labels import SoftLabels
-    from distilmt.soft_labels.store import VOCAB
 
     objective = parse(config.objective)
-    if config.teacher and config.soft_labels:
-        raise ConfigError("--soft-labels takes the place of --teacher - give one of them")
-    store = SoftLabels.open(config.soft_labels) if config.soft_labels else None
+    if sum(given is not None for given in (config.teacher, config.soft_labels, config.neighbours)) > 1:
+        raise ConfigError("--soft-labels and --neighbours take the place of --teacher - give one of them")
+    store: Any = SoftLabels.open(config.soft_labels) if config.soft_labels else None
+    store = StoredNeighbours.open(config.neighbours) if config.neighbours else store
     teacher = models.load(config.teacher) if config.teacher else store
     if objective.needs_teacher and teacher is None:
         raise ConfigError(
-            f"objective {config.objective!r} looks at a teacher - name one with --teacher, or its --soft-labels"
+            f"objective {config.objective!r} looks at a teacher - name one with --teacher, its --soft-labels, or --neighbours"
         )
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     say_notes(text, dev)
     work = Path(config.out + ".training")
-    words = config.vocab or config.init_from or config.teacher or (None if store is None else store.folder / VOCAB)
+    words = config.vocab or config.init_from or config.teacher or (None if store is None else store.folder / "vocab")
     with PartialState().main_process_first():  # the first process makes the vocabulary, the others read it
         if words:
             vocabulary = vocab.Vocab.load(models.folder_of(words))
@@ -187,10 +191,10 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     else:
         student = new_model(size, vocabulary, config.training)
     # Counters count whole machines, so one process looks at them: torchrun's first; accelerate knows its rank only once it trains.
-    first, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
-    with Meter(config.metering, checkpoint=cost) if first else nullcontext() as meter:
+    leads, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
+    with Meter(config.metering, checkpoint=cost) if leads else nullcontext() as meter:
         fit_result = fit_text(
-            student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name
+            student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name, config.own
         )
     if PartialState().is_main_process:
         if cost.exists():
@@ -220,24 +224,25 @@ def new_model(size: Any, vocabulary: Any, options: TrainingOptions) -> Any:
 
 def fit_text(
     student: Any, vocabulary: Any, text: Any, dev: Any, objective: Any, teacher: Any, options: TrainingOptions,
-    folder: Path, name: str,
+    folder: Path, name: str, own: OwnTargets | None = None,
 ) -> FitResult:  # fmt: skip
     """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, or its
-    stored soft labels of this corpus."""
+    stored soft labels or neighbours of this corpus."""
     from distilmt.batches import encode_pairs
+    from distilmt.knn import StoredNeighbours
     from distilmt.soft_labels import SoftLabelsStore
     from distilmt.trainer import fit
 
-    store = teacher if isinstance(teacher, SoftLabelsStore) and objective.needs_teacher else None
-    if store is not None:
-        store.require(vocab=vocabulary.hash, source=text.source_hash, target=text.target_hash)
+    teacher = teacher if objective.needs_teacher else None
+    if isinstance(teacher, SoftLabelsStore | StoredNeighbours):
+        teacher.require(vocab=vocabulary.hash, source=text.source_hash, target=text.target_hash)
     kept = list(text.pairs())
     pairs = encode_pairs(
         [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
         vocabulary, max_tokens=student.config.max_position_embeddings, what="training text",
-        store=store,
+        store=teacher if isinstance(teacher, SoftLabelsStore) else None,
     )  # fmt: skip
     return fit(
-        student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective,
-        teacher=teacher if objective.needs_teacher else None, options=options, folder=folder, name=name,
+        student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
+        own=own, folder=folder, name=name,
     )  # fmt: skip

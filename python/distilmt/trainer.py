@@ -11,7 +11,6 @@ What differs from the stock trainer, and why:
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
@@ -35,15 +34,16 @@ from distilmt.batches import IGNORED, BatchPlan, Pairs, collate
 from distilmt.checkpoints import last_checkpoint, seal
 from distilmt.corpus import write_lines
 from distilmt.errors import ResourceError
-from distilmt.evaluate import score
+from distilmt.knn.stored import StoredNeighbours
 from distilmt.objectives import Objective
+from distilmt.own_targets import OwnTargets, Sayer, own_objective
 from distilmt.run import append_event
 from distilmt.soft_labels import SoftLabelsStore
 from distilmt.stop import Stop
-from distilmt.stored_teacher import StoredTeacher
+from distilmt.stored_teacher import Stored, StoredTeacher
 from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
-from distilmt.translate import Translator
+from distilmt.trainer_support import curve, dev_scores, keep_freed_memory, pair_lengths
 from distilmt.vocab import Vocab
 
 # It warns at each checkpoint of file systems with coarse times, where it rightly orders checkpoints by number.
@@ -77,10 +77,11 @@ class _Trainer(Seq2SeqTrainer):
     """See the module's docstring."""
 
     def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
-                 folder: Path, pad_to: int, patience: int, stored: StoredTeacher | None, **kwargs: Any) -> None:  # fmt: skip
+                 folder: Path, pad_to: int, patience: int, stored: Stored | None, sayer: Sayer,
+                 **kwargs: Any) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.plan, self.pairs, self.dev, self.vocab, self.folder = plan, pairs, dev, vocab, folder
-        self.patience = patience
+        self.patience, self.sayer = patience, sayer
         self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to, teacher=stored)
         self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
         self.sums: dict[str, Tensor] = {}
@@ -100,8 +101,16 @@ class _Trainer(Seq2SeqTrainer):
         self.lines.append(inputs.pop("lines"))
         # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
-        loss, sums = model(**inputs, denominator=count)
-        sums["tokens"] = (inputs["labels"] != IGNORED).sum()
+        tokens = (inputs["labels"] != IGNORED).sum()
+        if self.sayer.chosen(self.state, len(self.lines)):
+            inputs = self.sayer.say(self.model.student, inputs, self.state.global_step)
+            said = (inputs["labels"] != IGNORED).sum()
+            # Its share of the step stays that of the targets it had; what it reports is counted apart.
+            loss, sums = model(**inputs, denominator=count * said / tokens, own=True)
+            sums = {f"own_{name}": value for name, value in sums.items()} | {"own_tokens": said}
+        else:
+            loss, sums = model(**inputs, denominator=count)
+            sums["tokens"] = tokens
         if "gate" in sums:
             gate = float(sums.pop("gate"))
             self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
@@ -166,11 +175,13 @@ class _Trainer(Seq2SeqTrainer):
             self._clock()
             sums = {name: float(self.accelerator.reduce(value, reduction="sum")) for name, value in self.sums.items()}
             self.sums = {}
-            tokens = sums.pop("tokens")
+            counts = {"": sums.pop("tokens", 0.0), "own_": sums.pop("own_tokens", 0.0)}
+            tokens = sum(counts.values())
             logs["tokens_per_second"] = tokens / max(1e-9, self.progress["seconds"] - self.progress["logged"])
             self.progress["target_tokens"] += tokens
             self.progress["logged"] = self.progress["seconds"]
-            logs |= {f"term_{name}": value / max(1.0, tokens) for name, value in sums.items()}
+            for name, value in sums.items():
+                logs[f"term_{name}"] = value / max(1.0, counts["own_" if name.startswith("own_") else ""])
         logs["target_tokens"] = self.progress["target_tokens"]
         logs["seconds"] = self.progress["seconds"]
         super().log(logs, start_time)
@@ -233,10 +244,11 @@ def fit(
     dev: tuple[Sequence[str], Sequence[str]],
     *,
     objective: Objective,
-    teacher: MarianMTModel | SoftLabelsStore | None,
+    teacher: MarianMTModel | SoftLabelsStore | StoredNeighbours | None,
     options: TrainingOptions,
     folder: Path,
     name: str = "training",
+    own: OwnTargets | None = None,
 ) -> FitResult:
     """Trains a student and keeps the checkpoint with the best dev BLEU in `folder/best`.
 
@@ -250,6 +262,7 @@ def fit(
         objective: what to minimise; `teacher` is needed by terms that look at it.
         folder: `best/`, `events.jsonl`, `skipped.jsonl`, and checkpoints, which the caller removes once it has what it wants.
         name: label of the progress bar.
+        own: batches whose targets the student says itself; none where absent.
     Returns: curve, BLEU and cost.
     Raises: ConfigError, ResourceError; KeyboardInterrupt on Ctrl-C and after the checkpoint that SIGTERM asks for.
     """
@@ -280,11 +293,16 @@ def fit(
         label_names=["labels"], ddp_find_unused_parameters=False,
     )  # fmt: skip
     stop = Stop(name)
-    stored = StoredTeacher(teacher, student.config.vocab_size - 1) if isinstance(teacher, SoftLabelsStore) else None
+    stored: Stored | None = teacher if isinstance(teacher, StoredNeighbours) else None
+    if isinstance(teacher, SoftLabelsStore):
+        stored = StoredTeacher(teacher, student.config.vocab_size - 1)
+    own = own or OwnTargets()
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
-    loss = StudentLoss(student, objective, teacher if stored is None else stored)
+    loss = StudentLoss(student, objective, teacher if stored is None else stored, own_objective(own, objective))
+    sayer = Sayer(own, eos=vocab.eos_id, pad=vocab.pad_id, seed=options.seed, threads=options.threads)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
+        sayer=sayer,
         dev=partial(dev_scores, dev=dev, options=options),
         model=loss, args=args, train_dataset=pairs, eval_dataset=pairs, callbacks=[stop, _Step(loss)],
     )  # fmt: skip
@@ -306,43 +324,3 @@ def fit(
         seconds=trainer.progress["seconds"], curve=curve(trainer.state.log_history),
         skipped_updates=int(trainer.progress["skipped"]),
     )  # fmt: skip
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed memory instead of handing each large tensor back to the kernel, which zeroes it anew.
-
-    Measured on a student of 1.7M parameters: system time falls from a quarter of the CPU time to 3 %. Elsewhere than glibc: no-op.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
-
-
-def pair_lengths(pairs: Pairs) -> Any:
-    """Tokens of each pair with end symbols, int64 [pairs, 2]."""
-    return torch.stack([torch.from_numpy(s.lengths + 1) for s in (pairs.source, pairs.target)], 1).numpy()
-
-
-def dev_scores(model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions) -> dict[str, float]:
-    """BLEU and chrF of a model folder on the dev set."""
-    translator = Translator(model, compute_type="float32", threads=options.threads)
-    out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
-    scores = score([t.text for t in out], list(dev[1]))
-    return {"bleu": scores.bleu, "chrf": scores.chrf}
-
-
-def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it."""
-    points, last = [], {}
-    for entry in history:
-        if "loss" in entry:
-            last = entry
-        if "eval_bleu" in entry:
-            terms = {k[5:]: v for k, v in last.items() if k.startswith("term_")}
-            points.append({
-                "update": entry["step"], "seconds": entry["seconds"], "target_tokens": entry["target_tokens"],
-                "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
-            })  # fmt: skip
-    return points

@@ -28,6 +28,8 @@ def composite_table(found: Composite, rates: Rates) -> Table:
         "First in: share of all weights under which it is first; Places: its best and worst under any.",
         *(f"Left out: {reason}." for reason in found.left_out),
     ]
+    if found.rated[0].score == 0 and found.weights["quality"] > 0:
+        notes.append("Every score is 0: no system kept any of the teacher's gain, so this order says nothing.")
     if any(each.candidate.estimated for each in found.rated) and {"carbon", "money"} & found.weights.keys():
         notes.append("Energy was estimated, not measured: this order is one by that model.")
     head = ["Place", "System", "Kept", *(term.capitalize() for term in found.weights), "Score", "First in", "Places"]

@@ -49,7 +49,9 @@ def pareto_plot(
         for x, minus_kept, name in points:
             on = (x, -minus_kept) in front
             axes.plot([x], [-minus_kept], "o" if on else "x", color="#4477aa" if on else "#888888", markersize=7)
-            axes.annotate(name, (x, -minus_kept), xytext=(6, 5), textcoords="offset points")
+            far = x > (points[0][0] + points[-1][0]) / 2  # there its name stands on the left, inside the axes
+            place: dict[str, Any] = {"xytext": (-7, 6), "ha": "right"} if far else {"xytext": (7, -11)}
+            axes.annotate(name, (x, -minus_kept), textcoords="offset points", **place)
         if min(point[0] for point in points) > 0 and points[-1][0] > 5 * points[0][0]:
             axes.set_xscale("log")
         guess = " (estimated)" if cost in ("kg", "money") and any(each.estimated for each in candidates) else ""

@@ -218,6 +218,7 @@ def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
     targets = lines.references if config.forced else None
+    lines = replace(lines, decoded=-(-lines.decoded // job.share()[1]))  # of --shard I/N, one in N
     rows, paces = [], []
     for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
         start = time.perf_counter()

@@ -272,7 +272,7 @@ def _notes(
         f"N* = distillation / (teacher − student). Distillation: what made one student, of {', '.join(made_by)}"
         f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
         f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode['beam_size']}, "
-        f"{decode['threads'] or 'all'} threads, float32."
+        f"threads: {decode['threads'] or 'all'}, float32."
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from distilmt.bill.payback import Payback, PaybackRow
 from distilmt.errors import ConfigError
+from distilmt.report_cells import count
 from distilmt.storage import disk_errors
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def draw(row: PaybackRow, currency: str = "", axes: Axes | None = None) -> Axes:
     )  # fmt: skip
     if not never:
         at = scale * row.teacher * row.sentences
-        axes.plot([row.sentences], [at], "o", color="#222222", label=f"paid back after {row.sentences:,.3g} sentences")
+        axes.plot(
+            [row.sentences], [at], "o", color="#222222", label=f"paid back after {count(row.sentences)} sentences"
+        )
     if row.low is not None and row.high is not None and row.low < reach:
         axes.axvspan(row.low, min(row.high, reach), color="#999999", alpha=0.2, linewidth=0, label="95 % interval")
     axes.set(
@@ -55,7 +58,7 @@ def draw(row: PaybackRow, currency: str = "", axes: Axes | None = None) -> Axes:
     )
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter())
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     return axes
 
 

@@ -40,7 +40,7 @@ class Sample:
     @property
     def notes(self) -> list[str]:
         """Sentences for the reader of a forecast."""
-        drawn = "all of them" if len(self.chosen) == self.decoded else f"{len(self.chosen):,} drawn by their length"
+        drawn = "all of them" if len(self.chosen) >= self.decoded else f"{len(self.chosen):,} drawn by their length"
         others = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
         return [f"{self.lines:,} lines, {self.decoded:,} to decode{f' ({others})' if others else ''}; sample: {drawn}."]
 

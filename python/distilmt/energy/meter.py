@@ -190,7 +190,8 @@ class Meter:
         if options.energy == "model" and options.cpu_watts:
             return [Processors(*options.cpu_watts, self.proc), *cards], no_cards
         rapl, no_rapl = rapl_counters(self.powercap_root)
-        return [*rapl, *cards], no_rapl + no_cards + ([] if rapl else [DECLARE])
+        hint = [] if rapl or options.energy == "counters" else [DECLARE]
+        return [*rapl, *cards], no_rapl + no_cards + hint
 
     def _start_parts(self) -> None:
         for part in self._parts:

@@ -9,9 +9,26 @@ docs/knn.md says what lies where and what the published settings are.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from distilmt.knn.build import BuildConfig, build
-from distilmt.knn.datastore import Datastore
 from distilmt.knn.search import SearchConfig, search
-from distilmt.knn.stored import StoredNeighbours
+
+if TYPE_CHECKING:
+    from distilmt.knn.datastore import Datastore
+    from distilmt.knn.stored import StoredNeighbours
 
 __all__ = ["BuildConfig", "Datastore", "SearchConfig", "StoredNeighbours", "build", "search"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs numpy, when it is asked for: the command line starts without."""
+    if name == "Datastore":
+        from distilmt.knn.datastore import Datastore
+
+        return Datastore
+    if name == "StoredNeighbours":
+        from distilmt.knn.stored import StoredNeighbours
+
+        return StoredNeighbours
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.knn.datastore import KEYS, OFFSETS, VALUES, Datastore, write_header
+
+if TYPE_CHECKING:
+    from distilmt.knn.datastore import Datastore
 
 BLOCK = 1000  # pairs scored at a time
 
@@ -39,7 +39,10 @@ def build(config: BuildConfig | None = None, **options: Any) -> Datastore:
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(BuildConfig, config, **options)
+    import numpy as np
+
     from distilmt import corpus, models, progress
+    from distilmt.knn.datastore import KEYS, OFFSETS, VALUES, VOCAB, write_header
     from distilmt.storage import disk_errors
     from distilmt.translate import Translator
     from distilmt.vocab import Vocab
@@ -49,6 +52,7 @@ def build(config: BuildConfig | None = None, **options: Any) -> Datastore:
     text = corpus.load_corpus((config.source, config.target))
     translator = Translator(model, compute_type=config.compute_type, threads=config.threads)
     vocab = Vocab.load(model)
+    vocab.save(folder / VOCAB)
     offsets, width, left_out = [0], 0, 0
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ datastore.json   what it belongs to: model, vocabulary, texts; counts; SHA-256 o
 keys.bin         float16 [tokens, d]: what the decoder gives to the output projection at this position
 values.bin       int32 [tokens]: the target token, end symbols included
 offsets.bin      int64 [lines + 1]: where each line begins; an empty one has no tokens
+vocab/           the model's vocabulary
 
 Keys are the decoder's output after its last layer norm, as in adaptive-knn-mt, knn-box and kNN-KD (Yang et al. 2022);
 Khandelwal et al. 2021 (arXiv:2010.00710) take the input of the last feed-forward block. Distances are squared Euclidean, in
@@ -28,7 +29,7 @@ from distilmt.storage import disk_errors, read_json, write_json
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-HEADER, KEYS, VALUES, OFFSETS, INDEX = "datastore.json", "keys.bin", "values.bin", "offsets.bin", "index.faiss"
+HEADER, KEYS, VALUES, OFFSETS, VOCAB = "datastore.json", "keys.bin", "values.bin", "offsets.bin", "vocab"
 VERSION = 1
 AGAIN = "build the datastore again (distilmt knn build)"
 FACTS: dict[str, type] = {

@@ -10,17 +10,19 @@ A token's own entry is its nearest, at distance 0, and says the gold token: the 
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
-from distilmt.knn.datastore import VALUES, Datastore
-from distilmt.knn.stored import DISTANCES, HEADER, IDS, VERSION, StoredNeighbours
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from distilmt.knn.stored import StoredNeighbours
 
 BLOCK = 4096  # tokens searched at a time
 
@@ -49,8 +51,12 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(SearchConfig, config, **options)
+    import numpy as np
+
     from distilmt import progress
     from distilmt.files import file_hash
+    from distilmt.knn.datastore import OFFSETS, VALUES, VOCAB, Datastore
+    from distilmt.knn.stored import DISTANCES, HEADER, IDS, VERSION, StoredNeighbours
     from distilmt.storage import disk_errors, write_json
 
     store = Datastore(config.store)
@@ -84,9 +90,10 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
         "version": VERSION, "k": config.k, "exclude": config.exclude, "datastore": store.hash,
         **{name: store.facts[name] for name in ("tokens", "lines", "vocab_size", "vocab", "source", "target")},
     }  # fmt: skip
-    for name in (VALUES, "offsets.bin"):  # so that the neighbours stand alone, and can prove whose they are
-        (out / name).write_bytes((store.folder / name).read_bytes())
-    names = (IDS, DISTANCES, VALUES, "offsets.bin")
+    for name in (VALUES, OFFSETS):  # so that the neighbours stand alone, and can prove whose they are
+        shutil.copyfile(store.folder / name, out / name)
+    shutil.copytree(store.folder / VOCAB, out / VOCAB, dirs_exist_ok=True)
+    names = (IDS, DISTANCES, VALUES, OFFSETS)
     write_json(out / HEADER, facts | {"sha256": {name: file_hash(out / name) for name in names}})
     return StoredNeighbours.open(out)
 
@@ -95,6 +102,8 @@ def _first(
     entries: NDArray[np.int64], distances: NDArray[np.float32], barred: NDArray[np.bool_], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of each row that are not barred, in order; -1 and inf where a row has fewer."""
+    import numpy as np
+
     order = np.argsort(barred, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(np.where(barred, -1, entries), order, 1)
     near = np.take_along_axis(np.where(barred, np.inf, distances), order, 1)

@@ -82,7 +82,6 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
     from distilmt.translate import usable_cpus
 
     config, shards, log = job.config, job.shards, Log(folder)
-    shards.make()
     threads = config.threads or usable_cpus()
     log.add(
         "begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count

@@ -46,7 +46,7 @@ class JobStatus:
             + (", merged" if self.merged else ""),
             "verdicts: " + (", ".join(f"{n:,} {name}" for name, n in self.verdicts.items()) or "none yet"),
         ]
-        if self.lines_per_second and self.tokens_per_second and self.seconds_left is not None:
+        if self.seconds_left:
             said.append(
                 f"speed: {self.lines_per_second:,.1f} lines/s, {self.tokens_per_second:,.0f} tokens/s; "
                 f"{self.seconds_left / 3600:,.2f} h left"

@@ -73,6 +73,7 @@ def work(job: Work, teacher: Any, report: Report) -> None:
         report: called after each batch.
     """
     shards, wanted = job.shards, job.wanted()
+    shards.make()
     sources, targets = Reader(job.text), Reader(job.target) if job.target else None
     while lease := _next(shards, wanted, report):
         try:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from distilmt.errors import DataError
-from distilmt.statistics.compare import stars
+from distilmt.statistics.compare import holm, stars
 from distilmt.statistics.extra import library
 from distilmt.statistics.layout import Layout, number, p_value
 from distilmt.statistics.runs import Floats, Runs
@@ -62,17 +62,18 @@ class Anova:
     notes: list[str] = field(default_factory=list)
 
     def layout(self) -> Layout:
-        head = ["Term", "df", "F", "p", "η²", "generalised η²", "Mauchly W", "p (W)", "GG ε", "p (GG)"]
-        rows = [
-            [
-                term.name, f"{term.freedom:.0f}, {term.error_freedom:.0f}", number(term.f),
-                p_value(term.p) + (stars(term.p) if term.p_corrected is None else ""),
-                *(number(value, 3) for value in (
-                    term.eta_squared, term.generalised_eta_squared, term.mauchly_w, term.mauchly_p, term.epsilon)),
-                p_value(term.p_corrected) + stars(term.p_corrected),
-            ]
-            for term in self.terms
-        ]  # fmt: skip
+        """Stars are of the last p before it: corrected for sphericity where there is something to correct, and by Holm
+        over the terms."""
+        corrected = holm([term.p if term.p_corrected is None else term.p_corrected for term in self.terms])
+        head, rows = (
+            ["Term", "df", "F", "p", "p (GG)", "p (Holm)", "η²", "generalised η²", "GG ε", "Mauchly W", "p (W)"],
+            [],
+        )
+        for term, p_holm in zip(self.terms, corrected, strict=True):
+            row = [term.name, f"{term.freedom:.0f}, {term.error_freedom:.0f}", number(term.f), p_value(term.p)]
+            row += [p_value(term.p_corrected), p_value(p_holm) + stars(p_holm)]
+            sizes = (term.eta_squared, term.generalised_eta_squared, term.epsilon, term.mauchly_w)
+            rows.append([*row, *(number(size, 3) for size in sizes), p_value(term.mauchly_p)])
         return Layout(f"{self.outcome}: {self.design}", head, rows, self.notes)
 
     def frame(self) -> Any:
@@ -104,7 +105,7 @@ def repeated_measures(runs: Runs) -> Anova:
     for axes_of in filter(None, _subsets(axes)):
         own, error = sums[axes_of], sums[(0, *axes_of)]
         name = " × ".join(runs.factors[axis - 1] for axis in axes_of)
-        if error <= 1e-12 * total:
+        if _vanishes(error, outcomes):
             raise DataError(f"statistics: {runs.outcome}: the effect of {name} is the same in every block - {_STILL}")
         freedom = math.prod(outcomes.shape[axis] - 1 for axis in axes_of)
         error_freedom = freedom * (blocks - 1)
@@ -118,7 +119,7 @@ def repeated_measures(runs: Runs) -> Anova:
         p, share, general = float(fisher.sf(f, freedom, error_freedom)), own / total, own / (own + random)
         terms.append(Term(name, freedom, error_freedom, own, error, f, p, share, general, **corrected))
     design = f"repeated measures over {blocks} blocks ({runs.block})"
-    notes = ["GG: Greenhouse-Geisser; stars are of the corrected p, where there is one. A term is tested for itself."]
+    notes = ["GG: Greenhouse-Geisser's correction; Holm's is over the terms, of p (GG) where there is one."]
     if any(term.epsilon is not None and term.mauchly_w is None for term in terms):
         notes.append(
             f"{blocks} blocks are too few for Mauchly's test of some terms; their correction holds all the same."
@@ -145,7 +146,7 @@ def blocked(runs: Runs) -> Anova:
     formula = "y ~ " + "C(b) + " * bool(runs.block) + " * ".join(f"C({name})" for name in names)
     model = library("statsmodels.formula.api").ols(formula, frame).fit()
     total = float(((frame["y"] - frame["y"].mean()) ** 2).sum())
-    if model.df_resid < 1 or model.ssr <= 1e-12 * total:
+    if model.df_resid < 1 or _vanishes(model.ssr, frame["y"]):
         raise DataError(f"statistics: {runs.outcome}: nothing is left to estimate the error from - {_STILL}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas' on statsmodels' own assignments
@@ -161,7 +162,7 @@ def blocked(runs: Runs) -> Anova:
         f, p, shares = float(line["F"]), float(line["PR(>F)"]), (own / total, own / (own + random))
         terms.append(Term(name, freedom, float(model.df_resid), own, error, f, p, *shares))
     counts = {len(values) for values in cells.values()}
-    notes = ["A term is tested for itself, without correction for the number of terms."]
+    notes = ["Holm's correction is over the terms."]
     if len(counts) > 1:
         notes.append(f"Unbalanced: {min(counts)} to {max(counts)} runs a cell; sums of squares of type 2.")
     design = f"{len(runs.levels(runs.block))} blocks ({runs.block})" if runs.block else "no blocks"
@@ -169,6 +170,11 @@ def blocked(runs: Runs) -> Anova:
 
 
 _STILL = "repeat the runs; until then only the differences of the means can be said"
+
+
+def _vanishes(sum_of_squares: float, outcomes: Any) -> bool:
+    """Whether a sum of squares is round-off: squares of numbers of this size are known to 1e-32 of them."""
+    return bool(sum_of_squares <= 1e-24 * float((outcomes**2).sum()))
 
 
 def _subsets(axes: Any) -> list[tuple[int, ...]]:

@@ -25,7 +25,7 @@ _Compare = tuple[str, bool, Callable[[Floats, Floats, float], Test], Callable[[F
 _TESTS: dict[str, _Compare] = {  # title, in pairs, test, effect size
     "welch": ("Welch's t", False, welch, hedges_g),
     "mann-whitney": ("Mann-Whitney", False, mann_whitney, cliffs_delta),
-    "paired-t": ("paired t", True, paired_t, paired_g),
+    "paired-t": ("Paired t", True, paired_t, paired_g),
     "wilcoxon": ("Wilcoxon", True, wilcoxon, paired_delta),
 }
 
@@ -143,12 +143,12 @@ class ContrastTable:
         return notes
 
     def layout(self) -> Layout:
-        head = ["Contrast", "n", "Difference", "Interval", "p", "p (Holm)", self.rows[0].effect.name, "Interval"]
+        head = ["Contrast", "n", "Difference", "Interval", "p", "p (Holm)", self.rows[0].effect.name, "Its interval"]
         rows = []
         for row in self.rows:
             test, effect = row.test, row.effect
             found = [number(test.estimate), interval(test.low, test.high), p_value(test.p)]
-            found += [p_value(row.p_holm) + row.stars, number(effect.value, 3), interval(effect.low, effect.high)]
+            found += [p_value(row.p_holm) + row.stars, number(effect.value, 3), interval(effect.low, effect.high, 3)]
             rows.append([f"{row.first} − {row.second}", " / ".join(map(str, row.n)), *found])
         return Layout(f"{self.outcome} by {self.contrasts.factor}", head, rows, self.notes)
 

@@ -5,6 +5,8 @@ Source: Efron 1987 (JASA 82:171), bias-corrected and accelerated (BCa), by scipy
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +23,7 @@ def bootstrap_interval(
 ) -> tuple[float, float]:  # fmt: skip
     """The BCa interval of `statistic(values, axis=...)`.
 
-    Raises: DataError: fewer than two values, or none that differ.
+    Raises: DataError: fewer than two values, none that differ, or too few for this statistic.
     """
     values = np.asarray(values, dtype=float)
     if len(values) < 2 or np.ptp(values) == 0:
@@ -29,5 +31,14 @@ def bootstrap_interval(
         raise DataError(f"statistics: no interval from {what} - repeat the run; its value is all that can be said")
     rng = np.random.default_rng(seed)
     bootstrap = library("scipy.stats").bootstrap
-    found = bootstrap((values,), statistic, confidence_level=confidence, n_resamples=resamples, method="BCa", rng=rng)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an interval that cannot be had is NaN
+        found = bootstrap(
+            (values,), statistic, confidence_level=confidence, n_resamples=resamples, method="BCa", rng=rng
+        )
+    low, high = map(float, found.confidence_interval)
+    if math.isnan(low + high):
+        raise DataError(
+            f"statistics: {len(values)} runs are too few for the BCa interval of this statistic - repeat the run"
+        )
+    return low, high

@@ -8,7 +8,7 @@ from typing import Any
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "−": "$-$", "²": "$^2$", "δ": r"$\delta$",
-    "ε": r"$\varepsilon$",
+    "ε": r"$\varepsilon$", "η": r"$\eta$", "×": r"$\times$", "±": r"$\pm$", "<": "$<$", ">": "$>$",
 }  # fmt: skip
 
 
@@ -48,8 +48,8 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{number(low)} to {number(high)}"
+def interval(low: float | None, high: float | None, digits: int = 4) -> str:
+    return "–" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
 
 
 def p_value(p: float | None) -> str:

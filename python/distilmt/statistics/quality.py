@@ -5,20 +5,22 @@ With x[s, i] the n-gram counts of sentence i by the model of seed s, and M the c
     score       (1/S) sum_s M(sum_i x[s, i])
     difference  D = score(system) - score(baseline)
     bootstrap   D* from sentences i* and seeds s* drawn with replacement, the same sentences for every model and the same
-                seeds for both systems where they were trained with the same ones. Drawing S seeds scatters by
-                (S-1)/S too little, so their deviation from the mean of all is multiplied by sqrt(S/(S-1)).
-                95% interval: percentiles of D*.  p = (1 + #{|D* - mean D*| >= |D|}) / (1 + resamples)
+                seeds for both systems where they were trained with the same ones. What the drawn seeds deviate from
+                the mean of all is multiplied by sqrt(S / c), c drawn from chi-squared with S-1 degrees of freedom.
+                95% interval: percentiles of D*.  p = (1 + #{|D* - median D*| >= |D|}) / (1 + resamples)
     randomise   every sentence's translations swap systems or not, by a coin, for all seeds together.
                 p = (1 + #{|D'| >= |D|}) / (1 + trials)
 
 With one seed the first is the paired bootstrap and says how two models differ on such sentences; how their methods
-differ needs several seeds. The second is always about the models at hand.
+differ needs several seeds. The second is always about the models at hand. The factor makes the share of the seeds as
+heavy-tailed as Student's t: without it two or three seeds look far surer than they are (docs/statistics.md).
 
-Sources: Koehn 2004 (W04-3250); Riezler & Maxwell 2005 (W05-0908), approximate randomisation and the shift to the mean;
-Owen 2007 (Ann. Appl. Stat. 1:386), resampling of both ways of a table; Davison & Hinkley 1997, section 3.2 (the
-stretch). Against sacreBLEU's PairedTest: observed scores, draws and randomisation's p are the same for the same
-seed, but for ties, which count here, so that a system compared with itself has p = 1 (there 1 / (1 + trials));
-its bootstrap p is one-sided where all D* have one sign, this one is two-sided.
+Sources: Koehn 2004 (W04-3250), paired bootstrap; Riezler & Maxwell 2005 (W05-0908), approximate randomisation and the
+shift to the centre; Owen 2007 (Ann. Appl. Stat. 1:386), resampling both ways of a table; the factor is ours.
+
+Against sacreBLEU's PairedTest with the same seed: observed scores, draws and the p of the randomisation are equal, but
+for ties, which count here, so that a system compared with itself has p = 1 (there 1 / (1 + trials)). Its bootstrap p is
+one-sided where all D* have one sign; this one is two-sided.
 """
 
 from __future__ import annotations
@@ -100,14 +102,14 @@ def compare_counts(
     both = system.keys() == baseline.keys()
     own = np.stack(list(system.values()))
     other = np.stack([baseline[key] for key in (system if both else baseline)])
-    scores = [float(corpus_score(each.sum(1), measure).mean()) for each in (own, other)]
-    observed = scores[0] - scores[1]
+    score, against = (float(corpus_score(each.sum(1), measure).mean()) for each in (own, other))
+    observed = score - against
     drawn = bootstrap(own, other, measure, resamples=resamples, seed=seed, same_seeds=both)
     low, high = map(float, np.percentile(drawn, [2.5, 97.5]))
-    p = (1 + int((np.abs(drawn - drawn.mean()) >= abs(observed)).sum())) / (1 + resamples)
+    p = (1 + int((np.abs(drawn - np.median(drawn)) >= abs(observed)).sum())) / (1 + resamples)
     swapped = randomise(own, other, measure, trials=trials, seed=seed) if len(own) == len(other) else None
     seeds = (len(own), len(other))
-    return Paired(measure, *scores, observed, low, high, p, swapped, own.shape[1], seeds)
+    return Paired(measure, score, against, observed, low, high, p, swapped, own.shape[1], seeds)
 
 
 def sentence_statistics(
@@ -144,10 +146,8 @@ def bootstrap(
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         times = _times(draws.integers(0, sentences, (size, sentences)), sentences)
-        mine = _times(seed_draws.integers(0, len(system), (size, len(system))), len(system))
-        theirs = (
-            mine if same_seeds else _times(seed_draws.integers(0, len(baseline), (size, len(baseline))), len(baseline))
-        )
+        mine = _seed_weights(seed_draws, size, len(system))
+        theirs = mine if same_seeds else _seed_weights(seed_draws, size, len(baseline))
         found.append(_resampled(system, times, mine, measure) - _resampled(baseline, times, theirs, measure))
     return np.concatenate(found)
 
@@ -156,7 +156,7 @@ def randomise(system: Numbers, baseline: Numbers, measure: Measure, *, trials: i
     """p of the approximate randomisation of two systems with equally many seeds."""
 
     def distance(one: Numbers, two: Numbers) -> Numbers:
-        return np.abs((corpus_score(one, measure) - corpus_score(two, measure)).mean(-1))
+        return np.asarray(np.abs((corpus_score(one, measure) - corpus_score(two, measure)).mean(-1)))
 
     coins = np.random.default_rng(seed)
     one, two = system.sum(1), baseline.sum(1)
@@ -170,18 +170,22 @@ def randomise(system: Numbers, baseline: Numbers, measure: Measure, *, trials: i
 
 def _resampled(counts: Numbers, times: Numbers, seeds: Numbers, measure: Measure) -> Numbers:
     """Scores of resamples: sentences weighted by `times` [resamples, sentences], models by `seeds` [resamples, seeds]."""
-    scores = corpus_score(_weighted(counts, times), measure)
-    number, mean = len(counts), scores.mean(1)
-    if number == 1:
-        return np.asarray(mean)
-    drawn = (scores * seeds).sum(1) / number
-    return np.asarray(mean + np.sqrt(number / (number - 1)) * (drawn - mean))
+    return np.asarray((corpus_score(_weighted(counts, times), measure) * seeds).sum(1))
+
+
+def _seed_weights(rng: np.random.Generator, resamples: int, seeds: int) -> Numbers:
+    """[resamples, seeds], each row with the sum 1: 1/S, and the drawn seeds' deviation from that by the factor."""
+    if seeds == 1:
+        return np.ones((resamples, 1))
+    drawn = _times(rng.integers(0, seeds, (resamples, seeds)), seeds)
+    return (1 + np.sqrt(seeds / rng.chisquare(seeds - 1, (resamples, 1))) * (drawn - 1)) / seeds
 
 
 def _weighted(counts: Numbers, weights: Numbers) -> Numbers:
     """Sums over sentences: [seeds, sentences, counts], [resamples, sentences] -> [resamples, seeds, counts]."""
     seeds, sentences, kinds = counts.shape
-    return (weights @ counts.transpose(1, 0, 2).reshape(sentences, -1)).reshape(-1, seeds, kinds)
+    sums: Numbers = weights @ counts.transpose(1, 0, 2).reshape(sentences, -1)
+    return sums.reshape(-1, seeds, kinds)
 
 
 def _times(draws: NDArray[np.int64], kinds: int) -> Numbers:

@@ -140,18 +140,18 @@ class Runs:
                     )
             value = row[self.outcome]
             at = f"row {number} (run {row[self.run]}, {', '.join(f'{name}={row[name]}' for name in self.factors)})"
-            if value is None or (isinstance(value, float) and math.isnan(value)):
+            try:
+                measured = math.inf if isinstance(value, (bool, str)) else float(math.nan if value is None else value)
+            except (TypeError, ValueError):
+                measured = math.inf
+            if math.isnan(measured):
                 raise DataError(
                     f"statistics: {at}: {self.outcome} is missing - repeat this run, or leave the row out: the other runs "
                     "can still be compared, without blocks or with complete_blocks()"
                 )
-            try:
-                number_of = math.nan if isinstance(value, (bool, str)) else float(value)
-            except (TypeError, ValueError):
-                number_of = math.nan
-            if not math.isfinite(number_of):
+            if math.isinf(measured):
                 raise DataError(f"statistics: {at}: {self.outcome} must be a finite number, got {value!r}")
-            checked.append(row | {self.outcome: number_of})
+            checked.append(row | {self.outcome: measured})
         if not checked:
             raise DataError("statistics: no rows - nothing was run")
         return checked

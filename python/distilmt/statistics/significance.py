@@ -7,10 +7,9 @@ from dataclasses import asdict
 from typing import Any, get_args
 
 from distilmt.errors import DataError
-from distilmt.statistics.compare import holm
+from distilmt.statistics.compare import holm, stars
+from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.quality import Measure, Paired, compare_counts, counts_of
-
-MOST = 5
 
 
 def significance(
@@ -29,8 +28,8 @@ def significance(
         hypotheses_by_seed: by name, then by training seed: one line per sentence.
         references, target_lang, resamples, trials, seed: as for `quality.paired`.
 
-    Returns: For each measure and system what `quality.Paired` has, with `name`, `against`, `test` (what `p` is of), `p` and
-        `p_holm` (both None with more than five).
+    Returns: For each measure and system what `quality.Paired` has, with `name`, `against`, `test` (what `p` is of), `p`,
+        `p_holm` (both None with more than five) and `stars`.
 
     Raises: DataError: fewer than two systems, or lines that do not match.
     """
@@ -45,7 +44,8 @@ def significance(
         chosen = [_chosen(each) if len(others) <= MOST else ("", None) for each in found]
         corrected = holm([p for _, p in chosen])
         for name, each, (test, p), p_holm in zip(others, found, chosen, corrected, strict=True):
-            rows.append(asdict(each) | {"name": name, "against": against, "test": test, "p": p, "p_holm": p_holm})
+            verdict = {"test": test, "p": p, "p_holm": p_holm, "stars": stars(p_holm)}
+            rows.append(asdict(each) | {"name": name, "against": against} | verdict)
     return rows
 
 

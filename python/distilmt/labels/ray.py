@@ -1,0 +1,80 @@
+"""A labelling on a Ray cluster: one actor per worker, and no more than that.
+
+Ray starts the workers and the job replaces those that die; what is done, by whom, and what counts is the business of the job's
+folder, which all nodes must see, so the guarantees and the bytes are those of `distilmt label`, and other workers may
+join. `distilmt labels status` shows how far it is.
+
+    from distilmt.labels.ray import label
+    labels = label(workers=32, threads_each=4, model="TEACHER", source="mono.de", out="labels/", n_best=8)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from distilmt.config import resolve
+from distilmt.errors import ConfigError, ResourceError
+from distilmt.label import LabelConfig, Labels
+from distilmt.labels.job import carry_out, prepare
+from distilmt.labels.worker import Work, from_json, to_json, work
+
+DEATHS = 100  # of actors before the cluster is given up
+
+
+def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options: Any) -> Labels:
+    """`distilmt.label` with its `workers` as Ray actors.
+
+    Args:
+        threads_each: CPUs that Ray reserves for a worker, and its threads.
+    Raises: ConfigError: Ray is not installed, or an option; DataError, ResourceError: as `distilmt.label`.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("labelling on a cluster needs Ray: pip install 'distilmt[ray]'") from None
+    config = resolve(LabelConfig, config, **options)
+    if config.shard is not None or config.dry_run:
+        raise ConfigError("--shard and --dry-run have no meaning on Ray: leave them out")
+    job = prepare(config)
+    if not ray.is_initialized():
+        ray.init()
+
+    @ray.remote(num_cpus=threads_each, max_restarts=0)  # type: ignore[misc,untyped-decorator,unused-ignore]
+    class Worker:
+        """One worker; `run` ends when all shards are done."""
+
+        def run(self, data: str) -> None:
+            from distilmt.labels.teacher import Teacher
+
+            mine = from_json(data)
+            work(mine, Teacher(mine.config, mine.threads), lambda message: None)
+
+    data = to_json(replace(job, threads=threads_each))
+    running: dict[Any, Any] = {}
+    for _ in range(config.workers):
+        actor = Worker.remote()
+        running[actor.run.remote(data)] = actor
+    deaths = 0
+    while running:
+        done, _ = ray.wait(list(running))
+        for task in done:
+            running.pop(task)
+            try:
+                ray.get(task)
+            except ray.exceptions.RayActorError as error:
+                deaths += 1
+                if deaths > DEATHS:
+                    raise ResourceError(f"{config.out}: {deaths} workers died ({error}) - see the cluster") from None
+                actor = Worker.remote()
+                running[actor.run.remote(data)] = actor
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+    return _merged(job, Path(config.out))
+
+
+def _merged(job: Work, folder: Path) -> Labels:
+    labels = carry_out(replace(job, config=replace(job.config, workers=1)), folder, redone=False)
+    assert labels is not None  # no --shard
+    return labels

@@ -1,0 +1,109 @@
+"""Significance of a run's scores: tested once, as a stage of the run, and a table of its report.
+
+Every student is compared with the student trained alone (with the teacher where there is none) on each test set; the
+tests are those of distilmt.statistics.significance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distilmt.report_cells import DASH, Table
+from distilmt.report_numbers import MEASURES, Data
+
+if TYPE_CHECKING:
+    from distilmt.run import Run
+
+NOT_KEPT = (
+    "No significance was tested, for some translations of the test sets were not kept when they were scored: delete the "
+    "run's stages/evaluate-*.json, and `distilmt distill` scores them anew."
+)
+
+
+def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str, Sequence[str]]) -> list[Data]:
+    """Tests the students of a run against its baseline.
+
+    Args:
+        systems: the report's entries; `hypotheses` names a file in the run folder for each test set.
+        references: reference lines by test set.
+
+    Returns: What `statistics.significance` returns, of every test set, with its name as `test_set`; empty where no student
+        is there to compare, or translations were not kept.
+    """
+    from distilmt.corpus import file_hash
+    from distilmt.stage import hash_of
+    from distilmt.statistics.significance import significance
+
+    baseline = next((entry["name"] for entry in systems if entry["role"] == "baseline"), "teacher")
+    students = dict.fromkeys(entry["name"] for entry in systems if entry["role"] == "student")
+    compared = [entry for entry in systems if entry["name"] in (baseline, *students)]
+    if not students or any("hypotheses" not in entry for entry in compared):
+        return []
+    files = {
+        f"{entry['name']} {entry['seed']} {test}": run.folder / entry["hypotheses"][test]
+        for test in references for entry in compared
+    }  # fmt: skip
+    inputs = {"against": baseline} | {name: file_hash(path) for name, path in files.items()}
+    # Named by its inputs: a method or a seed that is added later makes a new one.
+    with run.stage(f"significance-{hash_of(inputs)[:8]}", inputs, "evaluation") as stage:
+        if not stage.done:
+            rows: list[Data] = []
+            for test, lines in references.items():
+                hypotheses: dict[str, dict[int, list[str]]] = {}
+                for entry in compared:
+                    path = files[f"{entry['name']} {entry['seed']} {test}"]
+                    hypotheses.setdefault(entry["name"], {})[entry["seed"] or 0] = _lines(path)
+                found = significance([baseline, *students], hypotheses, lines)
+                rows += [{"test_set": test} | row for row in found]
+            stage.finish(outputs={}, facts={"significance": rows})
+        return list(stage.facts["significance"])
+
+
+def significance_table(data: Data) -> Table | None:
+    """None where nothing was tested."""
+    rows = data.get("significance")
+    if not rows:
+        return None
+    many = len({row["test_set"] for row in rows}) > 1
+    cells = [
+        [
+            row["name"], *([row["test_set"]] if many else []), MEASURES[row["measure"]][0], f"{row['difference']:+.2f}",
+            f"{row['low']:+.2f} to {row['high']:+.2f}", _p(row["p"]), _p(row["p_holm"]) + row["stars"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    head = ["System", *(["Test set"] if many else []), "Measure", "Difference", "95% interval", "p", "p (Holm)"]
+    return Table(f"Significance against the {rows[0]['against']}", head, cells, _notes(rows), left=2 + many)
+
+
+def _notes(rows: list[Data]) -> list[str]:
+    sizes = ", ".join(dict.fromkeys(f"{row['sentences']:,} of {row['test_set']}" for row in rows))
+    notes = [f"Differences in points, over sentences: {sizes}. Intervals are the paired bootstrap's, each for itself."]
+    if tests := dict.fromkeys(row["test"] for row in rows if row["test"]):
+        notes.append(
+            f"p: {', '.join(tests)}, two-sided; Holm's correction over the systems, for each test set and measure; "
+            "* p (Holm) < 0.05, ** < 0.01, *** < 0.001."
+        )
+    else:
+        notes.append(
+            "More than five comparisons: with so many, p says little after correction, so none is given and no star."
+        )
+    fewest = min(min(row["seeds"]) for row in rows)
+    if fewest == 1:
+        notes.append(
+            "One training of a system each: this says how these models differ, not how their methods do; that takes "
+            "several --seeds."
+        )
+    else:
+        notes.append(f"Over sentences and {fewest} seeds together: a difference must hold for other trainings too.")
+    return notes
+
+
+def _p(value: float | None) -> str:
+    return DASH if value is None else f"{value:.4f}"
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_bytes().decode().split("\n")[:-1]

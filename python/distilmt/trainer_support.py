@@ -1,0 +1,55 @@
+"""What the training loop needs besides itself: memory that stays, lengths for the plan, scores and the curve of a run."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distilmt.batches import Pairs
+from distilmt.evaluate import score
+from distilmt.train import TrainingOptions
+from distilmt.translate import Translator
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep freed memory instead of handing each large tensor back to the kernel, which zeroes it anew.
+
+    Measured on a student of 1.7M parameters: system time falls from a quarter of the CPU time to 3 %. Elsewhere than glibc: no-op.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
+
+
+def pair_lengths(pairs: Pairs) -> Any:
+    """Tokens of each pair with end symbols, int64 [pairs, 2]."""
+    return torch.stack([torch.from_numpy(s.lengths + 1) for s in (pairs.source, pairs.target)], 1).numpy()
+
+
+def dev_scores(model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions) -> dict[str, float]:
+    """BLEU and chrF of a model folder on the dev set."""
+    translator = Translator(model, compute_type="float32", threads=options.threads)
+    out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
+    scores = score([t.text for t in out], list(dev[1]))
+    return {"bleu": scores.bleu, "chrf": scores.chrf}
+
+
+def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it."""
+    points, last = [], {}
+    for entry in history:
+        if "loss" in entry:
+            last = entry
+        if "eval_bleu" in entry:
+            terms = {k[5:]: v for k, v in last.items() if k.startswith("term_")}
+            points.append({
+                "update": entry["step"], "seconds": entry["seconds"], "target_tokens": entry["target_tokens"],
+                "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
+            })  # fmt: skip
+    return points

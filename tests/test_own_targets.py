@@ -1,0 +1,115 @@
+"""On-policy batches: what the student says becomes the target, positions behind its end do not count."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import MarianMTModel, TrainerState
+
+from conftest import lively_model
+from distilmt import stop
+from distilmt.batches import encode_pairs
+from distilmt.errors import ConfigError
+from distilmt.objectives import parse
+from distilmt.own_targets import OwnTargets, Sayer, own_objective
+from distilmt.train import TrainingOptions
+from distilmt.trainer import fit
+from distilmt.vocab import Vocab
+
+
+def sayer(vocab: Vocab, **options: object) -> Sayer:
+    return Sayer(OwnTargets(share=1.0, **options), eos=vocab.eos_id, pad=vocab.pad_id, seed=1, threads=1)  # type: ignore[arg-type]
+
+
+def test_targets_are_the_students_greedy_output(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    student = lively_model(tiny_vocab).train()
+    out = sayer(tiny_vocab).say(student, two_sentences, 0)
+    assert student.training
+    labels, decoder = out["labels"], out["decoder_input_ids"]
+    assert labels.shape == decoder.shape and labels.shape[1] <= two_sentences["labels"].shape[1]
+    assert torch.equal(out["input_ids"], two_sentences["input_ids"])
+    with torch.no_grad():
+        best = (
+            student.eval()(input_ids=out["input_ids"], attention_mask=out["attention_mask"], decoder_input_ids=decoder)
+            .logits[..., :-1]
+            .argmax(-1)
+        )
+    known = labels != -100
+    assert torch.equal(best[known], labels[known]) and bool(known[:, 0].all())
+    assert bool((decoder[:, 0] == tiny_vocab.pad_id).all())
+    assert torch.equal(decoder[:, 1:][known[:, 1:]], labels[:, :-1][known[:, 1:]])
+    ended = labels == tiny_vocab.eos_id
+    assert not bool((known[:, 1:] & ended[:, :-1]).any())  # nothing behind an end symbol
+
+
+def test_weights_are_at_most_every_updates_old(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    student, one = lively_model(tiny_vocab, seed=1), sayer(tiny_vocab, every=3)
+    first = one.say(student, two_sentences, 0)["labels"]
+    with torch.no_grad():
+        student.load_state_dict(lively_model(tiny_vocab, seed=2).state_dict())
+    assert torch.equal(one.say(student, two_sentences, 2)["labels"], first)
+    assert not torch.equal(one.say(student, two_sentences, 3)["labels"], first)
+
+
+def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    student = lively_model(tiny_vocab)
+    labels = [
+        sayer(tiny_vocab, sample=True, temperature=2.0).say(student, two_sentences, update)["labels"].tolist()
+        for update in (5, 5, 6)
+    ]
+    assert labels[0] == labels[1] != labels[2]
+
+
+def test_shares() -> None:
+    constant, imitkd = OwnTargets(share=0.5), OwnTargets(share=1.0, schedule="exponential")
+    assert constant.share_at(0) == constant.share_at(1) == 0.5
+    assert imitkd.share_at(0) == 0 and imitkd.share_at(1) == pytest.approx(1 - 1 / 200)
+    chosen = [constant.chosen(1, update, 0, 0.3) for update in range(1000)]
+    assert 450 < sum(chosen) < 550 and chosen == [constant.chosen(1, update, 0, 0.3) for update in range(1000)]
+    assert not any(OwnTargets().chosen(1, update, 0, 0.3) for update in range(100))
+    for wrong in ({"share": 1.5}, {"every": 0}, {"temperature": 0}):
+        with pytest.raises(ConfigError, match="own_"):
+            OwnTargets(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_training_on_own_targets_resumes_bit_exactly(
+    tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"the {n} sees the {m} ." for n in ("dog", "cat", "tree") for m in ("house", "river", "dog")]
+    pairs = encode_pairs(lines, lines[::-1], list(range(1, 10)), tiny_vocab, max_tokens=128, what="text")
+
+    def train(folder: Path, objective: str = "NLL() + JensenShannon()", **own: object) -> MarianMTModel:
+        student = lively_model(tiny_vocab, "1x1:16:32:2", seed=3, dropout=0.1)
+        options = TrainingOptions(updates=8, batch_tokens=64, eval_every=4, log_every=1, threads=1)
+        fit(
+            student, tiny_vocab, pairs, (lines[:2], lines[:2]), objective=parse(objective),
+            teacher=lively_model(tiny_vocab, seed=5), options=options, folder=folder, own=OwnTargets(share=0.5, every=4, **own),  # type: ignore[arg-type]
+        )  # fmt: skip
+        return student
+
+    whole = train(tmp_path / "whole")
+    original = stop.Stop.on_step_end
+
+    def on_step_end(self: object, args: object, state: TrainerState, control: object, **kwargs: object) -> None:
+        original(self, args, state, control, **kwargs)
+        if state.global_step == 6:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stop.Stop, "on_step_end", on_step_end)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "parts")
+    resumed = train(tmp_path / "parts").state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.state_dict().items())
+    logs = [json.loads(line) for line in (tmp_path / "whole" / "events.jsonl").read_text().splitlines()]
+    terms = {name for log in logs for name in log if name.startswith("term_")}
+    assert {"term_NLL", "term_JensenShannon", "term_own_JensenShannon", "term_own_agreement"} <= terms
+    assert "term_own_NLL" not in terms
+    with pytest.raises(ConfigError, match="the student's own words are no gold"):
+        train(tmp_path / "wrong", "NLL()")
+    with pytest.raises(ConfigError, match="the student's own words are no gold"):
+        own_objective(OwnTargets(share=0.5, objective="NLL() + WordKD()"), parse("NLL()"))
