@@ -175,6 +175,8 @@ def test_wrong_use_is_said() -> None:
             RankOptions(rule="sample", **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="tokens: serves the rule bleu and gleu, got chrf"):
         RankOptions(rule="chrf", tokens="ids")
+    with pytest.raises(ConfigError, match="rule"):
+        list(rank([], None, RankOptions(rule="best")))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ids need"):
         list(rank([], [], RankOptions(rule="bleu", tokens="ids")))
 
