@@ -260,7 +260,7 @@ def _student(
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        made_by = ["label"] * (method.recipe == "seq-kd") + [stage.name]
+        made_by = ["label"] * (method.recipe != "gold") + [stage.name]
         return stage.folder / "best", stage.facts | {"made_by": made_by}
 
 
