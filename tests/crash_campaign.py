@@ -69,7 +69,8 @@ def campaign(kills: int, seed: int, folder: Path) -> Campaign:
                     break
             found.kinds[how] += 1
             if any(codes) or digest(out) != expected:
-                found.wrong.append(f"{said}: exit codes {codes}")
+                words = out.with_name(f"{out.name}.log").read_text(errors="replace").splitlines()
+                found.wrong.append(f"{said}: exit codes {codes}: {' / '.join(w for w in words if 'distilmt:' in w)}")
     finally:
         server.close()
     return found

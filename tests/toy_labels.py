@@ -50,7 +50,8 @@ def command(source: Path, out: Path, *more: str) -> list[str]:
     """The arguments of `distilmt label` for a toy job."""
     model = source.parent / "model"
     model.mkdir(exist_ok=True)
-    (model / "config.json").write_text("{}")
+    if not (model / "config.json").exists():  # never rewritten: a job that runs may be hashing it
+        (model / "config.json").write_text("{}")
     words = ["label", "--model", model, "--source", source, "--out", out, "--shard-lines", SHARD_LINES]
     return [*map(str, words), "--batch-lines", str(BATCH_LINES), "--lease-seconds", "1", "--threads", "1", *more]
 
@@ -137,8 +138,7 @@ def _serve() -> None:
                 code = 1
                 try:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-                    if not os.environ.get("TOY_LOUD"):
-                        os.dup2(1, 2)
+                    os.dup2(os.open(f"{message['fault'][0]}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
                     if chaos := os.environ.get("TOY_CHAOS"):
                         _chaos(float(chaos))
                     folder, kind, at, action = message["fault"]
