@@ -153,7 +153,8 @@ def test_energy_noise_and_conditions_are_said(tmp_path: Path) -> None:
     for said in (
         "in 1 of 4 cells other processes took more than 5% of the processors' time (median 0%, at most 25%)",
         "clock lay between 2000 and 3000 MHz", "Hottest sensor after a cell: 71 to 71 °C.",
-        "Hosts: g, h; **block 1 ran on several**", "Versions of packages changed", "Levels were added", "1 cells were begun more than once",
+        "Hosts: g, h; **block 1 ran on several**", "Versions of packages changed", "Levels were added",
+        "1 cells were begun more than once",
         "Some trainings took less than 30 s", f"- odd ({cell.treatment})\n", "Energy was not measured",
     ):  # fmt: skip
         assert said in text, said
