@@ -40,7 +40,7 @@ def check_bill(notebook: nbformat.NotebookNode) -> None:
     ):
         assert title in shown
     assert "≈" in shown and "estimated, not measured (model)" in shown
-    assert "seq-kd+word-kd | 31% | 0.307 |" in printed and "Left out: carbon" in printed
+    assert "seq-kd+word-kd | 31% ± 3 | 0.307 |" in printed and "Left out: carbon" in printed
     assert "Germany 2023" in printed and "France 2023" in printed and "CO2e needs --country" in printed
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
 

@@ -139,6 +139,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     """
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
+    from distilmt.label import read_labels
     from distilmt.objectives import parse
     from distilmt.run import Run
 
@@ -168,10 +169,11 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 tested = _evaluate(run, name, folder, config, tests)
                 systems.append(_system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
+        notes = text.notes + dev.notes + [n for test in tests for n in test.notes]
+        if any(method.recipe != "gold" for method in methods):
+            notes.append(f"labels: {read_labels(run.folder / 'label').summary}")
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
-        report = _report(
-            run, config, systems, references, text.notes + dev.notes + [n for test in tests for n in test.notes]
-        )
+        report = _report(run, config, systems, references, notes)
     return DistillResult(report, trained, Path(config.out))
 
 
@@ -258,7 +260,7 @@ def _student(
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
             remove_checkpoints(stage.folder)
-        made_by = ["label"] * (method.recipe == "seq-kd") + [stage.name]
+        made_by = ["label"] * (method.recipe != "gold") + [stage.name]
         return stage.folder / "best", stage.facts | {"made_by": made_by}
 
 
