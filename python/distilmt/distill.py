@@ -13,11 +13,7 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
-import shlex
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.bill.rates import Rates
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
-from distilmt.dataset import is_column, parse_column
+from distilmt.dataset import is_column
+from distilmt.distill_report import score_facts, set_name, system, training_facts, write_report
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED, write_lines
+from distilmt.files import write_lines
 from distilmt.lines import OnInvalidUtf8, read_lines
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
@@ -158,7 +155,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         teacher, teacher_facts = _teacher(run, config, text, dev)
         systems = [
-            _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
+            system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
         ]
         trained = {}
         for seed in config.seeds:
@@ -166,12 +163,13 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 name = f"{method.name}-{seed}"
                 folder, facts = _student(run, name, method, seed, config, teacher, text, dev)
                 tested = _evaluate(run, name, folder, config, tests)
-                systems.append(_system(*_labels_of(method), method, seed, facts, tested))
+                systems.append(system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
-        report = _report(
-            run, config, systems, references, text.notes + dev.notes + [n for test in tests for n in test.notes]
-        )
+        notes = text.notes + dev.notes + [note for test in tests for note in test.notes]
+        if config.soft_labels is not None:
+            notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
+        report = write_report(run, config, systems, references, notes)
     return DistillResult(report, trained, Path(config.out))
 
 
@@ -204,17 +202,9 @@ def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tupl
             vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
             student = new_model(models.parse_size(config.teacher_size or ""), vocabulary, config.teacher_training)
             fit = fit_text(
-                student,
-                vocabulary,
-                text,
-                dev,
-                parse(ALONE.objective),
-                None,
-                config.teacher_training,
-                stage.folder,
-                "teacher",
-            )
-            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+                student, vocabulary, text, dev, parse(ALONE.objective), None, config.teacher_training, stage.folder, "teacher"
+            )  # fmt: skip
+            stage.finish(outputs={"model": fit.model}, facts=training_facts(fit))
             remove_checkpoints(stage.folder)
         return stage.folder / "best", stage.facts | {"made_by": ["teacher"]}
 
@@ -256,10 +246,10 @@ def _student(
             fit = fit_text(
                 student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name, own
             )  # fmt: skip
-            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
+            stage.finish(outputs={"model": fit.model}, facts=training_facts(fit))
             remove_checkpoints(stage.folder)
-        made_by = ["label"] * (method.recipe != "gold") + [stage.name]
-        return stage.folder / "best", stage.facts | {"made_by": made_by}
+        learnt_from = {"gold": [], "seq-inter": ["label", "select"]}.get(method.recipe, ["label"])
+        return stage.folder / "best", stage.facts | {"made_by": [*learnt_from, stage.name]}
 
 
 def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
@@ -332,7 +322,7 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
                     repeats=config.test_repeats, metering=config.metering, out=str(path),
                 )  # fmt: skip
-                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
+                scores[set_name(test[0])] = score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated
                 tokens += out.target_tokens
                 usages.append(out.usages)
@@ -348,88 +338,3 @@ def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: l
                 },
             )  # fmt: skip
         return dict(stage.facts)
-
-
-def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
-    keys = ["bleu", "chrf", "bleu_signature", "chrf_signature"] + ["exact"] * exact
-    return {key: getattr(scores, key) for key in keys}
-
-
-def set_name(path: str) -> str:
-    """Name of a test set: its file name without language and compression suffixes, or dataset and split."""
-    if is_column(path):
-        column = parse_column(path)
-        return f"{Path(column.name).name}.{column.split}"
-    name = _bare_name(path)
-    return name.rsplit(".", 1)[0] if "." in name else name
-
-
-def _bare_name(path: str) -> str:
-    name = Path(path).name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def _direction(text: tuple[str, str]) -> dict[str, str]:
-    """`{"direction": "de-en"}` where the names of the training files or columns end in their languages, else nothing."""
-    suffixes = [_bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
-    return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
-
-
-def _training_facts(fit: Any) -> dict[str, Any]:
-    return {
-        "dev_bleu": fit.dev_bleu, "curve": fit.curve,
-        "training": {
-            "updates": fit.updates, "best_update": fit.best_update, "target_tokens": fit.target_tokens, "seconds": fit.seconds,
-            "tokens_per_second": fit.tokens_per_second, "skipped_updates": fit.skipped_updates,
-        },
-    }  # fmt: skip
-
-
-def _system(
-    name: str, role: str, method: Method | None, seed: int | None, trained: dict[str, Any], tested: dict[str, Any]
-) -> dict[str, Any]:
-    """One entry of the report's `systems` (schema: docs/report.md)."""
-    facts: dict[str, Any] = {"name": name, "role": role, "seed": seed} | trained | tested
-    if method is not None:
-        facts |= {"method": method.name, "objective": method.objective, "recipe": method.recipe}
-    return facts
-
-
-def _report(
-    run: Run, config: DistillConfig, systems: list[dict[str, Any]], references: dict[str, list[str]], notes: list[str]
-) -> Report:
-    """Puts the report together from what the stages recorded, and writes it."""
-    from distilmt.report import Report
-    from distilmt.report_significance import NOT_KEPT, find_significance
-    from distilmt.run import versions
-
-    teacher = systems[0]
-    for system in systems:
-        system["compression"] = teacher["parameters"] / system["parameters"]
-    significance = find_significance(run, systems, references)
-    if any("hypotheses" not in system for system in systems):
-        notes = [*notes, NOT_KEPT]
-    report = Report({
-        "title": config.title,
-        "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        "systems": systems,
-        "significance": significance,
-        "stages": run.stages(),
-        "notes": notes,
-        "rates": asdict(config.rates),
-        **_direction(config.train),
-    })  # fmt: skip
-    report.save(run.folder)
-    return report
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
