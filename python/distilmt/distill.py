@@ -136,6 +136,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     """
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
+    from distilmt.label import read_labels
     from distilmt.objectives import parse
     from distilmt.run import Run
 
@@ -165,8 +166,10 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 tested = _evaluate(run, name, folder, config, tests)
                 systems.append(system(*_labels_of(method), method, seed, facts, tested))
                 trained[name] = folder
+        notes = text.notes + dev.notes + [n for test in tests for n in test.notes]
+        if any(method.recipe != "gold" for method in methods):
+            notes.append(f"labels: {read_labels(run.folder / 'label').summary}")
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
-        notes = text.notes + dev.notes + [note for test in tests for note in test.notes]
         if config.soft_labels is not None:
             notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
         report = write_report(run, config, systems, references, notes)

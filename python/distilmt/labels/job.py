@@ -130,7 +130,7 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
             continue
         try:
             suffix = "" if config.compress == "none" else f".{config.compress}"
-            return merging.merge(folder, folder_of(config.model), suffix)
+            return merging.merge(folder, folder_of(config.model), suffix, lease)
         finally:
             lease.end("done")
 
