@@ -49,7 +49,7 @@ _HOME = {
     "Vocab": "vocab",
 }
 _MODULES = (
-    "corpus", "energy", "errors", "models", "objectives", "ops", "run", "statistics", "study", "translate", "vocab",
+    "corpus", "energy", "errors", "knn", "models", "objectives", "ops", "run", "statistics", "study", "translate", "vocab",
 )  # fmt: skip
 
 
