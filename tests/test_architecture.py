@@ -30,7 +30,7 @@ MAY_INCLUDE = {
 
 # Python: what a module must not reach, directly or through others. Below `corpus`, whatever reads and writes text and models.
 TRAINING = {"ops", "objectives", "trainer", "train"}
-JOBS = {"label", "labels", "evaluate", "distill", "report", "cli"}
+JOBS = {"label", "labels", "evaluate", "distill", "report", "study", "cli"}
 MUST_NOT_REACH = {
     **{name: {"translate"} | TRAINING | JOBS for name in ("errors", "corpus", "vocab", "models")},
     "energy": {"translate", "corpus", "vocab", "models", "run", "stage"} | TRAINING | JOBS,
@@ -50,7 +50,8 @@ MUST_NOT_REACH = {
     "bill.composite": {"translate"} | TRAINING | JOBS,
     "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
-    "distill": {"cli"},
+    "distill": {"study", "cli"},
+    "study": {"cli"},
 }
 
 

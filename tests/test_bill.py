@@ -131,6 +131,9 @@ def test_a_report_from_before_the_bill_is_billed_by_the_names_of_its_stages():
     assert data["systems"][4]["made_by"] == ["label", "student-seq-kd-1"]
     assert [line.name for line in kinds(data, Rates())] == [line.name for line in kinds(billed(), Rates())]
     assert made(data, systems_of(data)[-1]).seconds == 5400 and serving(data, Rates()) == []
+    assert "what serving costs, since no decoding of counted words was timed" in bill_tables(data)[0].notes[-1]
+    del data["stages"][1]["work"]
+    assert any("the labelling did not record its lines" in note for note in bill_tables(data)[0].notes)
 
 
 def test_what_no_name_tells_stays_other_and_what_can_be_said_is_said(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from distilmt.bill.rates import Amount, Rates, cost, cost_of, grid, overlaid
 from distilmt.energy import Usage
@@ -25,6 +27,23 @@ def test_the_formulas():
         "grid": "400 g CO2e per kWh (given)", "PUE": "1.5", "electricity": "0.25 EUR per kWh",
         "machine": "3 EUR per hour",
     }  # fmt: skip
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.floats(0, 1e4), st.floats(1e-3, 1e12), st.floats(0, 1), st.floats(1, 3)), min_size=1, max_size=5
+    )
+)
+def test_what_is_added_before_or_after_conversion_is_the_same_and_intervals_hold_their_figure(parts):
+    each = [cost(ALL, hours, joules, joules * low, joules * high) for hours, joules, low, high in parts]
+    hours, joules, lows, highs = zip(*[(h, j, j * low, j * high) for h, j, low, high in parts], strict=True)
+    whole = cost(ALL, sum(hours), sum(joules), sum(lows), sum(highs))
+    for name in ("kwh", "co2e_kg", "money"):
+        amounts = [getattr(one, name) for one in each]
+        total = sum(amounts[1:], amounts[0])
+        found = getattr(whole, name)
+        assert (total.value, total.low, total.high) == pytest.approx((found.value, found.low, found.high))
+        assert found.low <= found.value * (1 + 1e-12) and found.value <= found.high * (1 + 1e-12)
 
 
 def test_a_figure_without_an_interval_has_none_after_conversion():

@@ -128,8 +128,8 @@ def test_exit_codes(error, code, sentence, capsys, monkeypatch):
 
 
 COMMANDS = (
-    "quickstart split train distill label labels translate score evaluate report forecast payback methods explain check "
-    "doctor"
+    "quickstart split train distill label labels translate score evaluate report bill forecast payback methods explain "
+    "check doctor"
 )
 
 

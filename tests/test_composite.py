@@ -96,6 +96,14 @@ def test_candidates_of_a_report():
     assert found["seq-kd"].kept == pytest.approx(0.8) and found["word-kd"].kept == pytest.approx(0.5)
     assert found["seq-kd"].kg == pytest.approx(1.5 * 1.2 * 0.5) and found["seq-kd"].hours == 1.5
     assert found["seq-kd"].money == pytest.approx(1.5 * 0.5 + 1.5 * 3.6) and found["seq-kd"].gigabytes == 1.5
+    alone = data["systems"][3]
+    data["systems"].append(alone | {"seed": 2, "test": {"flickr": alone["test"]["flickr"] | {"bleu": 32.0}}})
+    data["stages"].append(data["stages"][4] | {"name": "student-alone-2"})
+    data["systems"][-1]["made_by"] = ["student-alone-2"]
+    word = candidates(data, rates_of(data))[1]
+    # Means 35 and 31 of two seeds each, standard deviations sqrt(2): standard errors 1; the teacher at 40, so a gap of 9.
+    assert word.kept == pytest.approx(4 / 9) and word.error == pytest.approx(math.hypot(1, 5 / 9) / 9)
+    data["systems"].pop()
     data["systems"][2]["test"]["flickr"]["bleu"] = 29.0
     with pytest.raises(DataError, match=r"teacher \(29.0 BLEU\) is not ahead of the student alone \(30.0\)"):
         candidates(data, rates_of(data))

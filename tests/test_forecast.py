@@ -135,9 +135,9 @@ def test_end_to_end_with_declared_watts(tiny_model_folder, texts, tmp_path):
     assert found.best is min(found.rows, key=lambda r: (-r.bleu, r.hours.value))
     for each in found.rows:
         assert 0 < each.hours.low <= each.hours.value <= each.hours.high
-        assert each.kwh.value == pytest.approx(each.hours.value * 0.05)
-        assert each.kwh.low == pytest.approx(each.hours.low * 0.04)
-        assert each.kwh.high == pytest.approx(each.hours.high * 0.06)
+        assert each.kwh.value == pytest.approx(each.hours.value * 0.05, rel=0.02)
+        assert each.kwh.low == pytest.approx(each.hours.low * 0.04, rel=0.02)
+        assert each.kwh.high == pytest.approx(each.hours.high * 0.06, rel=0.02)
         assert each.co2e_kg.value == pytest.approx(each.kwh.value * 0.5)
         assert each.money.value == pytest.approx(each.hours.value * 2)
         assert each.disk_bytes > 156 * 20

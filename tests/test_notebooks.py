@@ -40,9 +40,24 @@ def check_bill(notebook: nbformat.NotebookNode) -> None:
     ):
         assert title in shown
     assert "≈" in shown and "estimated, not measured (model)" in shown
-    assert "seq-kd+word-kd | 31% | 0.307 |" in printed and "Left out: carbon" in printed
+    assert "seq-kd+word-kd | 31% ± 3 | 0.307 |" in printed and "Left out: carbon" in printed
     assert "Germany 2023" in printed and "France 2023" in printed and "CO2e needs --country" in printed
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 1
+
+
+def check_study(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(
+        output["text"] for output in outputs if output.output_type == "stream" and output.name == "stdout"
+    )
+    shown = [output.get("data", {}) for output in outputs]
+    assert printed.count("12 of 12 cells done") == 2 and "4 of 4 cells done" in printed
+    assert "min_seconds: 0.5 -> 2" in printed
+    assert "8 of 12 cells done, 4 failed" in printed
+    reports = [data["text/markdown"] for data in shown if "text/markdown" in data]
+    assert "Planned: tokens_per_second by beam_size" in reports[0] and "no ranking by energy is claimed" in reports[0]
+    assert "Unbalanced" in reports[1]
+    assert sum("image/png" in data for data in shown) == 1
 
 
 def check_labelling(notebook: nbformat.NotebookNode) -> None:
@@ -57,6 +72,7 @@ CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
     "bill": (14, check_bill),
     "labelling": (14, check_labelling),
     "quickstart": (10, check_quickstart),
+    "study": (15, check_study),
     "translate": (16, check_translate),
 }
 

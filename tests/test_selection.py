@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import sacrebleu
 import plain_selection as plain
 from distilmt import _native
 from distilmt.errors import ConfigError
-from distilmt.labels.rank import Ranked, RankOptions, rank
+from distilmt.labels.rank import BLOCK, Ranked, RankOptions, rank
 from distilmt.labels.records import Record
 
 MEASURES: dict[tuple[str, str], Callable[[Any, Any], float]] = {
@@ -142,6 +142,19 @@ def test_samples_depend_on_seed_and_line_alone() -> None:
         assert abs(seen - share) < 5 * math.sqrt(share * (1 - share) / len(drawn))
 
 
+def test_it_streams() -> None:
+    taken = 0
+
+    def endless() -> Iterator[Record]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield plain.record(taken, ["a", "b"])
+
+    found = rank(endless(), None, RankOptions(rule="mbr"))
+    assert [next(found)[0].line for _ in range(BLOCK + 1)] == list(range(1, BLOCK + 2)) and taken == 2 * BLOCK
+
+
 def test_a_line_that_is_no_label_is_not_ranked() -> None:
     records = [
         plain.record(1, ["a", "b"], "repetition"),
@@ -162,6 +175,8 @@ def test_wrong_use_is_said() -> None:
             RankOptions(rule="sample", **wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="tokens: serves the rule bleu and gleu, got chrf"):
         RankOptions(rule="chrf", tokens="ids")
+    with pytest.raises(ConfigError, match="rule"):
+        list(rank([], None, RankOptions(rule="best")))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ids need"):
         list(rank([], [], RankOptions(rule="bleu", tokens="ids")))
 

@@ -152,7 +152,7 @@ def test_checks_of_assumptions():
     found = normality(runs({"a": [1, 2, 4, 3], "b": [1, 2], "c": [5, 5, 5]}))
     assert [each.of for each in found] == ["a", "b", "c", "residuals"]
     assert found[0].p and "needs 3 runs" in found[1].note and "same number" in found[2].note
-    assert equal_variances(runs(THREE)).p and "two cells" in equal_variances(runs({"a": [1, 2], "b": [3]})).note
+    assert equal_variances(runs(THREE)).p and "two cells" in equal_variances(runs({"a": [1, 2], "b": [3, 7]})).note
 
 
 def test_balanced_cells_give_the_same_sums_of_squares_both_ways():
@@ -176,6 +176,8 @@ def test_unequal_cells_are_analysed_by_type_2():
 
     assert found.terms[0].p == pytest.approx(ttest_ind([1, 2, 3, 5], [2, 5, 4]).pvalue)
     assert "3 to 4 runs a cell" in found.markdown()
+    table = [row | {"block": "only"} for row in rows({"a": [1, 2, 3, 5], "b": [2, 5, 4]})]
+    assert blocked(Runs(table, outcome="seconds", factors=["method"], block="block")).terms[0].p == found.terms[0].p
 
 
 def test_the_guide_runs_and_its_table_is_what_it_prints(capsys):

@@ -31,6 +31,7 @@ from distilmt.labels.select import SelectConfig, select
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
+from distilmt.study.commands import app as study_app
 from distilmt.train import TrainConfig
 
 # typer's newer releases carry a click of their own, the older ones import it: this is the name that both know.
@@ -75,6 +76,7 @@ command(app, "report", ReportConfig, report, positional=("runs",))
 command(app, "bill", BillConfig, bill, positional=("runs",))
 command(app, "forecast", ForecastConfig, forecast)
 command(app, "payback", PaybackConfig, payback, positional=("run",))
+app.add_typer(study_app, name="study")
 
 labels_app = typer.Typer(
     help="Finished and unfinished jobs of `distilmt label`.", no_args_is_help=True, rich_markup_mode=None

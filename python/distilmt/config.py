@@ -117,6 +117,40 @@ def load(
     return _build(cls, values)
 
 
+def checked(cls: type, given: Iterable[tuple[str, str, Any]], *, text: bool) -> dict[str, Any]:
+    """Options by dotted path, those alone that were given, each checked; and together whatever `cls` itself asks for.
+
+    Args:
+        given: triples (where it was written, for messages; name; value).
+        text: values were typed by a person, as in `load`.
+
+    Raises:
+        ConfigError: as `resolve`.
+    """
+    values = _collect(cls, given, text=text)
+    _build(cls, values)
+    return {".".join(keys): value for keys, value in values.items()}
+
+
+def places(file: str | Path) -> dict[str, int]:
+    """Where a YAML file says what: line numbers by dotted path, at any depth.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or gives a key twice.
+    """
+    lines: dict[str, int] = {}
+    waiting = [("", _root(Path(file)))]
+    while waiting:
+        above, node = waiting.pop()
+        for key, value in node.value if node is not None and node.id == "mapping" else ():
+            name, line = f"{above}{key.value}", key.start_mark.line + 1
+            if name in lines:
+                raise ConfigError(f"{file}:{line}: {name}: given twice - keep one")
+            lines[name] = line
+            waiting.append((f"{name}.", value))
+    return lines
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """The configuration as plain JSON data, nested as the dataclasses are; `resolve(cls, to_dict(c)) == c`."""
 
@@ -201,14 +235,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 def _from_file(cls: type, file: Path) -> dict[Keys, Any]:
     """Reads a YAML file through its nodes: they know their lines, and show a key that is given twice."""
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_FILE_LIMIT + 1)
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror} - name an existing YAML file") from None
-    if len(data) > _FILE_LIMIT:
-        raise ConfigError(f"{file}: larger than {_FILE_LIMIT:,} bytes, so not a configuration file")
-    root = _yaml(data, f"{file}")
+    root = _root(file)
     groups = {".".join(option.keys[:depth]) for option in options(cls) for depth in range(1, len(option.keys))}
     given: dict[str, tuple[str, str, Any]] = {}
     waiting = [("", root)]
@@ -227,6 +254,17 @@ def _from_file(cls: type, file: Path) -> dict[Keys, Any]:
             else:
                 given[name] = (where, name, _plain(value))
     return _collect(cls, given.values(), text=True)
+
+
+def _root(file: Path) -> Any:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_FILE_LIMIT + 1)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror} - name an existing YAML file") from None
+    if len(data) > _FILE_LIMIT:
+        raise ConfigError(f"{file}: larger than {_FILE_LIMIT:,} bytes, so not a configuration file")
+    return _yaml(data, f"{file}")
 
 
 def _yaml(data: bytes | str, where: str) -> Any:

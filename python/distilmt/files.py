@@ -96,7 +96,8 @@ def read_blocks(path: str, offset: int = 0) -> Iterator[bytes]:
     suffix = Path(path).suffix
     with _open_raw(path) as raw:
         if suffix not in COMPRESSED:
-            raw.seek(offset)
+            if offset:  # a pipe cannot, and is read from its start
+                raw.seek(offset)
             while block := raw.read(PLAIN_BLOCK):
                 yield block
             return

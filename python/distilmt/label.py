@@ -76,6 +76,8 @@ class LabelConfig:
             raise ConfigError(f"--lease-seconds must be above 0, got {self.lease_seconds:g}")
         if self.target is not None and not self.soft_labels:
             raise ConfigError("--target serves the soft labels of the gold translations: give --soft-labels K too")
+        if self.too_long == "split" and self.search.n_best > 1:
+            raise ConfigError("--too-long split joins best translations and goes with --n-best 1")
         self.share()
 
     def share(self) -> tuple[int, int]:
@@ -125,11 +127,16 @@ class Labels:
         """Target tokens per second of decoding; None where no time is known."""
         return self.target_tokens / self.seconds if self.seconds else None
 
-    def __str__(self) -> str:
+    @property
+    def summary(self) -> str:
+        """Lines by verdict, as in `3 lines (2 ok, 1 copy)`."""
         counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items())
+        return f"{self.lines:,} lines ({counts})"
+
+    def __str__(self) -> str:
         speed = f" ({self.tokens_per_second:,.0f} tokens/s of decoding)" if self.tokens_per_second else ""
         return (
-            f"{self.folder / self.files['pseudo']}: {self.lines:,} lines ({counts}); {self.target_tokens:,} target tokens"
+            f"{self.folder / self.files['pseudo']}: {self.summary}; {self.target_tokens:,} target tokens"
             f"{speed}; sha256 {self.pseudo_hash[:16]}"
         )
 

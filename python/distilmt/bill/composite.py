@@ -49,7 +49,8 @@ class Scales:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is rated: `kept` unclipped, costs of making or None where unknown."""
+    """What is rated: `kept` unclipped, costs of making or None where unknown; `error` is the standard error of `kept` over
+    seeds, None with one seed of the student or of the student alone."""
 
     name: str
     kept: float
@@ -58,6 +59,7 @@ class Candidate:
     hours: float
     gigabytes: float | None
     estimated: bool = False
+    error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,22 @@ def candidates(data: Data, rates: Rates, *, measure: str = "bleu", test: str | N
                 f"composite: the teacher ({teacher.mean:.1f} {name}) is not ahead of the student alone ({alone.mean:.1f}), so "
                 "there is no gain to keep; the bill stands"
             )
+        kept, error = (own.mean - alone.mean) / gap, None
+        if system.role == "student" and own.deviation is not None and alone.deviation is not None:
+            # To first order in the means of both: d kept / d own = 1 / gap, d kept / d alone = (kept - 1) / gap.
+            error = math.hypot(own.deviation / own.n**0.5, (1 - kept) * alone.deviation / alone.n**0.5) / gap
         cost = whole.cost(rates)
         memory = None if whole.peak_bytes is None else (whole.peak_bytes + (whole.gpu_peak_bytes or 0)) / 1e9
         found.append(
             Candidate(
                 name=system.name,
-                kept=(own.mean - alone.mean) / gap,
+                kept=kept,
                 kg=cost.co2e_kg.value if cost.co2e_kg else None,
                 money=cost.money.value if cost.money else None,
                 hours=cost.hours,
                 gigabytes=memory,
                 estimated=whole.energy_kind == "estimated",
+                error=error,
             )
         )
     if not any(system.role == "student" and system.name == each.name for system in systems for each in found):

@@ -13,7 +13,8 @@ def composite_table(found: Composite, rates: Rates) -> Table:
         terms = [f"{each.terms[term]:.3f}" for term in found.weights]
         places = f"{each.best}" if each.best == each.worst else f"{each.best} to {each.worst}"
         front = "on it" if not each.dominated_by else f"behind {each.dominated_by}"
-        row = [str(place), each.candidate.name, f"{each.candidate.kept:.0%}", *terms, f"{each.score:.3f}"]
+        error = "" if each.candidate.error is None else f" ± {100 * each.candidate.error:.0f}"
+        row = [str(place), each.candidate.name, f"{each.candidate.kept:.0%}{error}", *terms, f"{each.score:.3f}"]
         rows.append([*row, f"{each.first:.0%}", places, front])
     scales, unit = found.scales, rates.currency or "of money"
     product = " × ".join(f"{term}^{weight:.3g}" for term, weight in found.weights.items())
@@ -25,6 +26,11 @@ def composite_table(found: Composite, rates: Rates) -> Table:
         f"References: {scales.kg:g} kg CO2e, {scales.money:g} {unit}, {scales.hours:g} machine hours, {scales.gigabytes:g} GB of "
         "memory; access = √(s(hours) × s(memory)).",
         f"Score = {product}. {best.candidate.name}: {_worked(found)}; {worked} = {best.score:.3f}.",
+        *(
+            ["±: standard error of Kept over seeds; systems nearer than that are not told apart by quality."]
+            if any(each.candidate.error is not None for each in found.rated)
+            else []
+        ),
         "First in: share of all weights under which it is first; Places: its best and worst under any.",
         *(f"Left out: {reason}." for reason in found.left_out),
     ]

@@ -24,7 +24,7 @@ _LABELS = {
 def pareto_plot(
     found: Composite, cost: Literal["kg", "money", "hours", "gigabytes"] | None = None, axes: Axes | None = None
 ) -> Axes:
-    """Quality kept over one cost of making; the line joins those that none beats in both.
+    """Quality kept over one cost of making; the line joins those that none beats in both. Bars: one standard error over seeds.
 
     Args:
         cost: None is CO2e where it is known and else hours.
@@ -36,9 +36,12 @@ def pareto_plot(
     cost = cost or ("kg" if "kg" in known else "hours")
     if cost not in known:
         raise ConfigError(f"pareto: {cost} is not known of every system - can be drawn: {', '.join(known)}")
-    points = sorted((float(getattr(each, cost)), -100 * each.kept, each.name) for each in candidates)
+    points = sorted(
+        (float(getattr(each, cost)), -100 * each.kept, each.name, 100 * (each.error or 0) or None)
+        for each in candidates
+    )
     front: list[tuple[float, float]] = []
-    for x, minus_kept, _ in points:
+    for x, minus_kept, *_ in points:
         if not front or -minus_kept > front[-1][1]:
             front.append((x, -minus_kept))
     with mpl.rc_context(STYLE):
@@ -46,9 +49,12 @@ def pareto_plot(
         axes.plot(
             *zip(*front, strict=True), color="#4477aa", linewidth=1.2, drawstyle="steps-post", label="Pareto front"
         )
-        for x, minus_kept, name in points:
+        for x, minus_kept, name, error in points:
             on = (x, -minus_kept) in front
-            axes.plot([x], [-minus_kept], "o" if on else "x", color="#4477aa" if on else "#888888", markersize=7)
+            axes.errorbar(
+                [x], [-minus_kept], yerr=error, fmt="o" if on else "x", color="#4477aa" if on else "#888888", markersize=7,
+                elinewidth=1.0,
+            )  # fmt: skip
             far = x > (points[0][0] + points[-1][0]) / 2  # there its name stands on the left, inside the axes
             place: dict[str, Any] = {"xytext": (-7, 6), "ha": "right"} if far else {"xytext": (7, -11)}
             axes.annotate(name, (x, -minus_kept), textcoords="offset points", **place)

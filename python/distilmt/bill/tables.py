@@ -39,6 +39,13 @@ def _kinds_table(data: Data, rates: Rates) -> Table | None:
         time, *others = _cells(line.cost, rates, line.estimated)
         rows.append([line.name, f"{line.count:.0f}", time, duration(line.spent.cpu_seconds), *others, peak + card])
     notes = _notes(data, rates, lines)
+    if any(line.name == "labelling" for line in lines) and labels(data, rates) is None:
+        notes.append("Not said: what a million labels cost, since the labelling did not record its lines.")
+    if data["systems"] and not serving(data, rates):
+        notes.append(
+            "Not said: what serving costs, since no decoding of counted words was timed (delete the run's "
+            "`stages/evaluate-*.json` and run the same `distilmt distill` again: it repeats the evaluation alone)."
+        )
     if any(line.name == OTHER for line in lines):
         notes.append(f'"{OTHER}": stages that were recorded without a kind.')
     head = ["Kind of stage", "Stages", "Time", "CPU time", "Energy", "CO2e", "Money", "Peak memory"]

@@ -11,6 +11,8 @@ No time, host or path is in them: the same job gives the same bytes wherever and
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -23,10 +25,11 @@ from distilmt.labels import segments
 from distilmt.labels.manifest import read_manifest
 from distilmt.labels.records import Record
 from distilmt.labels.shards import Shards, hash_of_first
-from distilmt.storage import read_json, write_json
+from distilmt.storage import disk_errors, read_json, sync_folder, write_json
 
 if TYPE_CHECKING:
     from distilmt.label import Labels
+    from distilmt.labels.lease import Lease
 
 RESULT = "labels.json"
 
@@ -137,19 +140,21 @@ def read_redo(folder: Path) -> tuple[dict[str, Any], bytes]:
     return manifest, hashlib.sha256(path.read_bytes()).digest()
 
 
-def merge(folder: Path, model: Path, suffix: str) -> Labels:
+def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
     """Writes the results of a job whose shards are all done, reads them back, and records that they are whole.
 
     Args:
         model: the teacher's folder, which soft labels are bound to.
         suffix: of line-aligned files: "", ".gz", ".xz" or ".zst".
+        lease: of this merge. Should it sleep and another take over, both write the same bytes, each beside their place.
 
     Raises:
         Damaged: a shard has to be done again. ResourceError: the disk refuses, or gives back something else.
     """
     stored = Stored(folder)
     options, source = stored.manifest["options"], stored.manifest["source"]
-    (folder / RESULT).unlink(missing_ok=True)
+    with disk_errors(folder / RESULT):
+        (folder / RESULT).unlink(missing_ok=True)
     files = {"pseudo": f"pseudo.txt{suffix}", "statuses": f"statuses.txt{suffix}"}
     if options["search"]["n_best"] > 1:
         files["nbest"] = f"nbest.tsv{suffix}"
@@ -164,7 +169,8 @@ def merge(folder: Path, model: Path, suffix: str) -> Labels:
                 "model": model, "source": source["sha256"], "k": options["soft_labels"], "floor": options["soft_floor"],
             }  # fmt: skip
             for name in ("soft", "forced") if stored.manifest["target"] else ("soft",):
-                stores[name] = soft_files.enter_context(SoftLabelsWriter(folder / name, **bound))
+                writer = SoftLabelsWriter(_beside(folder, name, lease), **bound)
+                stores[name] = soft_files.enter_context(writer)
         with ExitStack() as text_files:
             out = {kind: text_files.enter_context(line_writer(folder / name)) for kind, name in files.items()}
             for record in stored.records():
@@ -181,6 +187,8 @@ def merge(folder: Path, model: Path, suffix: str) -> Labels:
             stores["soft"].finish(out["pseudo"].sha256)
         if "forced" in stores:
             stores["forced"].finish(stored.manifest["target"]["sha256"])
+    for name in stores:
+        _put_in_place(folder, name, lease)
     for kind, name in files.items():
         found = _read_back(folder / name)
         if found != (out[kind].lines, out[kind].sha256) or (kind != "nbest" and found[0] != stored.lines):
@@ -218,6 +226,22 @@ def open_labels(folder: Path) -> Labels:
         )  # fmt: skip
     except KeyError as error:
         raise DataError(f"{path}: damaged: {error} is missing - {remedy}") from None
+
+
+def _beside(folder: Path, name: str, lease: Lease) -> Path:
+    return folder / f".{name}.{lease.attempt}.part"
+
+
+def _put_in_place(folder: Path, name: str, lease: Lease) -> None:
+    """Replaces a folder by the one that was made beside it, and removes what killed merges left."""
+    with disk_errors(folder / name):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+        os.rename(_beside(folder, name, lease), folder / name)
+        sync_folder(folder)
+        for left in folder.glob(f".{name}.*.part"):
+            if int(left.suffixes[-2][1:]) < lease.attempt:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _read_back(path: Path) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
-from distilmt import _native
+from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.labels.records import USABLE, Record
 
@@ -108,10 +108,13 @@ def rank(
         encode: texts to ids, with `tokens="ids"`: the teacher's vocabulary.
         threads: change speed, never results.
     Raises:
-        ConfigError: ids are asked for without `encode`. DataError: a text is no Unicode text.
+        ConfigError: an unknown rule, or ids without `encode`. DataError: a text is no Unicode text.
     """
+    options = resolve(RankOptions, asdict(options))  # an instance made by hand has seen no check of its types
     if options.by_ids and encode is None:
         raise ConfigError("tokens: ids need `encode`, the teacher's vocabulary, to read the gold")
+    from distilmt import _native  # the command line starts without
+
     pairs = zip(records, repeat(None)) if golds is None else zip(records, golds, strict=True)
     while block := list(islice(pairs, BLOCK)):
         ids = encode([gold or "" for _, gold in block]) if options.by_ids and encode else repeat([])

@@ -23,6 +23,16 @@ from distilmt.labels.worker import Work, from_json, to_json, work
 DEATHS = 100  # of actors before the cluster is given up
 
 
+class _Actor:
+    """One worker; `run` ends when all shards are done."""
+
+    def run(self, data: str) -> None:
+        from distilmt.labels.teacher import Teacher
+
+        job = from_json(data)
+        work(job, Teacher(job.config, job.threads), lambda message: None)
+
+
 def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options: Any) -> Labels:
     """`distilmt.label` with its `workers` as Ray actors.
 
@@ -41,20 +51,11 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
     if not ray.is_initialized():
         ray.init()
 
-    @ray.remote(num_cpus=threads_each, max_restarts=0)  # type: ignore[misc,untyped-decorator,unused-ignore]
-    class Worker:
-        """One worker; `run` ends when all shards are done."""
-
-        def run(self, data: str) -> None:
-            from distilmt.labels.teacher import Teacher
-
-            mine = from_json(data)
-            work(mine, Teacher(mine.config, mine.threads), lambda message: None)
-
+    actor_class: Any = ray.remote(num_cpus=threads_each, max_restarts=0)(_Actor)
     data = to_json(replace(job, threads=threads_each))
     running: dict[Any, Any] = {}
     for _ in range(config.workers):
-        actor = Worker.remote()
+        actor = actor_class.remote()
         running[actor.run.remote(data)] = actor
     deaths = 0
     while running:
@@ -67,7 +68,7 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
                 deaths += 1
                 if deaths > DEATHS:
                     raise ResourceError(f"{config.out}: {deaths} workers died ({error}) - see the cluster") from None
-                actor = Worker.remote()
+                actor = actor_class.remote()
                 running[actor.run.remote(data)] = actor
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None

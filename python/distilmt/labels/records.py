@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from distilmt import _native
 from distilmt.errors import DataError
 
 Verdict = Literal[
@@ -57,6 +56,8 @@ def to_frame(record: Record) -> bytes:
     """The bytes of a record in a segment file."""
     candidates = [(c.text, c.ids, c.score, c.log_prob, c.tokens) for c in record.candidates]
     verdict = VERDICTS.index(record.verdict)
+    from distilmt import _native  # the command line starts without
+
     return _native.encode_record(record.line, verdict, record.cause, candidates, record.soft, record.forced)
 
 
@@ -67,6 +68,8 @@ def from_frames(data: bytes, offset: int = 0, limit: int = 1 << 20) -> list[tupl
         DataError: a record has a verdict that this version does not know.
     """
     records = []
+    from distilmt import _native  # the command line starts without
+
     for line, verdict, cause, candidates, soft, forced, end in _native.scan_records(data, offset, limit):
         if verdict >= len(VERDICTS):
             raise DataError(f"line {line}: verdict {verdict} is unknown - a newer distilmt wrote it, use that one")

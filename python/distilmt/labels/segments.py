@@ -14,7 +14,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from distilmt import _native
 from distilmt.errors import DataError
 from distilmt.labels.records import Record, from_frames
 from distilmt.storage import disk_errors, sync_folder
@@ -28,6 +27,8 @@ AT_ONCE = 256  # records parsed at a time: in memory they are many times their b
 def header(job: bytes, shard: int) -> bytes:
     """The first bytes of a segment file. job: 32 bytes."""
     head = MAGIC + job + struct.pack("<Q", shard)
+    from distilmt import _native  # the command line starts without
+
     return head + struct.pack("<I", _native.crc32c(head))
 
 

@@ -141,9 +141,10 @@ def blocked(runs: Runs) -> Anova:
         )
     names = [f"f{i}" for i in range(len(runs.factors))]
     columns = {name: [str(row[factor]) for row in runs.rows] for name, factor in zip(names, runs.factors, strict=True)}
-    columns |= {"b": [str(row[runs.block]) for row in runs.rows]} if runs.block else {}
+    block = runs.block if runs.block and len(runs.levels(runs.block)) > 1 else None
+    columns |= {"b": [str(row[block]) for row in runs.rows]} if block else {}
     frame = library("pandas").DataFrame(columns | {"y": [row[runs.outcome] for row in runs.rows]})
-    formula = "y ~ " + "C(b) + " * bool(runs.block) + " * ".join(f"C({name})" for name in names)
+    formula = "y ~ " + "C(b) + " * bool(block) + " * ".join(f"C({name})" for name in names)
     model = library("statsmodels.formula.api").ols(formula, frame).fit()
     total = float(((frame["y"] - frame["y"].mean()) ** 2).sum())
     if model.df_resid < 1 or _vanishes(model.ssr, frame["y"]):
@@ -151,7 +152,7 @@ def blocked(runs: Runs) -> Anova:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pandas' on statsmodels' own assignments
         table = library("statsmodels.stats.anova").anova_lm(model, typ=2)
-    random = float(model.ssr) + (float(table.loc["C(b)", "sum_sq"]) if runs.block else 0.0)
+    random = float(model.ssr) + (float(table.loc["C(b)", "sum_sq"]) if block else 0.0)
     terms = []
     for index, line in table.iterrows():
         if index in ("C(b)", "Residual"):
@@ -165,7 +166,7 @@ def blocked(runs: Runs) -> Anova:
     notes = ["Holm's correction is over the terms."]
     if len(counts) > 1:
         notes.append(f"Unbalanced: {min(counts)} to {max(counts)} runs a cell; sums of squares of type 2.")
-    design = f"{len(runs.levels(runs.block))} blocks ({runs.block})" if runs.block else "no blocks"
+    design = f"{len(runs.levels(block))} blocks ({block})" if block else "no blocks"
     return Anova(runs.outcome, f"analysis of variance, {design}", terms, notes)
 
 

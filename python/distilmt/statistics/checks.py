@@ -36,10 +36,10 @@ def normality(runs: Runs) -> list[Check]:
 
 
 def equal_variances(runs: Runs) -> Check:
-    """Brown-Forsythe over all cells that have two runs or more."""
-    cells = [values for values in runs.cells().values() if len(values) > 1]
+    """Brown-Forsythe over all cells that have three runs or more: two are always equally far from their median."""
+    cells = [values for values in runs.cells().values() if len(values) > 2]
     if len(cells) < 2:
-        return Check("Brown-Forsythe", "variances", None, None, "needs two cells with two runs each")
+        return Check("Brown-Forsythe", "variances", None, None, "needs two cells with three runs each")
     if all(np.ptp(values) == 0 for values in cells):
         return Check("Brown-Forsythe", "variances", None, None, "no cell has a spread")
     result = library("scipy.stats").levene(*cells, center="median")

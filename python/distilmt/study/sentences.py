@@ -1,0 +1,80 @@
+"""Planned contrasts of quality over sentences, and over seeds besides: what the blocks of a study cannot show.
+
+A model translates the same way in every block, so decoding's BLEU has no spread over blocks, though it has one over
+sentences. A distillation's blocks are seeds: then both are resampled together (statistics/quality.py has the formulas).
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Literal, cast
+
+from distilmt.corpus import load_corpus
+from distilmt.errors import DataError
+from distilmt.statistics import Layout, Paired, holm, paired, stars
+from distilmt.statistics.contrasts import MOST
+from distilmt.statistics.layout import interval, number, p_value
+from distilmt.study.records import record_of, translations_of
+from distilmt.study.spec import Planned, Study, treatment_name
+
+Lines = dict[int, list[str]]
+NOTES = [
+    "Points, first minus second, mean over seeds; 95 % bootstrap intervals. p: bootstrap over seeds and sentences where there "
+    "are several seeds, else approximate randomisation over sentences. Blocks with equal translations count once."
+]
+TOO_MANY = f"No p with more than {MOST} comparisons in a table: Holm's correction would leave nothing."
+
+
+def by_sentences(study: Study, planned: Planned) -> Layout:
+    """The table of a contrast, one row for each pair of levels and each combination of the other factors.
+
+    Raises:
+        DataError: translations are missing, or the reference text has changed.
+    """
+    others = [name for name in study.levels if name != planned.factor]
+    found: dict[str, Paired] = {}
+    for own in itertools.product(*(study.levels[name] for name in others)):
+        at = dict(zip(others, own, strict=True))
+        for pair in planned.pairs:
+            (one, references), (two, same) = (_translations(study, at | {planned.factor: level}) for level in pair)
+            if references != same:
+                raise DataError(f"{' and '.join(pair)} have different references - there is nothing to pair")
+            name = f"{pair[0]} − {pair[1]}" + (f" ({treatment_name(at)})" if at else "")
+            found[name] = paired(one, two, references, measure=cast(Literal["bleu", "chrf"], planned.outcome))
+    ps = [_p(each) if len(found) <= MOST else None for each in found.values()]
+    body = [
+        [
+            name, " / ".join(map(str, each.seeds)), str(each.sentences), number(each.difference),
+            interval(each.low, each.high), p_value(p), p_value(corrected) + stars(corrected),
+        ]
+        for (name, each), p, corrected in zip(found.items(), ps, holm(ps), strict=True)
+    ]  # fmt: skip
+    head = ["Contrast", "Seeds", "Sentences", "Difference", "Interval", "p", "p (Holm)"]
+    notes = NOTES + [TOO_MANY] * (len(found) > MOST)
+    return Layout(f"Planned: {planned.outcome} by {planned.factor}, over sentences", head, body, notes)
+
+
+def _p(found: Paired) -> float:
+    if min(found.seeds) > 1 or found.p_randomisation is None:
+        return found.p_bootstrap
+    return found.p_randomisation
+
+
+def _translations(study: Study, levels: dict[str, str]) -> tuple[Lines, list[str]]:
+    """Translations of a treatment by block, equal ones once, and their references."""
+    found: Lines = {}
+    last = None
+    for cell in study.cells():
+        if cell.levels == levels and record_of(study, cell).get("status") == "done":
+            path, last = translations_of(study.folder, cell.name), cell
+            if not path.exists():
+                raise DataError(f"{path}: is missing - only cells that translate can be compared by their sentences")
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+            if lines not in found.values():
+                found[cell.block] = lines
+    if last is None:
+        raise DataError(f"no cell of {treatment_name(levels)} is done")
+    text, inputs = load_corpus(last.settings["test"]), record_of(study, last)["inputs"]
+    if text.target_hash != inputs.get("target", inputs.get("test target")):
+        raise DataError(f"{last.settings['test'][1]}: has changed since the cells ran - restore it")
+    return found, text.targets[: last.settings.get("lines") or len(text)]

@@ -1,0 +1,109 @@
+"""The tidy table of a study: one row per cell that was begun, one column per factor, outcome and condition.
+
+Order of columns: block, position, the factors (names of levels, as text), status, outcomes of a pass, then conditions
+(host, noise, ...). What is unknown is None: an empty field of the CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from distilmt.bill.rates import cost_of
+from distilmt.energy import Usage
+from distilmt.errors import ConfigError
+from distilmt.storage import write_bytes
+from distilmt.study.records import Record, record_of
+from distilmt.study.spec import Source, Study, read
+
+Row = dict[str, Any]
+
+
+def rows(source: Source) -> list[Row]:
+    """The table as a list of dicts, all with the same keys, in the order of the run."""
+    study = read(source)
+    found = [(cell, record) for cell in study.cells() if (record := record_of(study, cell))]
+    table = []
+    for cell, record in found:
+        row = {"block": cell.block, "position": record["position"]} | cell.levels | {"status": record["status"]}
+        if record["status"] == "done":
+            row |= record["outcomes"] | _bill(study, record)
+        table.append((row, _conditions(record)))
+    outcomes = {key: None for row, _ in table for key in row}
+    conditions = {key: None for _, more in table for key in more}
+    return [outcomes | row | conditions | more for row, more in table]
+
+
+def _bill(study: Study, record: Record) -> Row:
+    """kWh, CO2e and money of a pass, at the prices of the study file as it is now."""
+    found = cost_of(study.config.rates, Usage(**record["usage"]))
+    amounts = {"kwh": found.kwh, "co2e_kg": found.co2e_kg, "money": found.money}
+    return {name: amount.value / record["passes"] for name, amount in amounts.items() if amount}
+
+
+def _conditions(record: Record) -> Row:
+    usage = record.get("usage", {})
+    return {
+        "passes": record.get("passes"),
+        "timed_seconds": usage.get("seconds"),
+        "energy_kind": usage.get("energy_kind"),
+        "energy_method": usage.get("energy_method"),
+        "wall_seconds": record.get("wall_seconds"),
+        "attempts": record["attempts"],
+        "host": record["host"],
+        "began": record["began"],
+        "error": record.get("error"),
+        **record.get("noise", {}),
+    }
+
+
+def frame(source: Source) -> Any:
+    """The table as a pandas DataFrame.
+
+    Raises:
+        ConfigError: pandas is not installed.
+    """
+    from distilmt.statistics.extra import library  # brings NumPy, which a cell has no need of
+
+    return library("pandas").DataFrame(rows(source))
+
+
+def save(study: Study) -> list[Path]:
+    """Writes `cells.csv`, and `cells.parquet` where the extra `study` is installed; returns their paths.
+
+    Raises:
+        ResourceError: the disk refuses.
+    """
+    table = rows(study)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(table[0]) if table else ["block"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    written = [study.folder / "cells.csv"]
+    write_bytes(written[0], text.getvalue().encode())
+    if find_spec("pyarrow") is None:
+        return written
+    from distilmt.statistics.extra import library
+
+    buffer = io.BytesIO()
+    library("pyarrow.parquet").write_table(library("pyarrow").Table.from_pylist(table), buffer)
+    written.append(study.folder / "cells.parquet")
+    write_bytes(written[1], buffer.getvalue())
+    return written
+
+
+def outcome_names(study: Study) -> list[str]:
+    """What the report shows, in order: the outcomes that the study file names, else all that the cells have.
+
+    Raises:
+        ConfigError: the file names an outcome that no cell has.
+    """
+    records = [record for cell in study.cells() if (record := record_of(study, cell)).get("status") == "done"]
+    found = list({name: None for record in records for name in [*record["outcomes"], *_bill(study, record)]})
+    for name in study.config.outcomes:
+        if found and name not in found:
+            raise ConfigError(f"outcomes: no cell has {name!r} - there are {', '.join(found)}")
+    return [*study.config.outcomes] or found

@@ -1,0 +1,170 @@
+"""study/decode.py, distill.py, measure.py: what a cell does, in this process and with tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from distilmt.corpus import load_corpus, write_lines
+from distilmt.energy import EnergyOptions
+from distilmt.errors import ConfigError, DataError
+from distilmt.evaluate import score
+from distilmt.quickstart import write_corpus
+from distilmt.study import decode, distill
+from distilmt.study.measure import Work, measure
+from distilmt.train import TrainingOptions
+from distilmt.translate import Translator
+
+LABEL = import_module("distilmt.label")  # `distilmt.label` is the function
+NONE = EnergyOptions(energy="none")
+LINES = ["the dog sees the house .", "the cat finds the tree .", "", "the river loves the garden ."]
+
+
+@pytest.fixture
+def test_text(tmp_path: Path) -> tuple[str, str]:
+    pair = (str(tmp_path / "test.a"), str(tmp_path / "test.b"))
+    for path in pair:
+        write_lines(path, LINES)
+    return pair
+
+
+def test_a_measurement_is_of_the_passes_after_the_warm_up() -> None:
+    numbers: Iterator[float] = iter([100.0, 100.0, 1.0, 2.0, 6.0])
+
+    def once() -> dict[str, float | None]:
+        return {"x": next(numbers), "y": None}
+
+    found = measure(Work(once, lambda seconds: {"rate": 1 / seconds, "z": None}), warm_up=2, min_seconds=0, energy=NONE)
+    assert found["passes"] == 1 and found["outcomes"]["x"] == 1.0 and not {"y", "z"} & set(found["outcomes"])
+    assert found["outcomes"]["rate"] == pytest.approx(1 / found["usage"]["seconds"])
+    numbers = iter([1.0, 2.0, 6.0])
+    with pytest.raises(StopIteration):  # goes on until the time is over
+        measure(Work(once), warm_up=0, min_seconds=60, energy=NONE)
+    constant = EnergyOptions(energy="constant", constant_watts=(10, 20))
+    numbers = iter([1.0] * 1000000)
+    found = measure(Work(once), warm_up=0, min_seconds=0.05, energy=constant)
+    seconds, passes = found["usage"]["seconds"], found["passes"]
+    assert passes > 1 and found["outcomes"]["joules_low"] == pytest.approx(10 * seconds / passes, rel=0.05)
+    assert found["outcomes"]["joules_high"] == pytest.approx(20 * seconds / passes, rel=0.05)
+
+
+def test_decode_counts_and_scores_what_the_translator_gives(
+    tiny_model_folder: Path, test_text: tuple[str, str]
+) -> None:
+    task = decode.DecodeTask(model=str(tiny_model_folder), test=test_text, beam_size=2, max_length=20, threads=1)
+    found = measure(decode.load(task), warm_up=1, min_seconds=0, energy=NONE)
+    translations = Translator(tiny_model_folder, threads=1).translate(LINES, beam_size=2, max_length=20)
+    tokens = sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses)
+    scores = score([each.text for each in translations], LINES)
+    outcomes = found["outcomes"]
+    assert outcomes["target_tokens"] == tokens > 0
+    assert outcomes["tokens_per_second"] == pytest.approx(tokens / outcomes["seconds"])
+    assert outcomes["sentences_per_second"] == pytest.approx(4 / outcomes["seconds"])
+    assert (outcomes["bleu"], outcomes["chrf"]) == (scores.bleu, scores.chrf)
+    assert any(scores.bleu_signature in note for note in found["notes"]) and "1 empty_source" in str(found["notes"])
+    assert set(found["inputs"]) == {"model", "source", "target"}
+    short = measure(decode.load(replace(task, lines=2)), warm_up=0, min_seconds=0, energy=NONE)
+    assert 0 < short["outcomes"]["target_tokens"] < tokens
+
+
+def test_decode_refuses_what_it_cannot_score(tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"a\nb\x00\n")
+    (tmp_path / "empty").write_bytes(b"")
+    for name, message in (("bad", "bad:2: "), ("empty", "empty")):
+        pair = (str(tmp_path / name), str(tmp_path / name))
+        with pytest.raises(DataError, match=message):
+            decode.load(decode.DecodeTask(model=str(tiny_model_folder), test=pair))
+    with pytest.raises(ConfigError, match="lines must be 1 or more, got 0"):
+        decode.DecodeTask(model="m", test=("a", "b"), lines=0)
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> distill.DistillTask:
+    text = write_corpus(tmp_path_factory.mktemp("text"), 1, train=60, dev=4, test=4)
+    training = TrainingOptions(
+        updates=2, batch_tokens=512, eval_every=2, max_positions=48, threads=1, precision="float32"
+    )
+    label = distill.LabelOptions(beam_size=1, max_length=12)
+    return distill.DistillTask(
+        train=text["train"], dev=text["dev"], test=text["test"], teacher=str(tiny_model_folder), student_size="1x1:16:32:2",
+        training=training, label=label, test_beam_size=1,
+    )  # fmt: skip
+
+
+def labels_of(folder: Path, lines: list[str]) -> SimpleNamespace:
+    """What a teacher that never errs would have made."""
+    return SimpleNamespace(folder=folder, pseudo=lines, statuses=["ok"] * len(lines), pseudo_hash="p")
+
+
+def test_labels_are_made_once_for_all_cells_that_ask_for_the_same(
+    task: distill.DistillTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+    gold = Path(task.train[1]).read_text().splitlines()
+    monkeypatch.setattr(LABEL, "label", lambda **options: made.append(options["beam_size"]))
+    monkeypatch.setattr(LABEL, "read_labels", lambda folder: labels_of(folder, gold))
+    works = [
+        distill.load(each, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
+        for number, each in enumerate([
+            task,
+            replace(task, student_size="1x1:32:32:2"),
+            replace(task, training=replace(task.training, seed=2)),
+            replace(task, label=replace(task.label, beam_size=2)),
+            replace(task, method="word-kd"),
+            replace(task, method="alone"),
+        ])
+    ]  # fmt: skip
+    assert made == [1, 2]  # and none where nothing is learnt from labels
+    results = [measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"] for work in works]
+    labelled = [result.get("label_seconds") for result in results]
+    assert labelled[0] == labelled[1] == labelled[2] != labelled[3] and labelled[4:] == [None, None]
+    assert results[0]["parameters"] < results[1]["parameters"]
+    assert all(result["train_seconds"] > 0 and "bleu" in result and "dev_bleu" in result for result in results)
+    assert len({result["train_seconds"] for result in results}) == 6
+    assert works[0].inputs == works[2].inputs and "pseudo" in works[0].inputs
+    # A cell that was killed after its training finds it done.
+    again = distill.load(task, tmp_path / "cell-0", tmp_path / "shared", NONE)
+    outcomes = measure(again, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
+    assert outcomes["train_seconds"] == results[0]["train_seconds"] and made == [1, 2]
+
+
+def test_a_labelling_that_was_killed_is_made_again(task, tmp_path, monkeypatch) -> None:
+    def killed(**options: Any) -> None:
+        raise KeyboardInterrupt
+
+    text = load_corpus(task.train)
+    arguments = (task, Path(task.teacher), "teacher", text, tmp_path / "shared", NONE)
+    monkeypatch.setattr(LABEL, "label", killed)
+    with pytest.raises(KeyboardInterrupt):
+        distill.shared_labels(*arguments)
+    (kept,) = (tmp_path / "shared").glob("*")  # no lock, and no record that says it is done
+    lost = json.loads(kept.read_text())["attempts"][0]["seconds"]
+    made: list[str] = []
+    monkeypatch.setattr(LABEL, "label", lambda **options: made.append(options["out"]))
+    monkeypatch.setattr(LABEL, "read_labels", lambda folder: labels_of(folder, ["x"]))
+    labels, cost = distill.shared_labels(*arguments)
+    assert made == [str(labels.folder)] and labels.pseudo == ["x"]
+    assert set(cost) == {"label_seconds", "label_cpu_seconds", "label_joules"} and cost["label_joules"] is None
+    assert lost > 0 and cost["label_seconds"] > lost  # the lost attempt was paid for too
+
+
+def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
+    assert replace(task, method="alone").chosen.recipe == "gold"
+    assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"
+    for changes, message in (
+        ({"method": "seq-kt"}, "did you mean seq-kd"),
+        ({"recipe": "silver"}, "on one of gold, seq-kd, seq-inter, got recipe 'silver'"),
+        ({"student_size": "enormous"}, "enormous"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            replace(task, **changes)
+    wide = replace(task.label, beam_size=4, n_best=None)
+    kept = [replace(task, method=name, label=wide).label.n_best for name in ("seq-kd", "seq-inter", "alone")]
+    assert kept == [1, 4, 1] and replace(task, label=replace(wide, n_best=3)).label.n_best == 3
