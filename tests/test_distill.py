@@ -121,6 +121,23 @@ def test_labels_are_line_aligned_and_proven(run, text):
         pseudo.write_bytes(pseudo_before)
 
 
+def test_a_killed_labelling_goes_on_inside_its_stage(run, text, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    given = config(text, out, teacher=str(run / "teacher" / "best"), teacher_size=None, method="seq-kd", baseline=False)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("distilmt.labels.merge.merge", interrupt)
+        distilmt.distill(given)
+    segments = {path: path.stat().st_mtime_ns for path in (out / "label" / "segments").iterdir()}
+    distilmt.distill(given)
+    assert segments and {path: path.stat().st_mtime_ns for path in (out / "label" / "segments").iterdir()} == segments
+    notes = json.loads((out / "report.json").read_text())["notes"]
+    assert f"labels: {read_labels(out / 'label').summary}" in notes
+
+
 def test_seq_kd_keeps_lines_in_place_and_leaves_doubtful_ones_out(text):
     gold = corpus.load_corpus(text["dev"])
     statuses = ["ok"] * 5 + ["non_finite_redone", "max_length", "too_long"]

@@ -21,6 +21,7 @@ from distilmt.labels.export import export
 from distilmt.labels.records import read_records
 from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.status import status, verify
+from distilmt.model_options import SearchFlags
 from distilmt.soft_labels import SoftLabels, decode
 from distilmt.translate import Translator
 from shell import distilmt as shell
@@ -144,6 +145,7 @@ def test_redo_replaces_the_lines_of_a_verdict_and_nothing_else(job: Path, tmp_pa
     assert (out / "redo" / "1" / "done").is_dir() and not verify(out).problems
     assert json.loads((out / "labels.json").read_text())["redone_lines"] == [before.counts[chosen]]
     assert [record.text for record in read_records(out)] == after.pseudo
+    assert f"redo 1 ({chosen}): {before.counts[chosen]} lines" in str(status(out))
     nothing = redo(labels=str(out), where="status=low_score")
     assert nothing == f"{out}: no line has the verdict low_score"
     with pytest.raises(ConfigError, match="must be status=VERDICT"):
@@ -216,6 +218,7 @@ def test_options_that_cannot_be() -> None:
         ({"workers": 0}, "--workers must be at least 1"),
         ({"target": "x"}, "give --soft-labels K too"),
         ({"lease_seconds": 0.0}, "--lease-seconds"),
+        ({"too_long": "split", "search": SearchFlags(n_best=2)}, "goes with --n-best 1"),
     ):
         with pytest.raises(ConfigError, match=said):
             LabelConfig(model="m", source="s", out="o", **wrong)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What `distilmt distill` knows of a run, put together as its report: systems, names of test sets, direction, machine."""
+"""The report of a `distilmt distill` run: what the stages recorded, put together."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.dataset import is_column, parse_column
 from distilmt.files import COMPRESSED
-from distilmt.methods import Method
 
 if TYPE_CHECKING:
     from distilmt.distill import DistillConfig
+    from distilmt.methods import Method
     from distilmt.report import Report
     from distilmt.run import Run
 
@@ -26,36 +26,21 @@ def set_name(path: str) -> str:
     if is_column(path):
         column = parse_column(path)
         return f"{Path(column.name).name}.{column.split}"
-    name = bare_name(path)
+    name = _bare_name(path)
     return name.rsplit(".", 1)[0] if "." in name else name
 
 
-def bare_name(path: str) -> str:
+def _bare_name(path: str) -> str:
     name = Path(path).name
     for suffix in COMPRESSED:
         name = name.removesuffix(suffix)
     return name
 
 
-def direction(text: tuple[str, str]) -> dict[str, str]:
+def _direction(text: tuple[str, str]) -> dict[str, str]:
     """`{"direction": "de-en"}` where the names of the training files or columns end in their languages, else nothing."""
-    suffixes = [bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
+    suffixes = [_bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
     return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
-
-
-def score_facts(scores: Any, exact: bool) -> dict[str, Any]:
-    keys = ["bleu", "chrf", "bleu_signature", "chrf_signature"] + ["exact"] * exact
-    return {key: getattr(scores, key) for key in keys}
-
-
-def training_facts(fit: Any) -> dict[str, Any]:
-    return {
-        "dev_bleu": fit.dev_bleu, "curve": fit.curve,
-        "training": {
-            "updates": fit.updates, "best_update": fit.best_update, "target_tokens": fit.target_tokens, "seconds": fit.seconds,
-            "tokens_per_second": fit.tokens_per_second, "skipped_updates": fit.skipped_updates,
-        },
-    }  # fmt: skip
 
 
 def system(
@@ -77,10 +62,10 @@ def write_report(
     from distilmt.run import versions
 
     teacher = systems[0]
-    for each in systems:
-        each["compression"] = teacher["parameters"] / each["parameters"]
+    for system in systems:
+        system["compression"] = teacher["parameters"] / system["parameters"]
     significance = find_significance(run, systems, references)
-    if any("hypotheses" not in each for each in systems):
+    if any("hypotheses" not in system for system in systems):
         notes = [*notes, NOT_KEPT]
     report = Report({
         "title": config.title,
@@ -93,7 +78,7 @@ def write_report(
         "stages": run.stages(),
         "notes": notes,
         "rates": asdict(config.rates),
-        **direction(config.train),
+        **_direction(config.train),
     })  # fmt: skip
     report.save(run.folder)
     return report

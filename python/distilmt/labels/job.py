@@ -15,9 +15,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from distilmt import search
 from distilmt.config import to_dict
 from distilmt.energy import Meter
-from distilmt.errors import ResourceError
+from distilmt.errors import DataError, ResourceError
 from distilmt.files import file_hash
 from distilmt.label import LabelConfig, Labels, folder_of
 from distilmt.labels import merge as merging
@@ -28,6 +29,7 @@ from distilmt.labels.pool import run_workers
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
+from distilmt.native_model import Generation
 from distilmt.storage import disk_errors, read_json, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
@@ -48,6 +50,10 @@ def prepare(config: LabelConfig) -> Work:
     Raises: ConfigError: it is a job of other inputs. DataError: the texts cannot be labelled.
     """
     folder, model = Path(config.out), folder_of(config.model)
+    # What cannot be is said before a manifest binds the folder to it.
+    search.resolve(asdict(config.search), Generation(eos=0, start=0))
+    if not (model / "config.json").is_file():
+        raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
     text, target = read_texts(config)
     identity = open_manifest(folder, describe(config, model, text, target))
     absolute = {

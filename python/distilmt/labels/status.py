@@ -11,7 +11,8 @@ from distilmt.errors import DataError
 from distilmt.files import file_hash
 from distilmt.labels.events import cost, events_of
 from distilmt.labels.lease import look
-from distilmt.labels.merge import RESULT, Damaged, Stored, shard_records
+from distilmt.labels.merge import RESULT, Damaged, Stored, read_redo, redo_folders, shard_records
+from distilmt.labels.shards import Shards
 from distilmt.storage import read_json
 
 RECENT_SECONDS = 600.0  # what the present speed is judged by
@@ -33,6 +34,7 @@ class JobStatus:
     lines_per_second: float | None
     tokens_per_second: float | None
     cost: dict[str, object] = field(default_factory=dict)
+    redone: list[str] = field(default_factory=list)
 
     @property
     def seconds_left(self) -> float | None:
@@ -53,7 +55,7 @@ class JobStatus:
             )
         joules = self.cost["joules"]
         said.append(f"energy of finished sessions: {f'{joules:,.0f} J' if joules is not None else 'not measured'}")
-        return "\n".join([*said, *self.at_work])
+        return "\n".join([*said, *self.at_work, *self.redone])
 
 
 def status(folder: str | Path) -> JobStatus:
@@ -87,8 +89,18 @@ def status(folder: str | Path) -> JobStatus:
     return JobStatus(
         folder, lines, stored.lines, len(finished), shards.count, (folder / RESULT).exists(), dict(verdicts.most_common()),
         at_work, sum(e["lines"] for e in recent) / window if recent else None,
-        sum(e["tokens"] for e in recent) / window if recent else None, cost(folder),
+        sum(e["tokens"] for e in recent) / window if recent else None, cost(folder), list(map(_redone, redo_folders(folder))),
     )  # fmt: skip
+
+
+def _redone(folder: Path) -> str:
+    """A line about a generation of redone lines."""
+    manifest, job = read_redo(folder)
+    done = Shards(folder, job, 0, 60.0).finished() & {int(shard) for shard in manifest["lines"]}
+    return (
+        f"redo {folder.name} ({', '.join(manifest['where'])}): {sum(map(len, manifest['lines'].values())):,} lines, "
+        f"{len(done):,} of {len(manifest['lines']):,} shards"
+    )
 
 
 @dataclass

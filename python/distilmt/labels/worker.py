@@ -120,8 +120,9 @@ def _label_shard(
         left = job.config.batch_lines if single else 0  # how many lines are still taken one by one
         while batch := list(islice(pairs, 1 if left > 0 else job.config.batch_lines)):
             left -= 1
-            if lease.superseded():
-                return  # another works at it since this process did not answer; what it writes is the same
+            if lease.superseded():  # another works at it since this process did not answer; what it writes is the same
+                lease.end("released")
+                return
             began = time.perf_counter()
             records, repeats = _label(batch, known, teacher, job.target is not None)
             decoding = time.perf_counter() - began

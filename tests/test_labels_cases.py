@@ -1,0 +1,101 @@
+"""Cases 18, 29, 34, 36 and 41 as a labelling meets them: a source that changes, no finite numbers, no memory, no room."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import distilmt
+from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.label import LabelConfig
+from distilmt.labels.lease import look
+from distilmt.labels.source import read_text
+from distilmt.labels.teacher import Teacher
+from distilmt.labels.worker import Work, work
+from distilmt.lines import Line
+from distilmt.translate import Hypothesis, Translation
+from toy_labels import ToyTeacher
+
+
+class Translator:
+    """Has memory for one short text at a time, and no numbers for one of them."""
+
+    calls: list[int]
+
+    def __init__(self) -> None:
+        self.calls = []
+
+    @property
+    def vocab(self) -> Any:
+        return self
+
+    def encode_source(self, texts: list[str]) -> list[list[int]]:
+        return [list(text.encode()) for text in texts]
+
+    def translate(self, texts: list[str], **_: Any) -> list[Translation]:
+        self.calls.append(len(texts))
+        if len(texts) > 2 or "huge" in texts:
+            raise ResourceError("memory is exhausted")
+        nan = Translation([Hypothesis([], "", 0.0, [])], "not_finite")
+        empty = Translation([Hypothesis([], "", -0.1, [-0.1])], "empty_hypothesis")
+        known = {"nan": nan, "empty": empty}
+        return [known.get(text, Translation([Hypothesis([7], text * 2, -0.5, [-0.5])], "ok")) for text in texts]
+
+
+def test_case_34_no_memory_halves_the_batch_and_keeps_the_order() -> None:
+    teacher = Teacher.__new__(Teacher)
+    teacher.config = LabelConfig(model="m", source="s", out="o")
+    teacher._search, teacher.translator = {}, Translator()  # type: ignore[assignment]
+    texts = ["a", "b", "huge", "nan", "c", "empty"]
+    lines = [Line(number, text, "ok") for number, text in enumerate(texts, 1)]
+    records = teacher.label([*lines, Line(7, "", "quarantined", "control character U+0001", b"\1")])
+    assert [record.line for record in records] == list(range(1, 8))
+    verdicts = ["ok", "ok", "quarantined", "quarantined", "ok", "empty_target", "quarantined"]
+    assert [record.verdict for record in records] == verdicts
+    assert records[2].cause == "no memory for its 4 tokens (memory is exhausted)"
+    assert records[3].cause == "the teacher gives no finite numbers for it" and not records[3].candidates
+    assert [record.text for record in records[:2]] == ["aa", "bb"] and len(records[5].candidates) == 1
+    assert records[6].cause == "control character U+0001"
+
+
+def test_case_18_a_source_that_changes_is_refused_and_its_shard_given_back(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("a\nb\nc\nd\n")
+    text = read_text(str(path), 2, "error")
+    config = LabelConfig(model="m", source="s", out="o", shard_lines=2)
+
+    class Meddler(ToyTeacher):
+        def label(self, lines: Any, targets: Any = None) -> Any:
+            path.write_text("a\nb\nc\nd\ne\n")
+            return super().label(lines, targets)
+
+    job = Work(str(tmp_path / "job"), bytes(32).hex(), text, None, config)
+    with pytest.raises(DataError, match="text: changed while it was read"):
+        work(job, Meddler(config, 1), lambda message: None)
+    assert not job.shards.finished() and look(tmp_path / "job" / "leases" / "000000.0").state == "failed"
+
+
+def test_case_41_no_place_to_write(tmp_path: Path, tiny_model_folder: Path) -> None:
+    (tmp_path / "text").write_text("a\n")
+    with pytest.raises(ResourceError, match="/proc/labels: "):
+        distilmt.label(model=str(tiny_model_folder), source=str(tmp_path / "text"), out="/proc/labels")
+
+
+def test_what_cannot_be_is_said_before_a_folder_is_bound_to_it(tmp_path: Path, tiny_model_folder: Path) -> None:
+    (tmp_path / "text").write_text("a\n")
+    options: dict[str, Any] = {"source": str(tmp_path / "text"), "out": str(tmp_path / "job")}
+    for wrong, kind, said in (
+        (
+            {"model": str(tiny_model_folder), "n_best": 9},
+            ConfigError,
+            "n_best: expected a whole number from 1 to beam_size",
+        ),
+        ({"model": str(tmp_path)}, DataError, "no model \\(config.json is missing"),
+        ({"model": str(tiny_model_folder), "source": str(tmp_path)}, DataError, "is a directory"),
+    ):
+        with pytest.raises(kind, match=said):
+            distilmt.label(**{**options, **wrong})
+    assert not os.path.exists(tmp_path / "job")
