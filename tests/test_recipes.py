@@ -89,6 +89,11 @@ def test_every_recipe_and_method_can_be_named() -> None:
         named("seq-kd+mbr")
 
 
+def test_the_page_names_them_all() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
+    assert not [name for name in (*METHODS, *RECIPES) if f"`{name}`" not in page]
+
+
 def test_pseudo_pairs_and_those_beside_gold(made: Callable[..., Materials]) -> None:
     m = made("gold-best,gold-kd,n-best", keep=2)
     found = lists(m)
