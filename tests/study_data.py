@@ -80,5 +80,5 @@ def record(block: int, outcomes: dict[str, float], **changes: Any) -> dict[str, 
     return {
         "status": "done", "block": block, "position": 1, "attempts": 1, "began": "2026-01-01T00:00:00Z", "host": "h",
         "log": "logs/x.log", "versions": {"distilmt": "1"}, "outcomes": outcomes, "usage": usage, "passes": 4, "inputs": {},
-        "notes": [], "wall_seconds": 50.0, "noise": noise.columns(still, still, later),
+        "notes": [], "treatments": 2, "wall_seconds": 50.0, "noise": noise.columns(still, still, later),
     } | changes  # fmt: skip

@@ -53,10 +53,10 @@ def check_study(notebook: nbformat.NotebookNode) -> None:
     shown = [output.get("data", {}) for output in outputs]
     assert printed.count("12 of 12 cells done") == 2 and "4 of 4 cells done" in printed
     assert "min_seconds: 0.5 -> 2" in printed
-    assert "8 of 12 cells done, 4 failed" in printed
+    assert "4 of 6 cells done, 2 failed" in printed
     reports = [data["text/markdown"] for data in shown if "text/markdown" in data]
     assert "Planned: tokens_per_second by beam_size" in reports[0] and "no ranking by energy is claimed" in reports[0]
-    assert "Unbalanced" in reports[1]
+    assert "Unbalanced" in reports[1] and "One repetition" in reports[1]
     assert sum("image/png" in data for data in shown) == 1
 
 

@@ -60,5 +60,9 @@ def test_seq_inter(tmp_path: Path) -> None:
         stages["select"]["kind"] == "selection"
         and (run / "select" / "selected.txt").read_text().split("\n")[:-1] == expected
     )
+    made_by = {
+        entry["name"]: entry.get("made_by") for entry in json.loads((run / "report.json").read_text())["systems"]
+    }
+    assert made_by["student seq-inter"] == ["label", "select", "student-seq-inter-1"]
     record = stages["student-seq-inter-1"]
     assert record["inputs"]["pseudo target"] == digest and record["inputs"]["recipe"] == "seq-inter"

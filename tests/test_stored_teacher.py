@@ -204,6 +204,26 @@ def test_distill_learns_from_a_store(
         distilmt.distill(out=str(tmp_path / "run3"), **{**job, "teacher": None, "teacher_size": "tiny"})
 
 
+def test_train_on_the_labels_of_a_job(files: tuple[str, str], tiny_vocab: Vocab, tmp_path: Path) -> None:
+    """Its own words, whose pieces and length are the teacher's, and the given targets."""
+    teacher, out = lively_model(tiny_vocab), tmp_path / "labels"
+    teacher.final_logits_bias[0, tiny_vocab.eos_id] = (
+        50.0  # it ends as soon as it may: untrained, it would go on for ever
+    )
+    teacher.save_pretrained(tmp_path / "teacher")
+    tiny_vocab.save(tmp_path / "teacher")
+    distilmt.label(
+        model=str(tmp_path / "teacher"), source=files[0], target=files[1], out=str(out), soft_labels=4, threads=1,
+        beam_size=2, min_length=6,
+    )  # fmt: skip
+    for name, target in (("soft", str(out / "pseudo.txt")), ("forced", files[1])):
+        found = distilmt.train(
+            train=(files[0], target), dev=files, size="1x1:16:32:2", out=str(tmp_path / name), objective="WordKD(tail='drop')",
+            soft_labels=str(out / name), **TINY,
+        )  # fmt: skip
+        assert found.fit.updates == 4 and found.fit.target_tokens > 0
+
+
 def test_iterations_on_the_students_own_words_need_the_teacher(
     text: Corpus, tiny_model_folder: Path, tiny_vocab: Vocab, tmp_path: Path
 ) -> None:

@@ -146,13 +146,15 @@ def test_energy_noise_and_conditions_are_said(tmp_path: Path) -> None:
         "noise": busy,
         "attempts": 2,
         "versions": {"distilmt": "2"},
+        "treatments": 1,
     }
     write_json(path_of(made_up, cell), record(cell.block, {"seconds": 1.0, "train_seconds": 3.0}, **odd))
     text = study.report(made_up).markdown()
     for said in (
         "in 1 of 4 cells other processes took more than 5% of the processors' time (median 0%, at most 25%)",
         "clock lay between 2000 and 3000 MHz", "Hottest sensor after a cell: 71 to 71 °C.",
-        "Hosts: g, h; **block 1 ran on several**", "Versions of packages changed", "1 cells were begun more than once",
+        "Hosts: g, h; **block 1 ran on several**", "Versions of packages changed", "Levels were added",
+        "1 cells were begun more than once",
         "Some trainings took less than 30 s", f"- odd ({cell.treatment})\n", "Energy was not measured",
     ):  # fmt: skip
         assert said in text, said

@@ -114,9 +114,9 @@ def test_bad_functions(tmp_path, task, message):
 
 def test_a_cell_that_takes_too_long_is_ended(tmp_path):
     Path("wait-1-a").touch()
-    found = study.run(study_file(tmp_path, SMALL, repeats=1, max_seconds=2))
-    assert found.counts["done"] == 1
-    assert records()["001-word=a"]["error"] == "took longer than max_seconds (2)"
+    found = study.run(study_file(tmp_path, SMALL, repeats=1, max_seconds=1), cells=["word=a"])
+    assert found.counts["failed"] == 1
+    assert records()["001-word=a"]["error"] == "took longer than max_seconds (1)"
 
 
 def test_a_second_runner_is_refused_on_this_machine_and_a_taken_block_is_left_out(tmp_path, monkeypatch):

@@ -160,7 +160,7 @@ def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"
     for changes, message in (
         ({"method": "seq-kt"}, "did you mean seq-kd"),
-        ({"recipe": "silver"}, "recipe must be one of gold, seq-kd, seq-inter, got 'silver'"),
+        ({"recipe": "silver"}, "on one of gold, seq-kd, seq-inter, got recipe 'silver'"),
         ({"student_size": "enormous"}, "enormous"),
     ):
         with pytest.raises(ConfigError, match=message):

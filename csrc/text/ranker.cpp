@@ -49,106 +49,101 @@ std::vector<double> probabilities(const NBest& list, double temperature) {
 
 }  // namespace
 
-Profile Ranker::words(const std::u32string& text, Tokens tokens) {
-  const std::u32string spaced = tokens == Tokens::t13a ? tokenize_13a(text) : text;
+const Profile& Ranker::profile(const NBest& list, Kind kind, size_t i) {
+  std::optional<Profile>& found = profiles_[kind][i];
+  if (found) return *found;
   symbols_.clear();
-  for (std::u32string_view word : split(spaced)) {
-    uint32_t node = Trie::kCharacters;
-    for (char32_t c : word) node = trie_.child(node, c);
-    symbols_.push_back(node);
+  if (kind == kIds) {
+    const std::vector<int>& ids = i < list.entries.size() ? list.entries[i].ids : list.gold_ids;
+    symbols_.assign(ids.begin(), ids.end());
+  } else if (kind == kCharacters) {
+    for (char32_t c : texts_[i])
+      if (!is_space(c)) symbols_.push_back(c);
+  } else {
+    const std::u32string spaced = kind == kT13a ? tokenize_13a(texts_[i]) : texts_[i];
+    for (std::u32string_view word : split(spaced)) {
+      uint32_t node = Trie::kCharacters;
+      for (char32_t c : word) node = trie_.child(node, c);
+      symbols_.push_back(node);
+    }
   }
-  return comparer_.profile(trie_, Trie::kWords, symbols_, kBleuOrder);
+  found = kind == kCharacters ? comparer_.profile(trie_, Trie::kCharacters, symbols_, kMaxOrder)
+                              : comparer_.profile(trie_, Trie::kWords, symbols_, kBleuOrder);
+  return *found;
 }
 
-Profile Ranker::ids(const std::vector<int>& ids) {
-  symbols_.assign(ids.begin(), ids.end());
-  return comparer_.profile(trie_, Trie::kWords, symbols_, kBleuOrder);
-}
-
-Profile Ranker::characters(const std::u32string& text) {
-  symbols_.clear();
-  for (char32_t c : text)
-    if (!is_space(c)) symbols_.push_back(c);
-  return comparer_.profile(trie_, Trie::kCharacters, symbols_, kMaxOrder);
-}
-
-Overlap Ranker::overlap(const Profile& candidate, const Profile& reference) {
-  comparer_.load(reference);
-  const Overlap out = comparer_.overlap(candidate);
-  comparer_.unload(reference);
+Overlap Ranker::overlap(const NBest& list, Kind kind, size_t candidate, size_t reference) {
+  const Profile &c = profile(list, kind, candidate), &r = profile(list, kind, reference);
+  comparer_.load(r);
+  const Overlap out = comparer_.overlap(c);
+  comparer_.unload(r);
   return out;
 }
 
-void Ranker::compare(const std::vector<std::u32string>& texts, const std::u32string& gold, int before, Ranking& out) {
-  const Profile by_words = words(gold, Tokens::t13a), by_characters = characters(gold);
-  auto nearness = [&](int i) -> Nearness {
-    return {sentence_bleu(overlap(words(texts[i], Tokens::t13a), by_words), Smoothing::sacrebleu),
-            sentence_chrf(overlap(characters(texts[i]), by_characters))};
-  };
-  out.before = nearness(before);
-  out.after = out.order[0] == before ? out.before : nearness(out.order[0]);
+Nearness Ranker::nearness(const NBest& list, size_t i) {
+  const size_t gold = list.entries.size();
+  return {sentence_bleu(overlap(list, kT13a, i, gold), Smoothing::sacrebleu),
+          sentence_chrf(overlap(list, kCharacters, i, gold))};
 }
 
-std::vector<double> Ranker::expected_utility(const NBest& list, const std::vector<std::u32string>& texts) {
-  const size_t n = texts.size();
-  std::vector<Profile> profiles;
-  for (const std::u32string& text : texts) profiles.push_back(characters(text));
+std::vector<double> Ranker::expected_utility(const NBest& list) {
+  const size_t n = list.entries.size();
+  for (size_t i = 0; i < n; ++i) profile(list, kCharacters, i);  // before any is loaded
+  const auto& profiles = profiles_[kCharacters];
   const std::vector<double> weights =
       options_.weighted ? probabilities(list, options_.temperature) : std::vector<double>(n, 1.0 / double(n));
   std::vector<double> sums(n);
   for (size_t reference = 0; reference < n; ++reference) {
-    comparer_.load(profiles[reference]);
-    for (size_t i = 0; i < n; ++i) sums[i] += weights[reference] * sentence_chrf(comparer_.overlap(profiles[i]));
-    comparer_.unload(profiles[reference]);
+    comparer_.load(*profiles[reference]);
+    for (size_t i = 0; i < n; ++i) sums[i] += weights[reference] * sentence_chrf(comparer_.overlap(*profiles[i]));
+    comparer_.unload(*profiles[reference]);
   }
   return sums;
 }
 
-std::vector<double> Ranker::numbers(const NBest& list, const std::vector<std::u32string>& texts,
-                                    const std::u32string& gold) {
-  std::vector<double> out(list.entries.size());
-  if (options_.rule == Rule::model) return out;
-  if (options_.rule == Rule::mbr) return expected_utility(list, texts);
+std::vector<double> Ranker::numbers(const NBest& list) {
+  const size_t n = list.entries.size();
+  std::vector<double> out(n);
+  if (options_.rule == Rule::mbr) return expected_utility(list);
   if (options_.rule == Rule::sample) {
-    for (size_t i = 0; i < out.size(); ++i) {
+    for (size_t i = 0; i < n; ++i) {
       const DrawKey key{options_.seed, static_cast<uint32_t>(list.line), static_cast<uint32_t>(i)};
       const double u = key.uniform(static_cast<uint32_t>(list.line >> 32), kStream);
       out[i] = orderly(orderly(list.entries[i].log_prob) / options_.temperature - std::log(-std::log(u)));
     }
     return out;
   }
-  if (!list.gold) return out;
-  const bool by_characters = options_.rule == Rule::chrf, by_ids = options_.tokens == Tokens::ids;
-  auto profile = [&](const std::u32string& text, const std::vector<int>& its_ids) {
-    return by_characters ? characters(text) : by_ids ? ids(its_ids) : words(text, options_.tokens);
-  };
-  std::vector<Profile> profiles;
-  for (size_t i = 0; i < out.size(); ++i) profiles.push_back(profile(texts[i], list.entries[i].ids));
-  const Profile reference = profile(gold, list.gold_ids);
-  comparer_.load(reference);
-  for (size_t i = 0; i < out.size(); ++i) {
-    const Overlap o = comparer_.overlap(profiles[i]);
-    out[i] = by_characters                 ? sentence_chrf(o)
+  if (options_.rule == Rule::model || !list.gold) return out;
+  const Kind kind = options_.rule == Rule::chrf        ? kCharacters
+                    : options_.tokens == Tokens::ids   ? kIds
+                    : options_.tokens == Tokens::words ? kWords
+                                                       : kT13a;
+  for (size_t i = 0; i < n; ++i) {
+    const Overlap o = overlap(list, kind, i, n);
+    out[i] = options_.rule == Rule::chrf   ? sentence_chrf(o)
              : options_.rule == Rule::gleu ? sentence_gleu(o)
                                            : sentence_bleu(o, options_.smoothing);
   }
-  comparer_.unload(reference);
   return out;
 }
 
 Ranking Ranker::rank(const NBest& list) {
   if (list.entries.empty()) return {};
   trie_.clear();
-  std::vector<std::u32string> texts;
-  std::u32string gold;
-  if (list.gold) gold = decode(list, *list.gold, "gold");
+  texts_.clear();
   for (size_t i = 0; i < list.entries.size(); ++i)
-    texts.push_back(decode(list, list.entries[i].text, "hypothesis " + std::to_string(i + 1)));
-  const std::vector<double> numbers = this->numbers(list, texts, gold);
+    texts_.push_back(decode(list, list.entries[i].text, "hypothesis " + std::to_string(i + 1)));
+  if (list.gold) texts_.push_back(decode(list, *list.gold, "gold"));
+  for (auto& profiles : profiles_) profiles.assign(list.entries.size() + 1, std::nullopt);
+  const std::vector<double> numbers = this->numbers(list);
   Ranking out;
   out.order = order_of(list, numbers);
   for (int i : out.order) out.numbers.push_back(numbers[i]);
-  if (list.gold) compare(texts, gold, order_of(list, std::vector<double>(numbers.size()))[0], out);
+  if (list.gold) {
+    const int preferred = order_of(list, std::vector<double>(numbers.size()))[0];
+    out.before = nearness(list, preferred);
+    out.after = out.order[0] == preferred ? out.before : nearness(list, out.order[0]);
+  }
   return out;
 }
 

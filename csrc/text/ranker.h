@@ -8,6 +8,7 @@
 //   sample      log p / temperature + Gumbel noise: the order is that of drawing without replacement, the first a
 //               sample (Kool et al. 2019, arXiv:1903.06059). The noise is a function of seed, line and rank alone.
 #pragma once
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -61,18 +62,22 @@ class Ranker {
   Ranking rank(const NBest& list);
 
  private:
-  std::vector<double> numbers(const NBest& list, const std::vector<std::u32string>& texts, const std::u32string& gold);
-  std::vector<double> expected_utility(const NBest& list, const std::vector<std::u32string>& texts);
-  Profile words(const std::u32string& text, Tokens tokens);
-  Profile ids(const std::vector<int>& ids);
-  Profile characters(const std::u32string& text);
-  Overlap overlap(const Profile& candidate, const Profile& reference);
-  void compare(const std::vector<std::u32string>& texts, const std::u32string& gold, int before, Ranking& out);
+  enum Kind { kT13a, kWords, kIds, kCharacters, kKinds };
+
+  std::vector<double> numbers(const NBest& list);
+  std::vector<double> expected_utility(const NBest& list);
+  // Of a hypothesis by its place, or of the gold, which stands behind the last.
+  const Profile& profile(const NBest& list, Kind kind, size_t i);
+  Overlap overlap(const NBest& list, Kind kind, size_t candidate, size_t reference);
+  Nearness nearness(const NBest& list, size_t i);
 
   const RankOptions options_;
   Trie trie_;
   Comparer comparer_;
   std::vector<uint32_t> symbols_;
+  // Of the line at hand; a profile is made when first asked for.
+  std::vector<std::u32string> texts_;
+  std::array<std::vector<std::optional<Profile>>, kKinds> profiles_;
 };
 
 }  // namespace distilmt

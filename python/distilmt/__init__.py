@@ -48,7 +48,9 @@ _HOME = {
     "Translator": "translate",
     "Vocab": "vocab",
 }
-_MODULES = ("corpus", "energy", "errors", "models", "objectives", "ops", "run", "statistics", "study", "translate", "vocab")  # fmt: skip
+_MODULES = (
+    "corpus", "energy", "errors", "knn", "models", "objectives", "ops", "run", "statistics", "study", "translate", "vocab",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -40,6 +41,13 @@ class Ragged:
         flat = np.fromiter((i for ids in lists for i in ids), np.int32, int(lengths.sum()))
         return cls(flat, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
+    @classmethod
+    def joined(cls, parts: Sequence[Ragged]) -> Ragged:
+        """One behind the other."""
+        lengths = np.concatenate([part.lengths for part in parts])
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return cls(np.concatenate([part.ids for part in parts]), ends)
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -54,12 +62,34 @@ class Ragged:
 
 @dataclass
 class Pairs:
-    """Sentence pairs as token ids; `lines` [pairs] are their line numbers (from 1) in the files they came from."""
+    """Sentence pairs as token ids; `lines` [pairs] are their line numbers (from 1) in the files they came from.
+
+    Of a mixture, `parts` says where each of its corpora begins and ends, and `shares` how many of the batches it gets.
+    """
 
     source: Ragged
     target: Ragged
     lines: NDArray[np.int64]
     skipped: dict[str, int]
+    parts: Sequence[tuple[int, int]] = ()
+    shares: Sequence[float] = ()
+
+    @classmethod
+    def mixed(cls, parts: Sequence[Pairs], shares: Sequence[float]) -> Pairs:
+        """One behind the other."""
+        ends = np.cumsum([0, *map(len, parts)]).tolist()
+        skipped: dict[str, int] = {}
+        for part in parts:
+            for reason, count in part.skipped.items():
+                skipped[reason] = skipped.get(reason, 0) + count
+        return cls(
+            Ragged.joined([part.source for part in parts]), Ragged.joined([part.target for part in parts]),
+            np.concatenate([part.lines for part in parts]), skipped, list(pairwise(ends)), shares,
+        )  # fmt: skip
+
+    def plan(self, lengths: NDArray[np.int64], **options: Any) -> BatchPlan | MixedPlan:
+        """The plan of a training on them; options as of BatchPlan."""
+        return MixedPlan(lengths, self.parts, self.shares, **options) if self.parts else BatchPlan(lengths, **options)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -190,6 +220,37 @@ class BatchPlan:
                         return
                 turn += 1
             epoch += 1
+
+    def __len__(self) -> int:
+        return self.steps
+
+
+class MixedPlan:
+    """Batches of several parts of the pairs: each batch is of one part, drawn by its share (recipes/hybrid.py).
+
+    Every part runs through plans of its own, epoch by epoch; which part comes next is a function of the seed alone.
+
+    Args:
+        parts: first and last + 1 of the pairs of each part.
+        shares: chance of each part, adding up to 1.
+        others: as of BatchPlan.
+    """
+
+    def __init__(
+        self, lengths: NDArray[np.int64], parts: Sequence[tuple[int, int]], shares: Sequence[float], **others: Any
+    ) -> None:
+        self.parts, self.shares = parts, shares
+        self.steps: int = others["steps"]
+        self.seed: int = others["seed"]
+        self.plans = [BatchPlan(lengths[first:last], **others) for first, last in parts]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        streams = [iter(plan) for plan in self.plans]
+        for part in np.random.default_rng([self.seed, len(self.parts)]).choice(
+            len(self.parts), self.steps, p=self.shares
+        ):
+            first = self.parts[part][0]
+            yield [first + index for index in next(streams[part])]
 
     def __len__(self) -> int:
         return self.steps

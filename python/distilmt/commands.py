@@ -179,13 +179,12 @@ def methods() -> str:
 
     lines = []
     for method in (ALONE, *METHODS.values()):
-        lines += [
-            method.name,
-            f"    {method.summary}",
-            f"    recipe {method.recipe}",
-            f"    objective {method.objective}",
-        ]
-    return "\n".join([*lines, "", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."])
+        lines += [method.name, f"    {method.summary}"]
+        for number, phase in enumerate(method.phases):
+            begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
+            lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
+    lines += ["", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."]
+    return "\n".join([*lines, "Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."])
 
 
 def explain(expression: str) -> str:

@@ -4,8 +4,8 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
     teacher            trained here, unless a model folder is given
     label              the teacher's beam search over the training source, for methods that learn from it
-    select             of each n-best list the hypothesis nearest the reference, for seq-inter
-    student-NAME-SEED  one training per method and seed; `alone` is the baseline
+    select-...         of each n-best list what a recipe learns from
+    student-NAME-SEED  one training per method, seed and phase; `alone` is the baseline
     evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
     significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
@@ -13,32 +13,24 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
 
 from __future__ import annotations
 
-import datetime
 import os
-import platform
-import shlex
-import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.rates import Rates
-from distilmt.checkpoints import remove_checkpoints
 from distilmt.config import resolve
-from distilmt.dataset import is_column, parse_column
+from distilmt.distill_report import set_name, system, write_report
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED, write_lines
-from distilmt.lines import OnInvalidUtf8, read_lines
+from distilmt.lines import OnInvalidUtf8
+from distilmt.materials import Materials, RecipeOptions
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
-from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
+from distilmt.train import TrainingOptions, say_notes
 
 if TYPE_CHECKING:
-    from distilmt.corpus import Corpus
-    from distilmt.label import Labels
     from distilmt.report import Report
-    from distilmt.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +79,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    data: RecipeOptions = field(default_factory=RecipeOptions)
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
@@ -105,6 +98,10 @@ class DistillConfig:
             raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
         if self.test_repeats < 1:
             raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
+        if self.data.keep > self.label_beam_size and {"gold-best", "n-best"} & self.recipes():
+            raise ConfigError(
+                f"--keep {self.data.keep} hypotheses: a beam of {self.label_beam_size} has no more - raise --label-beam-size"
+            )
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
@@ -116,6 +113,10 @@ class DistillConfig:
         else:
             chosen = [named(name.strip()) for name in self.method.split(",")]
         return [ALONE] * self.baseline + chosen
+
+    def recipes(self) -> set[str]:
+        """What data the methods learn from."""
+        return {phase.recipe for method in self.methods() for phase in method.phases}
 
 
 @dataclass
@@ -139,9 +140,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     """
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
-    from distilmt.label import read_labels
     from distilmt.objectives import parse
     from distilmt.run import Run
+    from distilmt.students import score_system, train_student
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -149,289 +150,31 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
             "`distilmt train --teacher MODEL --objective EXPRESSION` on the output of `distilmt label`"
         )
     methods = config.methods()
-    for method in methods:
-        parse(method.objective)  # a wrong formula is said before any work
+    for phase in (phase for method in methods for phase in method.phases):
+        parse(phase.objective)  # a wrong formula is said before any work
     models.parse_size(config.student_size)
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
     with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
-        teacher, teacher_facts = _teacher(run, config, text, dev)
-        systems = [
-            _system("teacher", "teacher", None, None, teacher_facts, _evaluate(run, "teacher", teacher, config, tests))
-        ]
+        materials = Materials(run, config, text, dev)
+        tested = score_system("teacher", materials.teacher, materials, tests)
+        systems = [system("teacher", "teacher", None, None, materials.teacher_facts, tested)]
         trained = {}
         for seed in config.seeds:
             for method in methods:
                 name = f"{method.name}-{seed}"
-                folder, facts = _student(run, name, method, seed, config, teacher, text, dev)
-                tested = _evaluate(run, name, folder, config, tests)
-                systems.append(_system(*_labels_of(method), method, seed, facts, tested))
-                trained[name] = folder
-        notes = text.notes + dev.notes + [n for test in tests for n in test.notes]
-        if any(method.recipe != "gold" for method in methods):
-            notes.append(f"labels: {read_labels(run.folder / 'label').summary}")
+                trained[name], facts = train_student(name, method, seed, materials)
+                tested = score_system(name, trained[name], materials, tests)
+                systems.append(system(*_titles(method), method, seed, facts, tested))
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
-        report = _report(run, config, systems, references, notes)
+        notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
+        if config.soft_labels is not None:
+            notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
+        report = write_report(run, config, systems, references, notes)
     return DistillResult(report, trained, Path(config.out))
 
 
-def _labels_of(method: Method) -> tuple[str, str]:
+def _titles(method: Method) -> tuple[str, str]:
     return ("student alone", "baseline") if method is ALONE else (f"student {method.name}", "student")
-
-
-def _text_inputs(text: Corpus, dev: Corpus) -> dict[str, Any]:
-    return {
-        "train source": text.source_hash, "train target": text.target_hash,
-        "dev source": dev.source_hash, "dev target": dev.target_hash,
-    }  # fmt: skip
-
-
-def _teacher(run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> tuple[Path, dict[str, Any]]:
-    """The teacher's folder, trained here if need be, and the facts of its training."""
-    from distilmt import models
-    from distilmt.objectives import parse
-    from distilmt.vocab import Vocab
-
-    if config.teacher is not None:
-        return models.folder_of(config.teacher), {}
-    inputs = _text_inputs(text, dev) | {
-        "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
-        "objective": ALONE.objective, "training": config.teacher_training.inputs(),
-    }  # fmt: skip
-    with run.stage("teacher", inputs, "teacher-training") as stage:
-        if not stage.done:
-            lines = [line for _, *pair in text.pairs() for line in pair]
-            vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
-            student = new_model(models.parse_size(config.teacher_size or ""), vocabulary, config.teacher_training)
-            fit = fit_text(
-                student,
-                vocabulary,
-                text,
-                dev,
-                parse(ALONE.objective),
-                None,
-                config.teacher_training,
-                stage.folder,
-                "teacher",
-            )
-            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
-            remove_checkpoints(stage.folder)
-        return stage.folder / "best", stage.facts | {"made_by": ["teacher"]}
-
-
-def _student(
-    run: Run, name: str, method: Method, seed: int, config: DistillConfig, teacher: Path, text: Corpus, dev: Corpus,
-) -> tuple[Path, dict[str, Any]]:  # fmt: skip
-    """One student's folder and the facts of its training."""
-    from distilmt import models
-    from distilmt.objectives import parse
-    from distilmt.recipes.seq_kd import seq_kd
-    from distilmt.soft_labels import SoftLabels
-    from distilmt.vocab import Vocab
-
-    objective = parse(method.objective)  # anew for each student: some remember what they have seen
-    options = replace(config.training, seed=seed)
-    inputs = _text_inputs(text, dev) | {
-        "size": config.student_size, "recipe": method.recipe, "objective": method.objective, "training": options.inputs(),
-        "vocab": Vocab.load(teacher).hash,
-    }  # fmt: skip
-    if objective.needs_teacher or method.recipe != "gold":
-        inputs["teacher"] = models.weights_hash(teacher)
-    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
-    own = config.own if config.own.share and objective.needs_teacher else None
-    if own is not None:
-        inputs["own"] = asdict(own)
-    if store is not None:
-        store.require(teacher=inputs["teacher"])
-        inputs["soft labels"] = store.hash
-    if method.recipe != "gold":
-        labels = _label(run, config, teacher, text)
-        text = _select(run, teacher, text, labels) if method.recipe == "seq-inter" else seq_kd(text, labels)
-        inputs["pseudo target"] = text.target_hash
-    with run.stage(f"student-{name}", inputs, "student-training") as stage:
-        if not stage.done:
-            vocabulary = Vocab.load(teacher)
-            student = new_model(models.parse_size(config.student_size), vocabulary, options)
-            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
-            fit = fit_text(
-                student, vocabulary, text, dev, objective, looked_at, options, stage.folder, name, own
-            )  # fmt: skip
-            stage.finish(outputs={"model": fit.model}, facts=_training_facts(fit))
-            remove_checkpoints(stage.folder)
-        made_by = ["label"] * (method.recipe != "gold") + [stage.name]
-        return stage.folder / "best", stage.facts | {"made_by": made_by}
-
-
-def _label(run: Run, config: DistillConfig, teacher: Path, text: Corpus) -> Any:
-    """The teacher's labels of the training source, made once."""
-    from distilmt import models
-    from distilmt.label import Labels, label, read_labels
-
-    inputs = {
-        "source": text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
-    }  # fmt: skip
-    n_best = config.label_beam_size if any(method.recipe == "seq-inter" for method in config.methods()) else 1
-    if n_best > 1:
-        inputs["n_best"] = n_best
-    with run.stage("label", inputs, "labelling") as stage:
-        if not stage.done:
-            source = config.train[0]
-            if is_column(source):
-                source = str(stage.folder.with_name("label-source.txt"))
-                write_lines(source, text.sources)
-            # A job of its own inside the stage: a killed one goes on.
-            labels = label(
-                model=str(teacher), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
-                threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
-            )  # fmt: skip
-            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
-            stage.finish(
-                outputs={name: stage.folder / file for name, file in labels.files.items()}
-                | {"labels": stage.folder / "labels.json"},
-                facts={
-                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
-                    "counts": labels.counts,
-                    "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
-                },
-            )  # fmt: skip
-        return read_labels(stage.folder)
-
-
-def _select(run: Run, teacher: Path, text: Corpus, labels: Labels) -> Corpus:
-    """The training text with the hypotheses nearest to its targets, chosen once."""
-    from distilmt.recipes.seq_inter import RANKING, seq_inter
-    from distilmt.recipes.seq_kd import seq_kd
-    from distilmt.vocab import Vocab
-
-    inputs = {"labels": labels.pseudo_hash, "gold": text.target_hash, "ranking": asdict(RANKING)}
-    with run.stage("select", inputs, "selection") as stage:
-        path = stage.folder / "selected.txt"
-        if not stage.done:
-            write_lines(path, seq_inter(text, labels, Vocab.load(teacher).encode_target).targets)
-            stage.finish(outputs={"selected": path}, facts={"work": {"lines": labels.lines}})
-        chosen = [line.text for line in read_lines(path)]
-        return replace(seq_kd(text, labels), targets=chosen, target_hash=stage.hashes["selected"])
-
-
-def _evaluate(run: Run, name: str, folder: Path, config: DistillConfig, tests: list[Corpus]) -> dict[str, Any]:
-    """Scores and speed of one system on every test set."""
-    from distilmt import models
-    from distilmt.bill.serving import decode_facts
-    from distilmt.evaluate import evaluate
-
-    inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
-        f"test {set_name(test[0])}": text.source_hash + text.target_hash
-        for test, text in zip(config.test, tests, strict=True)
-    }
-    with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
-        if not stage.done:
-            scores, tokens, usages, kept = {}, 0, [], {}
-            for test in config.test:
-                kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
-                out = evaluate(
-                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
-                    repeats=config.test_repeats, metering=config.metering, out=str(path),
-                )  # fmt: skip
-                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
-                assert out.target_tokens is not None  # a model was evaluated
-                tokens += out.target_tokens
-                usages.append(out.usages)
-            model = models.load(folder)
-            decode = decode_facts(usages, [text.sources for text in tests], tokens)
-            stage.finish(
-                outputs={f"hypotheses {test}": path for test, path in kept.items()},
-                facts={
-                    "test": scores, "hypotheses": {test: str(path.relative_to(run.folder)) for test, path in kept.items()},
-                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
-                    "tokens_per_second": tokens / decode["seconds"],
-                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
-                },
-            )  # fmt: skip
-        return dict(stage.facts)
-
-
-def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
-    keys = ["bleu", "chrf", "bleu_signature", "chrf_signature"] + ["exact"] * exact
-    return {key: getattr(scores, key) for key in keys}
-
-
-def set_name(path: str) -> str:
-    """Name of a test set: its file name without language and compression suffixes, or dataset and split."""
-    if is_column(path):
-        column = parse_column(path)
-        return f"{Path(column.name).name}.{column.split}"
-    name = _bare_name(path)
-    return name.rsplit(".", 1)[0] if "." in name else name
-
-
-def _bare_name(path: str) -> str:
-    name = Path(path).name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
-
-
-def _direction(text: tuple[str, str]) -> dict[str, str]:
-    """`{"direction": "de-en"}` where the names of the training files or columns end in their languages, else nothing."""
-    suffixes = [_bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
-    return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
-
-
-def _training_facts(fit: Any) -> dict[str, Any]:
-    return {
-        "dev_bleu": fit.dev_bleu, "curve": fit.curve,
-        "training": {
-            "updates": fit.updates, "best_update": fit.best_update, "target_tokens": fit.target_tokens, "seconds": fit.seconds,
-            "tokens_per_second": fit.tokens_per_second, "skipped_updates": fit.skipped_updates,
-        },
-    }  # fmt: skip
-
-
-def _system(
-    name: str, role: str, method: Method | None, seed: int | None, trained: dict[str, Any], tested: dict[str, Any]
-) -> dict[str, Any]:
-    """One entry of the report's `systems` (schema: docs/report.md)."""
-    facts: dict[str, Any] = {"name": name, "role": role, "seed": seed} | trained | tested
-    if method is not None:
-        facts |= {"method": method.name, "objective": method.objective, "recipe": method.recipe}
-    return facts
-
-
-def _report(
-    run: Run, config: DistillConfig, systems: list[dict[str, Any]], references: dict[str, list[str]], notes: list[str]
-) -> Report:
-    """Puts the report together from what the stages recorded, and writes it."""
-    from distilmt.report import Report
-    from distilmt.report_significance import NOT_KEPT, find_significance
-    from distilmt.run import versions
-
-    teacher = systems[0]
-    for system in systems:
-        system["compression"] = teacher["parameters"] / system["parameters"]
-    significance = find_significance(run, systems, references)
-    if any("hypotheses" not in system for system in systems):
-        notes = [*notes, NOT_KEPT]
-    report = Report({
-        "title": config.title,
-        "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
-        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "versions": versions(),
-        "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
-        "systems": systems,
-        "significance": significance,
-        "stages": run.stages(),
-        "notes": notes,
-        "rates": asdict(config.rates),
-        **_direction(config.train),
-    })  # fmt: skip
-    report.save(run.folder)
-    return report
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

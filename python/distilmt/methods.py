@@ -1,9 +1,9 @@
-"""Short names: a method is a recipe (what data) and an objective (what loss); `+` joins the two kinds."""
+"""Short names: a method is a recipe (what data) and an objective (what loss); `+` joins the two kinds, `/` is "and then"."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distilmt.errors import ConfigError
 
@@ -11,13 +11,38 @@ PLAIN = "NLL(label_smoothing=0.1)"
 
 
 @dataclass(frozen=True)
+class Phase:
+    """One training: data, loss, and whether it begins with the teacher's layers (layer_init.py)."""
+
+    recipe: str
+    objective: str
+    teacher_layers: bool = False
+
+
+@dataclass(frozen=True)
 class Method:
-    """A named pair of recipe and objective."""
+    """A name for one training, or for several, each of which begins with the student of the one before.
+
+    rate: what the learning rate of later phases is multiplied by.
+    """
 
     name: str
     recipe: str
     objective: str
     summary: str
+    teacher_layers: bool = False
+    then: tuple[Phase, ...] = ()
+    rate: float = 1.0
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """All trainings, in order."""
+        return Phase(self.recipe, self.objective, self.teacher_layers), *self.then
+
+    @property
+    def needs_pseudo(self) -> bool:
+        """Whether any phase learns from the teacher's output."""
+        return any(phase.recipe != "gold" for phase in self.phases)
 
 
 _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
@@ -38,6 +63,34 @@ METHODS = {
         Method(
             "seq-inter", "seq-inter", PLAIN,
             "the hypothesis of the teacher's beam that is nearest the reference in its place (Kim & Rush 2016, section 3.3)",
+        ),
+        Method("mbr", "mbr", PLAIN, "the hypothesis of the beam with the highest expected chrF (Finkelstein & Freitag 2024)"),
+        Method("mixed", "mixed", PLAIN, "by sentence gold or the teacher's output, by --pseudo-share (NeMo's ratios)"),
+        Method(
+            "hybrid", "hybrid", "NLL() + WordKD()",
+            "by batch gold or the teacher's output, by --pseudo-share, and the teacher's distribution on both (NeMo)",
+        ),
+        Method("gold-kd", "gold-kd", PLAIN, "gold and pseudo pairs together (base+kd, Gordon & Duh 2019)"),
+        Method("gold-kd-bt", "gold-kd-bt", PLAIN, "and back-translated ones (base+kd+bt, Gordon & Duh 2019)"),
+        Method("gold-best", "gold-best", PLAIN, "gold and the --keep best of the teacher's beam (base+best-2, Gordon & Duh 2019)"),
+        Method("n-best", "n-best", PLAIN, "the --keep best of the teacher's beam (Galiano-Jimenez et al. 2025)"),
+        Method("forward", "forward", PLAIN, "pseudo pairs, also of more source text (Aji & Heafield 2020)"),
+        Method("round-trip", "round-trip", PLAIN, "pseudo pairs, also of target text sent back and forth (Aji & Heafield 2020)"),
+        Method(
+            "stacked", "seq-kd", PLAIN, "seq-kd, then word-kd on the hypotheses nearest the reference (Kim & Rush 2016, section 5)",
+            then=(Phase("seq-inter", _KD + "WordKD()"),), rate=0.1,
+        ),
+        Method(
+            "annealing", "gold", "LogitMSE(stages=10)", "the teacher's logits, annealed, then gold (Jafari et al. 2021)",
+            then=(Phase("gold", PLAIN),),
+        ),
+        Method(
+            "layers", "gold", PLAIN, "gold pairs from a thinner copy of the teacher (shrink and fine-tune, Shleifer & Rush 2020)",
+            teacher_layers=True,
+        ),
+        Method(
+            "triple-layers", "gold", "2 * NLL() + 5 * WordKD(temperature=2.0) + Cosine()",
+            "the triple loss from a thinner copy of the teacher (DistilBERT, Sanh et al. 2019)", teacher_layers=True,
         ),
         _loss("tempered", "NLL() + WordKD(temperature=2.0)", "KL at a temperature, times T^2 (Hinton et al. 2015)"),
         _loss(
@@ -82,25 +135,41 @@ METHODS = {
     )
 }  # fmt: skip
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
-RECIPES = ("gold", "seq-kd", "seq-inter")
+RECIPES = (
+    "gold", "seq-kd", "seq-inter", "mbr", "mixed", "hybrid", "gold-kd", "gold-kd-bt", "gold-best", "n-best", "forward",
+    "round-trip",
+)  # fmt: skip
+FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
 
 
 def named(name: str) -> Method:
-    """The method of a name such as `seq-kd+word-kd`.
+    """The method of a name such as `seq-kd+word-kd`, or of several phases, `seq-kd/seq-inter+word-kd`.
 
     Raises: ConfigError: unknown name, or two parts that ask for different data or different losses.
     """
+    first, *others = [_joined(part) for part in name.split("/")]
+    if not others:
+        return first
+    summary = ", then ".join(method.summary for method in (first, *others))
+    phases = tuple(phase for method in others for phase in method.phases)
+    return replace(first, name=name, summary=summary, then=(*first.then, *phases), rate=FINE_TUNING)
+
+
+def _joined(name: str) -> Method:
     parts = []
     for part in name.split("+"):
-        if part not in METHODS:
+        if part not in METHODS and part != ALONE.name:
             near = difflib.get_close_matches(part, METHODS, 1)
             hint = f" - did you mean {near[0]}?" if near else f" - known: {', '.join(METHODS)}"
             raise ConfigError(f"--method: unknown method {part!r}{hint}")
-        parts.append(METHODS[part])
+        parts.append(METHODS.get(part, ALONE))
+    if len(parts) == 1:
+        return parts[0]
     recipes = {m.recipe for m in parts} - {"gold"} or {"gold"}
     objectives = {m.objective for m in parts} - {PLAIN} or {PLAIN}
-    if len(recipes) > 1 or len(objectives) > 1 or len(parts) != len(set(parts)):
+    if len(recipes) > 1 or len(objectives) > 1 or len(parts) != len(set(parts)) or any(m.then for m in parts):
         raise ConfigError(
             f"--method: {name!r} joins methods of one kind - join one that makes data with one that is a loss"
         )
-    return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts))
+    layers = any(m.teacher_layers for m in parts)
+    return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts), layers)

@@ -228,20 +228,28 @@ def fit_text(
 ) -> FitResult:  # fmt: skip
     """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, or its
     stored soft labels or neighbours of this corpus."""
-    from distilmt.batches import encode_pairs
+    from distilmt.batches import Pairs, encode_pairs
     from distilmt.knn import StoredNeighbours
+    from distilmt.recipes.hybrid import Mixture
     from distilmt.soft_labels import SoftLabelsStore
     from distilmt.trainer import fit
 
     teacher = teacher if objective.needs_teacher else None
     if isinstance(teacher, SoftLabelsStore | StoredNeighbours):
+        if isinstance(text, Mixture):
+            raise ConfigError("what is stored belongs to one text, a mixture has several - use the teacher itself")
         teacher.require(vocab=vocabulary.hash, source=text.source_hash, target=text.target_hash)
-    kept = list(text.pairs())
-    pairs = encode_pairs(
-        [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
-        vocabulary, max_tokens=student.config.max_position_embeddings, what="training text",
-        store=teacher if isinstance(teacher, SoftLabelsStore) else None,
-    )  # fmt: skip
+    found = []
+    for part in text.parts if isinstance(text, Mixture) else [text]:
+        kept = list(part.pairs())
+        found.append(
+            encode_pairs(
+                [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
+                vocabulary, max_tokens=student.config.max_position_embeddings, what="training text",
+                store=teacher if isinstance(teacher, SoftLabelsStore) else None,
+            )
+        )  # fmt: skip
+    pairs = Pairs.mixed(found, text.shares) if isinstance(text, Mixture) else found[0]
     return fit(
         student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
         own=own, folder=folder, name=name,

@@ -30,7 +30,7 @@ from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from distilmt import models
-from distilmt.batches import IGNORED, BatchPlan, Pairs, collate
+from distilmt.batches import IGNORED, BatchPlan, MixedPlan, Pairs, collate
 from distilmt.checkpoints import last_checkpoint, seal
 from distilmt.corpus import write_lines
 from distilmt.errors import ResourceError
@@ -67,6 +67,16 @@ class FitResult:
     curve: list[dict[str, Any]] = field(default_factory=list)
     skipped_updates: int = 0
 
+    def facts(self) -> dict[str, Any]:
+        """For the record of a stage, and the report."""
+        return {
+            "dev_bleu": self.dev_bleu, "curve": self.curve,
+            "training": {
+                "updates": self.updates, "best_update": self.best_update, "target_tokens": self.target_tokens,
+                "seconds": self.seconds, "tokens_per_second": self.tokens_per_second, "skipped_updates": self.skipped_updates,
+            },
+        }  # fmt: skip
+
     @property
     def tokens_per_second(self) -> float:
         """Target tokens trained per second, evaluation excluded."""
@@ -76,7 +86,7 @@ class FitResult:
 class _Trainer(Seq2SeqTrainer):
     """See the module's docstring."""
 
-    def __init__(self, *, plan: BatchPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
+    def __init__(self, *, plan: BatchPlan | MixedPlan, pairs: Pairs, dev: Callable[[Path], dict[str, float]], vocab: Vocab,
                  folder: Path, pad_to: int, patience: int, stored: Stored | None, sayer: Sayer,
                  **kwargs: Any) -> None:  # fmt: skip
         super().__init__(**kwargs)
@@ -275,7 +285,7 @@ def fit(
         keep_freed_memory()
     pad_to = 8 if precision == "bfloat16" else 1  # oneDNN builds and keeps a primitive for each new shape
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    plan = BatchPlan(
+    plan = pairs.plan(
         pair_lengths(pairs), tokens=options.batch_tokens, steps=options.updates * options.accumulate,
         seed=options.seed, rank=int(os.environ.get("RANK", "0")), world=world, pad_to=pad_to,
     )  # fmt: skip

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from distilmt.corpus import Corpus
 from distilmt.errors import DataError
 from distilmt.label import Labels
 from distilmt.labels.records import USABLE
+
+if TYPE_CHECKING:
+    from distilmt.materials import Materials
+
+
+def make(materials: Materials) -> Corpus:
+    """The teacher's best hypotheses; with --drop-worst without those whose source its reverse finds least likely."""
+    from distilmt.recipes.filtering import without_worst
+
+    return without_worst(seq_kd(materials.text, materials.labels()), materials)
 
 
 def seq_kd(text: Corpus, labels: Labels) -> Corpus:

@@ -17,7 +17,7 @@ from distilmt.compute_type import ComputeType
 from distilmt.energy import EnergyOptions, Meter
 from distilmt.errors import ConfigError, ResourceError
 from distilmt.lock import Lock
-from distilmt.methods import ALONE, RECIPES, Method, named
+from distilmt.methods import ALONE, Method, named
 from distilmt.stage import hash_of
 from distilmt.storage import disk_errors, read_json, write_json
 from distilmt.study import decode
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from distilmt.trainer import FitResult
 
 POLL_SECONDS = 5.0
+KNOWN = ("gold", "seq-kd", "seq-inter")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,11 @@ class DistillTask:
         from distilmt.sizes import parse_size
 
         parse_size(self.student_size)
-        if self.chosen.recipe not in RECIPES:
-            raise ConfigError(f"recipe must be one of {', '.join(RECIPES)}, got {self.recipe!r}")
+        if self.chosen.recipe not in KNOWN or len(self.chosen.phases) > 1 or self.chosen.teacher_layers:
+            raise ConfigError(
+                f"method {self.method!r}: a study trains in one phase, from scratch, on one of {', '.join(KNOWN)}, got recipe "
+                f"{self.chosen.recipe!r} - run `distilmt distill` for others"
+            )
         if self.label.n_best is None:
             best = self.label.beam_size if self.chosen.recipe == "seq-inter" else 1
             object.__setattr__(self, "label", replace(self.label, n_best=best))

@@ -214,6 +214,8 @@ def _conditions(study: Study, done: list[Record]) -> Iterator[str]:
         yield f"Hosts: {', '.join(hosts)}{ends}."
     if len({str(sorted(record["versions"].items())) for record in done}) > 1:
         yield "**Versions of packages changed between cells**: see `versions` in the cells' records."
+    if len({record["treatments"] for record in done}) > 1:
+        yield "**Levels were added** after blocks had run: within these blocks, new cells ran at another time than the old."
     if again := sum(record["attempts"] > 1 for record in done):
         yield f"{again} cells were begun more than once, after a failure or an interruption."
     short = [record["outcomes"].get("train_seconds") for record in done]

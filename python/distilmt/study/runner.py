@@ -92,6 +92,7 @@ def run_cell(study: Study, cell: Cell) -> Record:
         "cell": cell.name, "status": "running", "block": cell.block, "position": cell.position, "levels": cell.levels,
         "settings": plain(cell.settings), "attempts": record_of(study, cell).get("attempts", 0) + 1, "began": records.now(),
         "host": platform.node(), "pid": os.getpid(), "log": str(log), "versions": versions(),
+        "treatments": len(study.treatments),
     }  # fmt: skip
     write_json(path, record)
     result = _process(study, cell, study.folder / log)

@@ -1,0 +1,24 @@
+"""Pseudo pairs of the training source and of more text in its language.
+
+Source: Aji & Heafield 2020 (Fully Synthetic Data, WNGT 2020): what a student learns from need not be what its teacher learnt
+from, but of its domain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distilmt.materials import alone, joined
+from distilmt.recipes.seq_kd import seq_kd
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
+
+
+def make(materials: Materials) -> Corpus:
+    """The pseudo pairs of the training text, then those of --monolingual-source."""
+    lines, labels = materials.forward_labels()
+    own = seq_kd(materials.text, materials.labels())
+    more = seq_kd(alone(lines), labels)
+    return joined([(own, list(range(len(own)))), (more, list(range(len(more))))])

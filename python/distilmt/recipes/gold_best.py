@@ -1,0 +1,25 @@
+"""Gold pairs and the best hypotheses of the teacher's beam: `keep` of each list.
+
+Source: Gordon & Duh 2019 (arXiv:1912.03334), "base+best-2", keep = 2.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distilmt.labels.rank import RankOptions
+from distilmt.materials import joined
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
+
+
+def make(materials: Materials) -> Corpus:
+    """The training text, then the pairs of each place of the lists."""
+    text = materials.text
+    every = list(range(len(text)))
+    chosen = materials.selected(
+        f"select-best-{materials.options.keep}", RankOptions(rule="model"), materials.options.keep
+    )
+    return joined([(text, every), *((corpus, every) for corpus in chosen)])

@@ -1,0 +1,22 @@
+"""Gold and pseudo pairs together: every source stands there twice.
+
+Source: Gordon & Duh 2019 (arXiv:1912.03334), "base+kd": concatenated and shuffled.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distilmt.materials import joined
+from distilmt.recipes.seq_kd import seq_kd
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
+
+
+def make(materials: Materials) -> Corpus:
+    """The training text, then its pseudo pairs."""
+    text = materials.text
+    every = list(range(len(text)))
+    return joined([(text, every), (seq_kd(text, materials.labels()), every)])

@@ -1,0 +1,24 @@
+"""Several hypotheses of the teacher for every source, and no gold: `keep` of each list.
+
+Source: multi-hypothesis distillation, Galiano-Jimenez et al. 2025: more diverse targets than the best alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distilmt.labels.rank import RankOptions
+from distilmt.materials import joined
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
+
+
+def make(materials: Materials) -> Corpus:
+    """The pairs of each place of the lists."""
+    every = list(range(len(materials.text)))
+    chosen = materials.selected(
+        f"select-best-{materials.options.keep}", RankOptions(rule="model"), materials.options.keep
+    )
+    return joined([(corpus, every) for corpus in chosen])

@@ -1,0 +1,136 @@
+"""A student of a run: trained phase by phase, each a stage; and how any system of the run does on the test sets."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilmt.checkpoints import remove_checkpoints
+from distilmt.distill_report import set_name
+from distilmt.methods import Method, Phase
+from distilmt.recipes import make
+from distilmt.train import fit_text, new_model
+
+if TYPE_CHECKING:
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
+
+
+def train_student(name: str, method: Method, seed: int, materials: Materials) -> tuple[Path, dict[str, Any]]:
+    """One student's folder and the facts of its training; `made_by` names the stages that it took.
+
+    The updates are shared out among the phases, so that every method of a run takes equally many.
+    """
+    made_by: list[str] = []
+    folder: Path | None = None
+    facts: dict[str, Any] = {}
+    for number, phase in enumerate(method.phases, 1):
+        last = number == len(method.phases)
+        rate = 1.0 if number == 1 else method.rate
+        folder, facts, stages = _phase(
+            name if last else f"{name}.{number}", phase, seed, materials, folder, 1 / len(method.phases), rate
+        )
+        made_by += [stage for stage in stages if stage not in made_by]
+    assert folder is not None
+    return folder, facts | {"made_by": made_by}
+
+
+def _phase(
+    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, share: float, rate: float
+) -> tuple[Path, dict[str, Any], list[str]]:
+    """One training: its folder, its facts, and the stages that it took."""
+    from distilmt import models
+    from distilmt.layer_init import copy_layers
+    from distilmt.objectives import parse
+    from distilmt.recipes.hybrid import Mixture
+    from distilmt.soft_labels import SoftLabels
+    from distilmt.vocab import Vocab
+
+    config, teacher = materials.config, materials.teacher
+    objective = parse(phase.objective)  # anew for each student: some remember what they have seen
+    options = replace(
+        config.training, seed=seed, updates=max(1, round(config.training.updates * share)),
+        learning_rate=config.training.learning_rate * rate,
+    )  # fmt: skip
+    inputs = materials.text_inputs() | {
+        "size": config.student_size, "recipe": phase.recipe, "objective": phase.objective, "training": options.inputs(),
+        "vocab": Vocab.load(teacher).hash,
+    }  # fmt: skip
+    if objective.needs_teacher or phase.recipe != "gold" or phase.teacher_layers:
+        inputs["teacher"] = models.weights_hash(teacher)
+    if phase.teacher_layers:
+        inputs["layers"] = "teacher"
+    if before is not None:
+        inputs["before"] = models.weights_hash(before)
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
+    own = config.own if config.own.share and objective.needs_teacher else None
+    if own is not None:
+        inputs["own"] = asdict(own)
+    if store is not None:
+        store.require(teacher=inputs["teacher"])
+        inputs["soft labels"] = store.hash
+    materials.made.clear()
+    text = make(phase.recipe, materials)
+    if phase.recipe != "gold":
+        parts = text.parts if isinstance(text, Mixture) else [text]
+        inputs["pseudo target"] = [part.target_hash for part in parts] if len(parts) > 1 else parts[0].target_hash
+        inputs |= {"data": asdict(config.data)} if config.data != type(config.data)() else {}
+    with materials.run.stage(f"student-{name}", inputs, "student-training") as stage:
+        if not stage.done:
+            vocabulary = Vocab.load(teacher)
+            student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            if before is not None:
+                student = models.load(before)
+            elif phase.teacher_layers:
+                copy_layers(student, models.load(teacher))
+            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
+            fit = fit_text(
+                student, vocabulary, text, materials.dev, objective, looked_at, options, stage.folder, name, own
+            )  # fmt: skip
+            stage.finish(outputs={"model": fit.model}, facts=fit.facts())
+            remove_checkpoints(stage.folder)
+        return stage.folder / "best", dict(stage.facts), [*dict.fromkeys(materials.made), stage.name]
+
+
+def score_system(name: str, folder: Path, materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
+    """Scores and speed of one system on every test set."""
+    from distilmt import models
+    from distilmt.bill.serving import decode_facts
+    from distilmt.evaluate import evaluate
+
+    run, config = materials.run, materials.config
+    inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
+        f"test {set_name(test[0])}": text.source_hash + text.target_hash
+        for test, text in zip(config.test, tests, strict=True)
+    }
+    with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
+        if not stage.done:
+            scores, tokens, usages, kept = {}, 0, [], {}
+            for test in config.test:
+                kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
+                out = evaluate(
+                    model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
+                    repeats=config.test_repeats, metering=config.metering, out=str(path),
+                )  # fmt: skip
+                scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
+                assert out.target_tokens is not None  # a model was evaluated
+                tokens += out.target_tokens
+                usages.append(out.usages)
+            model = models.load(folder)
+            decode = decode_facts(usages, [text.sources for text in tests], tokens)
+            stage.finish(
+                outputs={f"hypotheses {test}": path for test, path in kept.items()},
+                facts={
+                    "test": scores, "hypotheses": {test: str(path.relative_to(run.folder)) for test, path in kept.items()},
+                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "tokens_per_second": tokens / decode["seconds"],
+                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
+                },
+            )  # fmt: skip
+        return dict(stage.facts)
+
+
+def _score_facts(scores: Any, exact: bool) -> dict[str, Any]:
+    keys = ["bleu", "chrf", "bleu_signature", "chrf_signature"] + ["exact"] * exact
+    return {key: getattr(scores, key) for key in keys}
