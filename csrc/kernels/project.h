@@ -8,8 +8,8 @@
 #pragma once
 #include <cstdint>
 
-#include "kernels/gemm.h"
 #include "common/philox.h"
+#include "kernels/gemm.h"
 
 namespace distilmt {
 
