@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,6 +129,12 @@ def score_system(name: str, folder: Path, materials: Materials, tests: list[Corp
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
+        elif (timed := len(stage.facts.get("decode", {}).get("repeats") or ())) < config.test_repeats:
+            print(
+                f"distilmt: {stage.name} is done, timed {timed} of {config.test_repeats} times - to time it anew delete "
+                f"{stage.path} and run the same command",
+                file=sys.stderr,
+            )
         return dict(stage.facts)
 
 
