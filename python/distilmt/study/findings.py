@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import DataError
+from distilmt.errors import ConfigError, DataError
 from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
 from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
@@ -104,14 +104,14 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     for planned in study.contrasts:
         try:
             yield _contrast(study, planned), ""
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {error}"
     for outcome in dict.fromkeys(planned.outcome for planned in study.contrasts if planned.test != "sentences"):
         try:
             runs, left_out = _runs(study, outcome, True)
             layout = repeated_measures(runs).layout()
             yield replace(layout, notes=[*layout.notes, *left_out]), ""
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             yield None, f"Analysis of variance of {outcome}: {error}"
 
 
