@@ -29,7 +29,6 @@ from distilmt.labels.pool import run_workers
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.native_model import Generation
 from distilmt.storage import disk_errors, read_json, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
@@ -51,6 +50,8 @@ def prepare(config: LabelConfig) -> Work:
     """
     folder, model = Path(config.out), folder_of(config.model)
     # What cannot be is said before a manifest binds the folder to it.
+    from distilmt.native_model import Generation  # the command line starts without the native part
+
     search.resolve(asdict(config.search), Generation(eos=0, start=0))
     if not (model / "config.json").is_file():
         raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
