@@ -48,10 +48,10 @@ def prepare(config: LabelConfig) -> Work:
 
     Raises: ConfigError: it is a job of other inputs. DataError: the texts cannot be labelled.
     """
-    folder, model = Path(config.out), folder_of(config.model)
-    # What cannot be is said before a manifest binds the folder to it.
     from distilmt.native_model import Generation  # the command line starts without the native part
 
+    folder, model = Path(config.out), folder_of(config.model)
+    # What cannot be is said before a manifest binds the folder to it.
     search.resolve(asdict(config.search), Generation(eos=0, start=0))
     if not (model / "config.json").is_file():
         raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
