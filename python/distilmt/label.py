@@ -69,9 +69,15 @@ class LabelConfig:
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("shard_lines", 1), ("batch_lines", 1), ("soft_labels", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        for name in ("workers", "shard_lines", "batch_lines"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.soft_labels <= 1024:
+            raise ConfigError(f"--soft-labels must be from 0 to 1024, got {self.soft_labels}")
+        if not 0 <= self.soft_floor < 1:
+            raise ConfigError(f"--soft-floor must be at least 0 and below 1, got {self.soft_floor:g}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigError(f"--threads must be from 1 to 1024, got {self.threads}")
         if not 0 < self.lease_seconds < float("inf"):
             raise ConfigError(f"--lease-seconds must be above 0, got {self.lease_seconds:g}")
         if self.target is not None and not self.soft_labels:

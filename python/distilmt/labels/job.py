@@ -53,6 +53,10 @@ def prepare(config: LabelConfig) -> Work:
     search.resolve(asdict(config.search), Generation(eos=0, start=0))
     if not (model / "config.json").is_file():
         raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
+    if config.soft_labels:
+        from distilmt.labels.teacher import soft_vocab
+
+        soft_vocab(model)
     text, target = read_texts(config)
     identity = open_manifest(folder, describe(config, model, text, target))
     absolute = {
