@@ -101,8 +101,8 @@ class LabelConfig:
 class Labels:
     """A finished job: one line out for every line in.
 
-    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash: SHA-256 of the texts;
-    target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
+    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash, statuses_hash: SHA-256 of
+    the texts; target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
     each result by kind (pseudo, nbest, statuses).
     """
 
@@ -114,6 +114,7 @@ class Labels:
     target_tokens: int
     seconds: float | None
     files: dict[str, str]
+    statuses_hash: str | None = None
 
     @cached_property
     def pseudo(self) -> list[str]:
@@ -125,8 +126,8 @@ class Labels:
 
     @cached_property
     def statuses(self) -> list[str]:
-        """One verdict a line."""
-        return self._column("statuses", None)
+        """One verdict a line; as `pseudo`."""
+        return self._column("statuses", self.statuses_hash)
 
     @property
     def tokens_per_second(self) -> float | None:

@@ -128,7 +128,9 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
     """Merges, or waits for the process that does: the merge is one more thing to take by lease."""
     while True:
         lease = shards.take([shards.count], {})
-        if not redone and (labels := _proven(folder, shards.job)) is not None:
+        suffix = "" if config.compress == "none" else f".{config.compress}"
+        labels = None if redone else _proven(folder, shards.job)
+        if labels is not None and labels.files["pseudo"] == f"pseudo.txt{suffix}":
             if lease is not None:
                 lease.end("done")
             return labels
@@ -136,7 +138,6 @@ def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> 
             time.sleep(min(0.5, config.lease_seconds / 6))
             continue
         try:
-            suffix = "" if config.compress == "none" else f".{config.compress}"
             return merging.merge(folder, folder_of(config.model), suffix, lease)
         finally:
             lease.end("done")
@@ -221,9 +222,12 @@ def move_aside(folder: Path) -> None:
     """
     if not (folder / "manifest.json").exists():
         return
-    shards = Shards(folder, bytes(32), 0, 0.0)
-    for shard, attempt in shards.attempts().items():
-        seen = look(folder / "leases" / f"{shard:06}.{attempt}")
+    latest = [
+        generation / "leases" / f"{shard:06}.{attempt}"
+        for generation in (folder, *folder.glob("redo/*"))
+        for shard, attempt in Shards(generation, bytes(32), 0, 0.0).attempts().items()
+    ]
+    for seen in map(look, latest):
         if seen.state == "held" and not seen.gone:
             owner = seen.content["owner"]
             raise ResourceError(
