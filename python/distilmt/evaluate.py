@@ -14,7 +14,7 @@ import difflib
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -172,10 +172,21 @@ class EvaluateConfig:
             raise ConfigError("evaluate: --out writes translations and needs --model")
         if self.hypotheses is not None and self.asked != ModelOptions():
             raise ConfigError("evaluate: --engine, --source-language and --target-language go with --model")
+        if self.hypotheses is not None and (unused := self._of_a_model()):
+            raise ConfigError(
+                f"evaluate: {', '.join(unused)}: belongs to --model, for a file is only scored - leave it out"
+            )
         if self.beam_size < 1:
             raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
         if self.repeats < 1:
             raise ConfigError(f"evaluate: --repeats must be 1 or more, got {self.repeats}")
+
+    def _of_a_model(self) -> list[str]:
+        """Options that say how a model decodes and what is metered, and are not at their defaults."""
+        names = ("beam_size", "threads", "repeats", "compute_type")
+        given = [name for name in names if getattr(self, name) != getattr(type(self), name)]
+        given += [each.name for each in fields(EnergyOptions) if getattr(self.metering, each.name) != each.default]
+        return [f"--{name.replace('_', '-')}" for name in given]
 
 
 @dataclass(frozen=True)
