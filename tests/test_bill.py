@@ -188,6 +188,17 @@ def test_runs_with_unlike_rates_have_none_together(tmp_path):
     assert whole.data["rates"]["pue"] == 1.1
 
 
+def test_rates_that_are_given_hold_for_the_runs_of_a_merged_report_too(tmp_path):
+    for name, country in (("one", "DEU"), ("two", "FRA"), ("three", "POL")):
+        Report(billed() | {"title": name, "rates": {"country": country}}).save(tmp_path / name)
+    report(runs=(str(tmp_path / "one"), str(tmp_path / "two")), out=str(tmp_path / "both"))
+    for runs in (("both", "three"), ("both",)):
+        found = report(
+            runs=tuple(str(tmp_path / name) for name in runs), rates=Rates(country="SWE"), out=str(tmp_path / "x")
+        )
+        assert found.data["rates"]["country"] == "SWE" and "different rates" not in found.markdown()
+
+
 def test_a_run_that_has_not_ended_has_the_bill_of_its_stages(tmp_path):
     from distilmt.run import Run
 

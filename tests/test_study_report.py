@@ -104,6 +104,23 @@ def contrast(outcome: str = "seconds", **more: Any) -> dict[str, Any]:
     return {"contrasts": [{"outcome": outcome, "factor": "f0", "pairs": [["b", "a"]]} | more]}
 
 
+def test_a_contrast_that_was_not_planned_before_the_run_is_refused(tmp_path: Path) -> None:
+    cells = {("a",): numbers([1, 2]), ("b",): numbers([2, 3])}
+    made(tmp_path, cells)
+    later = {
+        "name": "made",
+        "out": str(tmp_path / "made"),
+        "task": "tasks:call",
+        "repeats": 2,
+        "factors": {"f0": ["a", "b"]},
+    }
+    assert len(study.rows(later)) == 4
+    for change in (contrast(), {"min_seconds": 1}):
+        for show in (study.report, study.rows, study.frame):
+            with pytest.raises(ConfigError, match=r"was begun with another study file .* only repeats and levels"):
+                show(later | change)
+
+
 def test_the_report_of_a_balanced_study(tmp_path: Path) -> None:
     cells = {("a",): numbers([1, 2, 3, 4]), ("b",): numbers([2.1, 3.0, 3.9, 5.0]), ("c",): numbers([1, 1, 2, 2])}
     found = study.report(made(tmp_path, cells, **contrast(), price_per_hour=1))

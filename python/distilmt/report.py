@@ -67,6 +67,7 @@ _MORE_OF_STAGE = _ENERGY | {
 _RUN = ({key: _TOP[key] for key in _TOP if key not in ("systems", "stages")}, {"label": _TEXT, "direction": _TEXT})
 _MORE = {"direction": _TEXT, "notes": [_TEXT], "significance": (list,), "runs": [_RUN]}
 _RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
+UNLIKE_RATES = "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
 # Two entries of one name are seeds of one system where these agree.
 _SETTINGS = ("role", "method", "objective", "recipe", "parameters")
 
@@ -173,7 +174,11 @@ def gather(runs: Sequence[str], rates: Rates) -> Report:
     """The report of one run, or of several together; `rates` take the place of recorded ones."""
     reports = [Report(run) for run in runs]
     for each in reports:
-        each.data["rates"] = asdict(overlaid(rates_of(each.data), rates))
+        for data in (each.data, *(each.data.get("runs") or [])):
+            data["rates"] = asdict(overlaid(rates_of(data), rates))
+        if len({str(run["rates"]) for run in each.data.get("runs") or []}) == 1:
+            each.data["rates"] = each.data["runs"][0]["rates"]
+            each.data["notes"] = [note for note in each.data.get("notes") or [] if note != UNLIKE_RATES]
     return reports[0] if len(reports) == 1 else merge(reports)
 
 
@@ -201,11 +206,10 @@ def merge(reports: list[Report]) -> Report:
         stages += [stage | {"run": labels[stage.get("run")]} for stage in each.data["stages"]]
         notes += [note for note in each.data.get("notes") or [] if note not in notes]
     rates = runs[0].get("rates") or {}
+    notes = [note for note in notes if note != UNLIKE_RATES]  # of reports that were merged before
     if any((run.get("rates") or {}) != rates for run in runs):
         rates = {}
-        notes.append(
-            "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
-        )
+        notes.append(UNLIKE_RATES)
     direction = {run["label"]: run.get("direction") for run in runs}
     first: dict[str, Any] = {}
     for entry in systems:

@@ -117,12 +117,15 @@ def score_system(name: str, folder: Path, materials: Materials, tests: list[Corp
     from distilmt import models
     from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
+    from distilmt.files import OWN_WORDS, language_of
 
     run, config = materials.run, materials.config
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
         f"test {set_name(test[0])}": text.source_hash + text.target_hash
         for test, text in zip(config.test, tests, strict=True)
     }
+    languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
+    inputs |= {f"language {test}": language for test, language in languages.items() if language in OWN_WORDS}
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
             scores, tokens, usages, kept = {}, 0, [], {}

@@ -217,7 +217,8 @@ def _foretold(config: ForecastConfig, job: LabelConfig, flags: bool = True) -> F
     """`flags`: the command that asks takes rates."""
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
-    from distilmt.evaluate import score
+    from distilmt.evaluate import bleu_of, score
+    from distilmt.files import language_of
     from distilmt.labels.teacher import Teacher
     from distilmt.translate import usable_cpus
 
@@ -226,6 +227,8 @@ def _foretold(config: ForecastConfig, job: LabelConfig, flags: bool = True) -> F
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
     targets = lines.references if config.forced else None
+    language = language_of(config.reference) if config.reference else ""
+    bleu_of(language)  # says now what is not installed
     lines = replace(lines, decoded=-(-lines.decoded // job.share()[1]))  # of --shard I/N, one in N
     rows, paces = [], []
     for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
@@ -236,12 +239,14 @@ def _foretold(config: ForecastConfig, job: LabelConfig, flags: bool = True) -> F
         load = time.perf_counter() - start
         pace = measure(teacher, lines.chosen, targets, config.repeats, config.metering)
         texts = [record.text for record in pace.records]
-        bleu = score(texts, lines.references).bleu if lines.references else None
+        bleu = score(texts, lines.references, target_lang=language).bleu if lines.references else None
         rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
         paces.append(pace)
         limits.check_known(config, rows[-1], pace.usage)
     if lines.references:
-        rows = _with_losses(rows, [[record.text for record in pace.records] for pace in paces], lines.references)
+        rows = _with_losses(
+            rows, [[record.text for record in pace.records] for pace in paces], lines.references, language
+        )
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
     return Forecast(rows, best, _notes(config, lines, paces, rows, best, flags), config.rates.currency or "")
@@ -280,12 +285,12 @@ def _row(
 
 
 def _with_losses(
-    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str]
+    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str], language: str
 ) -> list[ForecastRow]:
     from distilmt.statistics.quality import paired
 
     best = max(range(len(rows)), key=lambda i: rows[i].bleu or 0.0)
-    losses = [paired({1: texts[best]}, {1: each}, references, trials=1) for each in texts]
+    losses = [paired({1: texts[best]}, {1: each}, references, trials=1, target_lang=language) for each in texts]
     return [
         replace(row, bleu_loss=Amount(loss.difference, loss.low, loss.high))
         for row, loss in zip(rows, losses, strict=True)

@@ -61,7 +61,9 @@ def report(source: Source) -> StudyReport:
     """Writes cells.csv (and .parquet), report.md, report.tex and figures into the study's folder.
 
     Raises:
-        DataError: no cell is done. ConfigError: SciPy, for intervals and tests, is not installed; cells.csv is written.
+        DataError: no cell is done.
+        ConfigError: the study file has changed since the run; or SciPy, for intervals and tests, is not installed: then
+            cells.csv is written.
     """
     study = read(source)
     paths = save(study)
