@@ -140,13 +140,24 @@ def test_padding_changes_nothing_and_only_the_student_learns(
     torch.testing.assert_close(others[name], sums[name], rtol=1e-4, atol=1e-4)
 
 
-def test_a_weight_of_zero_is_the_baseline_bit_for_bit(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
-    gradients = []
-    for objective in ("NLL()", "NLL() + 0 * Cosine() + 0 * HiddenMSE() + 0 * LayerCombination() + 0 * WordKD()"):
-        student, teacher = lively_model(tiny_vocab, "1x1:32:64:4"), lively_model(tiny_vocab, seed=2)
-        StudentLoss(student, parse(objective), teacher)(denominator=torch.tensor(1.0), **two_sentences)[0].backward()
-        gradients.append([p.grad for p in student.parameters() if p.grad is not None])
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+@pytest.mark.parametrize("term", [*ALL, "WordKD()", "WordKD(iterations=3)", "Ranking(iterations=2)", "SelectiveKD()"])
+def test_a_weight_of_zero_is_the_baseline_bit_for_bit(
+    term: str, tiny_vocab: Vocab, two_sentences: dict[str, Tensor]
+) -> None:
+    """With dropout and a second step: neither other kernels nor more random numbers than the baseline's."""
+    found = []
+    for objective in ("NLL()", f"NLL() + 0 * {term}"):
+        torch.manual_seed(1)
+        student, teacher = (
+            lively_model(tiny_vocab, size, seed=2, dropout=0.3) for size in ("1x1:32:64:4", "2x2:32:64:4")
+        )
+        loss = StudentLoss(student.train(), parse(objective), teacher)
+        torch.manual_seed(1)
+        for _ in range(2):
+            value, _ = loss(denominator=torch.tensor(1.0), **two_sentences)
+            value.backward()
+        found.append([p.grad for p in student.parameters() if p.grad is not None])
+    assert found[0] and all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 def test_schedules() -> None:
@@ -173,9 +184,13 @@ def test_tables() -> None:
         ("HiddenMSE(side='none')", "side must be one of both, encoder, decoder"),
         ("LayerCombination(map='best')", "map must be one of skip, regular"),
         ("LayerCombination(groups='1;2')", "groups must be written as in"),
+        ("LayerCombination(groups=3)", "groups must be written as in"),
         ("AttentionMaps(side='both')", "side must be encoder, decoder or cross"),
         ("AttentionAlignment(final_weight=0)", r"final_weight must be in \(0, 1\]"),
         ("LogitMSE(stages=-1)", "stages must be at least 0"),
+        ("LogitMSE(stages=2.5)", "stages must be a whole number"),
+        ("Ranking(k=2.5)", "k must be a whole number"),
+        ("SelectiveKD(level='global', queue_size=2.5)", "queue_size must be a whole number"),
     ],
 )
 def test_wrong_parameters(expression: str, message: str) -> None:

@@ -111,6 +111,20 @@ def test_a_missing_teacher_is_named(student: Head, targets: Tensor) -> None:
         WordKD().evaluate(student=student, targets=targets)
 
 
+def test_what_one_call_cannot_do_is_refused(student: Head, teacher: Head, targets: Tensor) -> None:
+    given = {"student": student, "targets": targets, "teacher": teacher}
+    twice = NLL() + 4 * WordKD(iterations=2)
+    with pytest.raises(ConfigError, match="one call is one decoder pass"):
+        twice.evaluate(**given)
+    assert twice.of_pass(1) == NLL() + 2 * WordKD() and twice.of_pass(2) == 2 * WordKD()
+    assert twice.of_pass(1).evaluate(**given).loss == (NLL() + 2 * WordKD()).evaluate(**given).loss
+    with pytest.raises(ConfigError, match=r"call objective.at\(progress\), from 0 to 1"):
+        parse("LogitMSE(stages=4)").evaluate(**given)
+    assert parse("LogitMSE(stages=4)").at(0.5).evaluate(**given).loss > 0
+    with pytest.raises(ConfigError, match="terms on layers know no row weights"):
+        parse("NLL() + Cosine()").evaluate(**given, weights=torch.ones(6), layers=())
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -184,7 +198,7 @@ def test_every_term_can_be_written() -> None:
         ("SelectiveKD(by='length')", "by must be one of student_nll, teacher_entropy"),
         ("SelectiveKD(level='sentence')", "level must be one of batch, global, got 'sentence'"),
         ("SelectiveKD(level='global', by='mask')", "got by='mask'"),
-        ("SelectiveKD(level='global', queue_size=0)", "queue_size must be at least 1, got 0"),
+        ("SelectiveKD(level='global', queue_size=0)", "queue_size must be a whole number of at least 1, got 0"),
         ("SelectiveKD(level='global', gather=True)", "gather=True needs update='step'"),
         ("(" * 500 + "NLL()" + ")" * 500, "not an expression"),
     ],

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import full
+from distilmt.objectives.checks import counts, full
 from distilmt.objectives.objective import Teacher, Term
 from distilmt.ops.linear_kd import NativeTerm
 
@@ -43,6 +43,8 @@ class LogitMSE(Term):
             raise ConfigError(
                 f"LogitMSE: stages must be at least 0 and go with factor 1, got {self.stages}, {self.factor}"
             )
+        if self.stages or isinstance(self.stages, bool):
+            counts(self, "stages")
 
     def at(self, progress: float) -> LogitMSE:
         if not self.stages:
@@ -51,4 +53,8 @@ class LogitMSE(Term):
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)
+        if self.stages:
+            raise ConfigError(
+                f"{self!r} changes over the training - call objective.at(progress), from 0 to 1, before evaluate"
+            )
         return NativeTerm("logit_mse", a=self.factor, b=self.centred)

@@ -166,22 +166,28 @@ class Objective:
 
     @property
     def needs_layers(self) -> bool:
-        """True where a term looks at hidden states or attention maps of a teacher model."""
-        return any(term.looks_at == "layers" for _, term in self.terms)
+        """True where a term of weight above 0 looks at hidden states or attention maps of a teacher model."""
+        return any(weight and term.looks_at == "layers" for weight, term in self.terms)
 
     @property
     def attends(self) -> bool:
-        """True where a term looks at attention maps."""
-        return any(getattr(term, "attends", False) for _, term in self.terms)
+        """True where a term of weight above 0 looks at attention maps."""
+        return any(weight and getattr(term, "attends", False) for weight, term in self.terms)
 
     @property
     def passes(self) -> int:
-        """Decoder passes of the term that asks for most."""
-        return max((term.passes for _, term in self.terms), default=1)
+        """Decoder passes of the term that asks for most; one of weight 0 asks for none of its own."""
+        return max([1, *(term.passes for weight, term in self.terms if weight)])
 
     def of_pass(self, number: int) -> Objective:
-        """The terms that take part in a pass, from 1 on, each with its share of its weight."""
-        return Objective(tuple((weight / t.passes, t) for weight, t in self.terms if t.passes >= number))
+        """The terms that take part in a pass, from 1 on, each with its share of its weight and a single pass to go."""
+        return Objective(
+            tuple(
+                (weight / t.passes, replace(t, iterations=1) if t.passes > 1 else t)  # type: ignore[type-var]
+                for weight, t in self.terms
+                if number == 1 or (weight and t.passes >= number)
+            )
+        )
 
     def at(self, progress: float) -> Objective:
         """The objective at a point of the training, 0 at its start and 1 at its end."""
@@ -225,8 +231,15 @@ class Objective:
                 this share of a row's absolute sum, are left out of the gradients. Losses stay exact.
             teacher_bfloat16: another: the teacher's logits are computed in bfloat16.
 
-        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind.
+        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind; a
+            term of several passes, which a training alone can do; weights beside terms on layers.
         """
+        if self.passes > 1:
+            raise ConfigError(
+                f"{self!r}: one call is one decoder pass - evaluate objective.of_pass(1), of_pass(2), ..."
+            )
+        if weights is not None and self.needs_layers:
+            raise ConfigError(f"{self!r}: terms on layers know no row weights - leave weights out")
         output = [(weight, term) for weight, term in self.terms if term.looks_at != "layers"]
         taught = any(term.looks_at == "teacher" for _, term in output)
         for needed, name, given in (
@@ -265,7 +278,7 @@ class Objective:
         }
         loss = result.loss
         for weight, term in self.terms:
-            if isinstance(term, LayerTerm) and layers is not None:
+            if isinstance(term, LayerTerm) and layers is not None and weight:
                 name = type(term).__name__
                 total = term.value(*layers, modules[name] if modules and name in modules else None)
                 loss = loss + weight * total / (count if denominator is None else denominator)
@@ -294,11 +307,8 @@ class Objective:
         if state.keys() != self.state_dict().keys():
             raise ConfigError(f"{self!r}: the state of another objective, {sorted(state)} - start a new run")
         for _, term in self.terms:
-            if hasattr(term, "load_state_dict"):
-                name = type(term).__name__
-                term.load_state_dict(
-                    {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-                )
+            name = type(term).__name__
+            term.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
 
     def __call__(self, student_outputs: Any, teacher_outputs: Any, labels: Tensor) -> Evaluation:
         """The same from outputs of Hugging Face models, in a plain training loop.

@@ -37,10 +37,10 @@ class Ranking(Term):
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.k <= MAX_RANKING:
+        counts(self, "k", "iterations")
+        if self.k > MAX_RANKING:
             raise ConfigError(f"Ranking: k must lie in [1, {MAX_RANKING}], got {self.k}")
         positive(self, "temperature")
-        counts(self, "iterations")
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import full, positive
+from distilmt.objectives.checks import counts, full, positive
 from distilmt.objectives.objective import Teacher, Term
 from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, score_queue
 
@@ -69,8 +69,7 @@ class SelectiveKD(Term):
                 raise ConfigError(f"SelectiveKD: {name} must be one of {', '.join(known)}, got {value!r}")
         if self.level == "global" and self.by != "student_nll":
             raise ConfigError(f"SelectiveKD: level='global' keeps a queue of student_nll, got by={self.by!r}")
-        if self.queue_size < 1:
-            raise ConfigError(f"SelectiveKD: queue_size must be at least 1, got {self.queue_size}")
+        counts(self, "queue_size")
         if self.level == "batch" and (self.update == "step" or self.gather):
             raise ConfigError(
                 "SelectiveKD: update='step' and gather=True are about the queue of level='global', got level='batch'"
