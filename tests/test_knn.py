@@ -10,10 +10,12 @@ import pytest
 
 pytest.importorskip("faiss", reason="nearest neighbours need FAISS: pip install 'distilmt[knn]'")
 
-from distilmt import cli, knn
+from conftest import lively_model
+from distilmt import cli, knn, models
 from distilmt.errors import ConfigError, DataError
 from distilmt.knn import index
 from distilmt.knn.datastore import shares
+from distilmt.train import train
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 
@@ -127,6 +129,11 @@ def test_a_large_store_is_quantised_and_its_index_belongs_to_it(
     (folder / "index.json").write_text(json.dumps({**facts, "faiss": "0.0"}))
     with pytest.raises(DataError, match=r"another index \(faiss '0.0', expected"):
         _ = knn.Datastore(folder).index
+    (folder / "index.faiss").unlink()  # its facts alone are those of an index that is written anew
+    monkeypatch.setattr(index.faiss(), "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        _ = knn.Datastore(folder).index
+    assert not (folder / "index.json").exists()
 
 
 def test_product_quantisation_finds_most_neighbours() -> None:
@@ -159,6 +166,36 @@ def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
         store.finder(weight=2)
 
 
+def test_a_datastore_of_another_model(
+    store: knn.Datastore, tiny_model_folder: Path, tiny_vocab: Vocab, tmp_path: Path
+) -> None:
+    models.save(lively_model(tiny_vocab, "1x1:16:32:2"), tiny_vocab, tmp_path / "other")
+    store.finder(model=tiny_model_folder)
+    with pytest.raises(ConfigError, match="the datastore of another model"):
+        store.finder(model=tmp_path / "other")
+    with pytest.raises(ConfigError, match="keys of 32 numbers, the model's states have 16"):
+        store.finder()(np.zeros((1, 16), np.float32))
+
+
+def test_neighbours_that_changed_or_are_of_an_older_datastore(tiny_model_folder: Path, tmp_path: Path) -> None:
+    given = {"model": str(tiny_model_folder), "out": str(tmp_path / "store"), "threads": 1, **written(tmp_path)}
+    found = knn.search(store=str(knn.build(**given).folder), k=3)
+    found.verify()
+    header = json.loads((found.folder / "neighbours.json").read_text())
+    (found.folder / "neighbours.json").write_text(json.dumps({n: v for n, v in header.items() if n != "vocab"}))
+    with pytest.raises(DataError, match=r"neighbours.json: vocab is None, expected str - search again"):
+        knn.StoredNeighbours.open(found.folder)
+    (found.folder / "neighbours.json").write_text(json.dumps(header))
+    with (found.folder / "ids.bin").open("r+b") as file:
+        file.write(b"\1" * 64)
+    text = (given["source"], given["target"])
+    with pytest.raises(DataError, match=r"ids.bin: has changed since it was written - search again"):
+        train(train=text, dev=text, out=str(tmp_path / "m"), objective="KNNKD()", neighbours=str(found.folder))
+    knn.build(**given)
+    with pytest.raises(DataError, match="no neighbours here"):
+        knn.StoredNeighbours.open(found.folder)
+
+
 def test_a_student_learns_from_neighbours(
     tiny_model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +204,7 @@ def test_a_student_learns_from_neighbours(
     assert cli.main(["knn", "build", "--model", model, "--source", text[0], "--target", text[1], "--out", store]) == 0
     assert cli.main(["knn", "search", store, "--k", "3", "--exclude", "token"]) == 0
     assert "3 neighbours of" in capsys.readouterr().out
-    train = [
+    command = [
         "train",
         "--train",
         *text,
@@ -180,11 +217,18 @@ def test_a_student_learns_from_neighbours(
         "--batch-tokens",
         "64",
     ]
-    train += ["--eval-every", "3", "--threads", "1", "--objective", "NLL(label_smoothing=0.1) + KNNKD(temperature=100)"]
+    command += [
+        "--eval-every",
+        "3",
+        "--threads",
+        "1",
+        "--objective",
+        "NLL(label_smoothing=0.1) + KNNKD(temperature=100)",
+    ]
     given = ["--neighbours", f"{store}/neighbours", "--out", str(tmp_path / "student")]
-    assert cli.main([*train, *given]) == 0, capsys.readouterr().err
+    assert cli.main([*command, *given]) == 0, capsys.readouterr().err
     events = [json.loads(line) for line in (tmp_path / "student.training" / "events.jsonl").read_text().splitlines()]
     assert all(event["term_KNNKD"] > 0 for event in events if "loss" in event)
-    wrong = [word.replace("KNNKD(temperature=100)", "WordKD()") for word in train]
+    wrong = [word.replace("KNNKD(temperature=100)", "WordKD()") for word in command]
     assert cli.main([*wrong, *given[:2], "--out", str(tmp_path / "other")]) == 2
     assert "WordKD cannot use Neighbours" in capsys.readouterr().err

@@ -2,7 +2,8 @@
 
     store = build(model="teacher", source="train.de", target="train.en", out="datastore")
     neighbours = search(store="datastore", k=64, exclude="sentence")        # for KNNKD, saved once per token
-    Translator("teacher").translate(texts, neighbours=store.finder(k=8, temperature=10.0, weight=0.5))      # kNN-MT
+    find = store.finder(k=8, temperature=10.0, weight=0.5, model="teacher")
+    Translator("teacher").translate(texts, neighbours=find)                 # kNN-MT
 
 docs/knn.md says what lies where and what the published settings are.
 """

@@ -25,6 +25,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.files import file_hash
 from distilmt.search import number, whole
 from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.weights import weights_hash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,10 +52,7 @@ class Datastore:
         path = self.folder / HEADER
         if not path.is_file():
             raise DataError(f"{path}: missing - this is no datastore: distilmt knn build makes one")
-        self.facts = read_json(path, AGAIN)
-        for name, kind in FACTS.items():
-            if type(self.facts.get(name)) is not kind:
-                raise DataError(f"{path}: {name} is {self.facts.get(name)!r}, expected {kind.__name__} - {AGAIN}")
+        self.facts = read_facts(path, FACTS, AGAIN)
         if self.facts["version"] != VERSION:
             raise DataError(f"{path}: version {self.facts['version']} is not {VERSION} - {AGAIN}")
         self.tokens, self.width, self.lines = (self.facts[name] for name in ("tokens", "width", "lines"))
@@ -102,7 +100,7 @@ class Datastore:
         return entries, np.where(entries < 0, np.inf, np.maximum(distances, 0)).astype(np.float32)
 
     def finder(
-        self, *, k: int = 8, temperature: float = 10.0, weight: float = 0.5
+        self, *, k: int = 8, temperature: float = 10.0, weight: float = 0.5, model: str | os.PathLike[str] | None = None
     ) -> Callable[[Any], tuple[Any, Any, Any]]:
         """kNN-MT: what `Translator.translate(neighbours=...)` takes.
 
@@ -110,15 +108,29 @@ class Datastore:
             k: neighbours; 4 to 64 published.
             temperature: divides the squared distances; 10 published, 100 for small domains.
             weight: lambda, the neighbours' share in each step; 0.3 to 0.8 published.
-        Raises: ConfigError: an argument.
+            model: who will ask, a folder or hub name; to be sure that the keys are its own states.
+        Raises: ConfigError: an argument, or another model than the one that the datastore was built with.
         """
         whole("k", k, 1, 1024)
         number("temperature", temperature, 1e-6, 1e9)
         number("weight", weight, 0, 1)
         if not self.tokens:
             raise ConfigError(f"{self.folder}: the datastore is empty - {AGAIN}")
+        if model is not None:
+            from distilmt.models import folder_of
+
+            given, expected = weights_hash(folder_of(os.fspath(model))), self.facts["model"]
+            if given != expected:
+                raise ConfigError(
+                    f"{self.folder}: the datastore of another model ({expected[:12]}, got {given[:12]}) - build one with {model}"
+                )
 
         def find(hidden: NDArray[np.float32]) -> tuple[Any, Any, float]:
+            if hidden.shape[1] != self.width:
+                raise ConfigError(
+                    f"{self.folder}: keys of {self.width} numbers, the model's states have {hidden.shape[1]} - build the "
+                    "datastore with this model"
+                )
             entries, distances = self.nearest(hidden, min(k, self.tokens))
             return self.values[np.maximum(entries, 0)], shares(distances, temperature), weight
 
@@ -131,6 +143,15 @@ def shares(distances: NDArray[np.float32], temperature: float) -> NDArray[np.flo
     weights = np.exp(scaled, dtype=np.float64)
     found: NDArray[np.float32] = (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
     return found
+
+
+def read_facts(path: Path, expected: dict[str, type], remedy: str) -> dict[str, Any]:
+    """A header. Raises: DataError: a fact is missing or of another type."""
+    facts = read_json(path, remedy)
+    for name, kind in expected.items():
+        if type(facts.get(name)) is not kind:
+            raise DataError(f"{path}: {name} is {facts.get(name)!r}, expected {kind.__name__} - {remedy}")
+    return facts
 
 
 def write_header(folder: Path, facts: dict[str, Any]) -> Datastore:

@@ -54,6 +54,7 @@ def opened(store: Datastore) -> Any:
             raise DataError(f"{path}: another index ({wrong}) - delete it to make it again")
         return library.read_index(str(path))
     index = _product_quantised(library, store)
+    facts.unlink(missing_ok=True)
     library.write_index(index, str(path))
     write_json(facts, expected)
     return index

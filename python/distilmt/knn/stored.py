@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilmt.errors import DataError
-from distilmt.storage import disk_errors, read_json
+from distilmt.files import file_hash
+from distilmt.knn.datastore import read_facts
+from distilmt.storage import disk_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 HEADER, IDS, DISTANCES, VERSION = "neighbours.json", "ids.bin", "distances.bin", 1
 AGAIN = "search again (distilmt knn search)"
+FACTS: dict[str, type] = {
+    "version": int, "k": int, "exclude": str, "datastore": str, "tokens": int, "lines": int, "vocab_size": int, "vocab": str,
+    "source": str, "target": str, "sha256": dict,
+}  # fmt: skip
 
 
 class StoredNeighbours:
@@ -37,14 +43,12 @@ class StoredNeighbours:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> StoredNeighbours:
-        """Raises: DataError: there are none, or files are missing or too short."""
+        """Raises: DataError: there are none, the header lacks a fact, or files are missing or too short."""
         path = Path(folder) / HEADER
         if not path.is_file():
             raise DataError(f"{path}: missing - no neighbours here: distilmt knn search makes them")
-        facts = read_json(path, AGAIN)
-        if facts.get("version") != VERSION or not all(
-            isinstance(facts.get(name), int) for name in ("k", "lines", "tokens")
-        ):
+        facts = read_facts(path, FACTS, AGAIN)
+        if facts["version"] != VERSION:
             raise DataError(f"{path}: not of version {VERSION} - {AGAIN}")
         return cls(Path(folder), facts)
 
@@ -65,6 +69,12 @@ class StoredNeighbours:
         return (
             f"{self.folder}: {self.k} neighbours of {self.tokens:,} tokens in {self.lines:,} lines, without: {excluded}"
         )
+
+    def verify(self) -> None:
+        """Compares all files with their checksums. Raises: DataError: one has changed."""
+        for name, expected in self.facts["sha256"].items():
+            if file_hash(self.folder / name) != expected:
+                raise DataError(f"{self.folder / name}: has changed since it was written - {AGAIN}")
 
     def require(self, *, vocab: str, source: str, target: str) -> None:
         """Raises: DataError: the training text or the vocabulary is another than the one that was searched."""
