@@ -48,3 +48,13 @@ def test_layers_by_name_and_what_does_not_fit(tiny_vocab: Vocab) -> None:
         copy_layers(lively_model(tiny_vocab, "1x1:16:64:4"), teacher)
     with pytest.raises(ConfigError, match="expected a student of 1 to 1 layers"):
         copy_layers(teacher, lively_model(tiny_vocab, "1x1:32:64:4"))
+
+
+@pytest.mark.parametrize(
+    "name", ["scale_embedding", "tie_word_embeddings", "share_encoder_decoder_embeddings", "activation_function"]
+)
+def test_a_teacher_that_computes_otherwise_is_refused(tiny_vocab: Vocab, name: str) -> None:
+    student, teacher = (lively_model(tiny_vocab, "1x1:16:32:2") for _ in range(2))
+    setattr(teacher.config, name, "swish" if name == "activation_function" else False)
+    with pytest.raises(ConfigError, match=f"must have one {name}, got .* - start from another model"):
+        copy_layers(student, teacher)

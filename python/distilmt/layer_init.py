@@ -12,9 +12,11 @@ from typing import Any
 from distilmt.errors import ConfigError
 from distilmt.objectives.layer_tables import copied
 
+SIZE = (
+    "d_model", "encoder_ffn_dim", "decoder_ffn_dim", "encoder_attention_heads", "decoder_attention_heads",
+)  # fmt: skip
 SAME = (
-    "d_model", "encoder_ffn_dim", "decoder_ffn_dim", "encoder_attention_heads", "decoder_attention_heads", "vocab_size",
-    "activation_function",
+    *SIZE, "vocab_size", "activation_function", "scale_embedding", "tie_word_embeddings", "share_encoder_decoder_embeddings",
 )  # fmt: skip
 
 
@@ -27,13 +29,14 @@ def copy_layers(
         student, teacher: equal but for their numbers of layers.
         encoder, decoder: teacher layers to copy, from 0, one per student layer; by `layer_tables.copied` where absent.
     Returns: the layers that were copied.
-    Raises: ConfigError: the models differ in width, or layers are named that the teacher does not have.
+    Raises: ConfigError: the models differ in width, vocabulary or kind, or layers are named that the teacher does not have.
     """
     for name in SAME:
         ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
         if ours != theirs:
+            remedy = "choose the student's size so" if name in SIZE else "start from another model"
             raise ConfigError(
-                f"copying layers: student and teacher must have one {name}, got {ours} and {theirs} - choose the student's size so"
+                f"copying layers: student and teacher must have one {name}, got {ours} and {theirs} - {remedy}"
             )
     chosen = []
     for side, asked in (("encoder", encoder), ("decoder", decoder)):
