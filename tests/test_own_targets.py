@@ -84,10 +84,13 @@ def test_a_training_on_own_targets_resumes_bit_exactly(
 
     def train(folder: Path, objective: str = "NLL() + JensenShannon()", **own: object) -> MarianMTModel:
         student = lively_model(tiny_vocab, "1x1:16:32:2", seed=3, dropout=0.1)
-        options = TrainingOptions(updates=8, batch_tokens=64, eval_every=4, log_every=1, threads=1)
+        options = TrainingOptions(
+            updates=8, batch_tokens=64, learning_rate=0.03, warmup=1, eval_every=4, log_every=1, threads=1
+        )
         fit(
             student, tiny_vocab, pairs, (lines[:2], lines[:2]), objective=parse(objective),
-            teacher=lively_model(tiny_vocab, seed=5), options=options, folder=folder, own=OwnTargets(share=0.5, every=4, **own),  # type: ignore[arg-type]
+            teacher=lively_model(tiny_vocab, seed=5), options=options, folder=folder,
+            own=OwnTargets(share=0.5, sample=True, temperature=1.0, every=50, **own),  # type: ignore[arg-type]
         )  # fmt: skip
         return student
 
@@ -113,3 +116,12 @@ def test_a_training_on_own_targets_resumes_bit_exactly(
         train(tmp_path / "wrong", "NLL()")
     with pytest.raises(ConfigError, match="the student's own words are no gold"):
         own_objective(OwnTargets(share=0.5, objective="NLL() + WordKD()"), parse("NLL()"))
+    with pytest.raises(ConfigError, match="a memory of its own is never filled"):
+        own_objective(OwnTargets(share=0.5, objective="SelectiveKD(level='global')"), parse("NLL()"))
+
+
+def test_targets_are_as_wide_as_batches_are(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    one = Sayer(OwnTargets(share=1.0), eos=tiny_vocab.eos_id, pad=tiny_vocab.pad_id, seed=1, threads=1, pad_to=8)
+    out = one.say(lively_model(tiny_vocab), two_sentences, 0)
+    assert out["labels"].shape == out["decoder_input_ids"].shape == (2, 8)
+    assert bool((out["labels"][:, 5:] == -100).all())

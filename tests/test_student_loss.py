@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
 from conftest import lively_model
+from distilmt.errors import ConfigError
 from distilmt.objectives import parse
 from distilmt.student_loss import StudentLoss
 from distilmt.vocab import Vocab
@@ -51,7 +53,8 @@ def test_padding_changes_nothing_trap_1(tiny_vocab: Vocab, two_sentences: dict[s
 
 def test_what_is_reported_beside_the_terms(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
     out = sums(tiny_vocab, two_sentences, "NLL() + SelectiveKD(0.5)")
-    assert out.keys() == {"loss", "NLL", "SelectiveKD", "agreement", "selected", "gate"}
+    assert out.keys() == {"loss", "NLL", "SelectiveKD", "agreement", "selected", "gate", "nll"}
+    assert torch.equal(out["nll"], out["NLL"])
     assert out["selected"] == 3 and 0 <= out["agreement"] <= 6
 
 
@@ -78,6 +81,28 @@ def test_later_passes_read_what_the_student_said(tiny_vocab: Vocab, two_sentence
     torch.testing.assert_close(value.detach(), sums["NLL"] + 3 * sums["WordKD"])
     value.backward()
     assert student.model.encoder.layers[0].fc1.weight.grad is not None
+
+
+@pytest.mark.parametrize("term", ["Inheritance()", "SelectiveKD(by='mask')"])
+def test_what_no_training_can_serve_is_said_at_once(tiny_vocab: Vocab, term: str) -> None:
+    models = [lively_model(tiny_vocab, seed=seed) for seed in (1, 2)]
+    for objectives in ((parse(f"NLL() + {term}"), None), (parse("NLL()"), parse(f"WordKD() + {term}"))):
+        with pytest.raises(ConfigError, match="a training keeps no earlier student and has no mask"):
+            StudentLoss(models[0], objectives[0], models[1], objectives[1])
+
+
+def test_the_students_own_words_bring_their_modules_and_maps(
+    tiny_vocab: Vocab, two_sentences: dict[str, Tensor]
+) -> None:
+    student, teacher = lively_model(tiny_vocab, "1x1:16:32:2"), lively_model(tiny_vocab, seed=2)
+    for own in ("LayerCombination()", "AttentionMaps()", "AttentionAlignment()"):
+        loss = StudentLoss(student, parse("NLL()"), teacher, parse(f"WordKD() + {own}"))
+        _, found = loss(denominator=ONE, own=True, **two_sentences)
+        assert float(found[own[:-2]]) > 0
+    with pytest.raises(ConfigError, match="looks at the layers of a teacher model, got none"):
+        StudentLoss(student, parse("NLL()"), None, parse("Cosine()"))
+    with pytest.raises(ConfigError, match="LayerCombination learns once for both objectives"):
+        StudentLoss(student, parse("LayerCombination()"), teacher, parse("LayerCombination(groups='1')"))
 
 
 def test_one_pass_is_what_it_was_bit_for_bit(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -90,6 +91,10 @@ def test_training_learns_and_reports(vocabulary, pairs, tmp_path):
     losses = [e["loss"] for e in events(tmp_path) if "loss" in e]
     assert losses[-1] < losses[0] - 0.8
     assert [p["update"] for p in result.curve] == [20, 40, 60]
+    plain = [e for e in events(tmp_path) if "loss" in e]  # of NLL alone, the loss is the plain one
+    assert all(abs(e["nll"] - e["term_NLL"]) < 1e-4 and e["updates_per_second"] > 0 for e in plain)
+    assert all(abs(math.log(e["perplexity"]) - e["nll"]) < 1e-6 for e in plain)
+    assert result.curve[-1]["perplexity"] == plain[-1]["perplexity"] and result.curve[-1]["updates_per_second"] > 0
     assert result.updates == 60 and result.target_tokens > 0 and result.seconds > 0
     assert models.load(result.model).config.architectures == ["MarianMTModel"]
     pad = model.model.shared.weight[-1]
@@ -125,6 +130,19 @@ def test_a_queue_resumes_bit_exactly_trap_7(vocabulary, pairs, tmp_path, monkeyp
     assert all(len(gates) == 2 and (gates[0] == gates[1]) == (update == "step") for gates in once.values())
     shares = [e["term_selected"] for e in events(tmp_path / "whole") if "loss" in e]
     assert 0 < shares[-1] < 0.6 and ("step" not in update or shares[0] == 1)
+
+
+def test_what_is_learnt_beside_the_student_resumes_bit_exactly(vocabulary, pairs, tmp_path, monkeypatch):
+    given = {"objective": "NLL() + LayerCombination()", "teacher": student(vocabulary, seed=5)}
+    whole, _ = fit(vocabulary, pairs, tmp_path / "whole", **given)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vocabulary, pairs, tmp_path / "parts", **given)
+    resumed, _ = fit(vocabulary, pairs, tmp_path / "parts", **given)
+    assert same_weights(whole, resumed)
+    once, again = ([e["loss"] for e in events(tmp_path / f) if "loss" in e] for f in ("whole", "parts"))
+    assert once[-4:] == again[-4:]
 
 
 def test_case_38_a_half_written_checkpoint_is_passed_over(vocabulary, pairs, tmp_path, monkeypatch):

@@ -46,6 +46,11 @@ class OwnTargets:
         if not self.temperature > 0:
             raise ConfigError(f"own_temperature must be positive, got {self.temperature}")
 
+    @property
+    def needs_teacher(self) -> bool:
+        """True where such batches have an objective of their own, which a teacher serves whatever the other batches need."""
+        return self.share > 0 and self.objective is not None
+
     def share_at(self, progress: float) -> float:
         """Share of batches at a point of the training, from 0 to 1."""
         return self.share * (1 - 200.0**-progress if self.schedule == "exponential" else 1.0)
@@ -60,7 +65,8 @@ class OwnTargets:
 def own_objective(options: OwnTargets, objective: Objective) -> Objective | None:
     """What is minimised on these batches; None where there are none.
 
-    Raises: ConfigError: nothing is left without NLL, or a term of it looks at the words that were said.
+    Raises: ConfigError: nothing is left without NLL, a term of it looks at the words that were said, or one that was written
+        for these batches alone remembers what it has seen.
     """
     from distilmt.objectives import NLL, Objective, parse
 
@@ -73,20 +79,31 @@ def own_objective(options: OwnTargets, objective: Objective) -> Objective | None
         raise ConfigError(
             f"own_objective {kept!r}: the student's own words are no gold - learn from a teacher there, as by WordKD(), without NLL"
         )
+    if options.objective is not None and kept.state_dict():
+        raise ConfigError(
+            f"own_objective {kept!r}: a memory of its own is never filled - write level='batch', or the term in the objective"
+        )
     return kept
 
 
 class Sayer:
     """Decodes a batch's sources with the student's weights of now, or of at most `every` updates ago."""
 
-    def __init__(self, options: OwnTargets, *, eos: int, pad: int, seed: int, threads: int | None) -> None:
+    def __init__(
+        self, options: OwnTargets, *, eos: int, pad: int, seed: int, threads: int | None, pad_to: int = 1
+    ) -> None:
         self.options, self.eos, self.pad, self.seed, self.threads = options, eos, pad, seed, threads
+        self.pad_to = pad_to
         self._translator: Any = None
         self._taken = -1
 
     def chosen(self, state: Any, batch: int) -> bool:
         """Whether the student says the targets of this batch; `state` is the trainer's."""
         return self.options.chosen(self.seed, state.global_step, batch, state.global_step / state.max_steps)
+
+    def forget(self) -> None:
+        """At a checkpoint: the next batch is decoded with the weights of then, as in a training that resumes there."""
+        self._translator = None
 
     def say(self, student: Any, inputs: dict[str, Any], update: int) -> dict[str, Any]:
         """The batch with the student's targets in place of its own, no longer than the longest of these.
@@ -116,7 +133,7 @@ class Sayer:
         from distilmt.batches import IGNORED
 
         rows = [[*h.ids, self.eos] if len(h.log_probs) > len(h.ids) else list(h.ids) for h in said]
-        width = max(1, *map(len, rows))
+        width = -(-max(1, *map(len, rows)) // self.pad_to) * self.pad_to
         labels = np.full((len(rows), width), IGNORED, np.int64)
         decoder = np.full((len(rows), width), self.pad, np.int64)
         for row, target in enumerate(rows):

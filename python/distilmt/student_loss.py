@@ -38,17 +38,34 @@ class StudentLoss(nn.Module):
         self.progress = 0.0
         self._stored = teacher if isinstance(teacher, StoredTeacher | StoredNeighbours) else None
         self._teacher = (teacher.eval().requires_grad_(False),) if isinstance(teacher, MarianMTModel) else ()
-        if objective.needs_layers and not self._teacher:
-            raise ConfigError(f"{objective!r} looks at the layers of a teacher model, got none")
+        both = [objective] if own is None else [objective, own]
+        for each in both:
+            if each.needs_layers and not self._teacher:
+                raise ConfigError(f"{each!r} looks at the layers of a teacher model, got none")
+            for _, term in each.terms:
+                if term.looks_at == "snapshot" or (term.gated and term.choice() is None):
+                    raise ConfigError(
+                        f"{term!r}: a training keeps no earlier student and has no mask - leave it out, or evaluate it in a "
+                        "loop of your own"
+                    )
         if (objective.passes > 1 or own is not None) and self._stored is not None:
             raise ConfigError(
                 f"{own or objective!r} asks the teacher about the student's words, what is stored knows the target's"
             )
         shapes = [Shape.of(model.config) for model in (student, *self._teacher)]
-        terms = [term for _, term in objective.terms if isinstance(term, LayerTerm)]
-        made = {type(term).__name__: term.module(*shapes) for term in terms}
-        self.beside = nn.ModuleDict({name: module for name, module in made.items() if module is not None})
-        if objective.attends:  # the fused kernels do not give their maps
+        made: dict[str, tuple[LayerTerm, nn.Module]] = {}
+        for weight, term in [pair for each in both for pair in each.terms]:
+            name = type(term).__name__
+            if isinstance(term, LayerTerm) and weight and (name not in made or made[name][0] != term):
+                module = term.module(*shapes)
+                if module is not None and name in made:
+                    raise ConfigError(
+                        f"{name} learns once for both objectives, got {made[name][0]} and {term} - write one"
+                    )
+                if module is not None:
+                    made[name] = term, module
+        self.beside = nn.ModuleDict({name: module for name, (_, module) in made.items()})
+        if any(each.attends for each in both):  # the fused kernels do not give their maps
             for model in (student, *self._teacher):
                 model.set_attn_implementation("eager")
 
@@ -57,8 +74,8 @@ class StudentLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
 
-        Beside the terms stand, where there is a dense teacher, `agreement`, and where tokens are selected, `selected`; and the
-        `gate` as it is.
+        Beside the terms stand the plain `nll` of the first pass; where there is a dense teacher, `agreement`; where tokens are
+        selected, `selected`; and the `gate` as it is.
         """
         objective = (self.own if own and self.own is not None else self.objective).at(self.progress)
         stored = None
@@ -73,9 +90,10 @@ class StudentLoss(nn.Module):
             out, encoders, student = self._pass(part, encoders, labels, denominator, inputs, stored)
             loss = loss + out.loss
             for name, value in out.terms.items():
-                passes = next(term.passes for _, term in part.terms if type(term).__name__ == name)
+                passes = next(t.passes if weight else 1 for weight, t in objective.terms if type(t).__name__ == name)
                 sums[name] = sums.get(name, 0) + value * out.tokens / passes
             if number == 1:
+                sums["nll"] = out.nll * out.tokens
                 if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(
                     stored, TopK | Neighbours
                 ):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.distill_report import set_name
-from distilmt.methods import Method, Phase
+from distilmt.methods import ALONE, Method, Phase
 from distilmt.recipes import make
 from distilmt.train import fit_text, new_model
 
@@ -30,7 +30,9 @@ def train_student(name: str, method: Method, seed: int, materials: Materials) ->
     for number, phase in enumerate(method.phases, 1):
         last = number == count
         own = max(1, updates // count if not last else updates - (updates // count) * (count - 1))
-        folder, facts, stages = _phase(name if last else f"{name}.{number}", phase, seed, materials, folder, own)
+        folder, facts, stages = _phase(
+            name if last else f"{name}.{number}", phase, seed, materials, folder, own, taught=method is not ALONE
+        )
         trainings.append(facts)
         made_by += [stage for stage in stages if stage not in made_by]
     assert folder is not None
@@ -57,7 +59,7 @@ def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _phase(
-    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, updates: int
+    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, updates: int, *, taught: bool
 ) -> tuple[Path, dict[str, Any], list[str]]:
     """One training: its folder, its facts, and the stages that it took."""
     from distilmt import models
@@ -76,14 +78,15 @@ def _phase(
         "size": config.student_size, "recipe": phase.recipe, "objective": phase.objective, "training": options.inputs(),
         "vocab": Vocab.load(teacher).hash,
     }  # fmt: skip
-    if objective.needs_teacher or phase.recipe != "gold" or phase.teacher_layers:
+    needs = objective.needs_teacher or (taught and config.own.needs_teacher)  # the baseline stays alone
+    if needs or phase.recipe != "gold" or phase.teacher_layers:
         inputs["teacher"] = models.weights_hash(teacher)
     if phase.teacher_layers:
         inputs["layers"] = "teacher"
     if before is not None:
         inputs["before"] = models.weights_hash(before)
-    store = SoftLabels.open(config.soft_labels) if config.soft_labels and objective.needs_teacher else None
-    own = config.own if config.own.share and objective.needs_teacher else None
+    store = SoftLabels.open(config.soft_labels) if config.soft_labels and needs else None
+    own = config.own if config.own.share and needs else None
     if own is not None:
         inputs["own"] = asdict(own)
     if store is not None:
@@ -98,12 +101,16 @@ def _phase(
     with materials.run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
-            student = new_model(models.parse_size(config.student_size), vocabulary, options)
+            size = models.parse_size(config.student_size)
             if before is not None:
                 student = models.load(before)
             elif phase.teacher_layers:
-                copy_layers(student, models.load(teacher))
-            looked_at = models.load(teacher) if objective.needs_teacher and store is None else store
+                first = models.load(teacher)
+                student = new_model(size, vocabulary, options, first.config.activation_function)
+                copy_layers(student, first)
+            else:
+                student = new_model(size, vocabulary, options)
+            looked_at = models.load(teacher) if needs and store is None else store
             fit = fit_text(
                 student, vocabulary, text, materials.dev, objective, looked_at, options, stage.folder, name, own
             )  # fmt: skip

@@ -158,11 +158,15 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     if sum(given is not None for given in (config.teacher, config.soft_labels, config.neighbours)) > 1:
         raise ConfigError("--soft-labels and --neighbours take the place of --teacher - give one of them")
     store: Any = SoftLabels.open(config.soft_labels) if config.soft_labels else None
-    store = StoredNeighbours.open(config.neighbours) if config.neighbours else store
+    if config.neighbours:
+        store = StoredNeighbours.open(config.neighbours)
+        store.verify()
     teacher = models.load(config.teacher) if config.teacher else store
-    if objective.needs_teacher and teacher is None:
+    needs = objective.needs_teacher or config.own.needs_teacher
+    if needs and teacher is None:
+        asks = config.objective if objective.needs_teacher else config.own.objective
         raise ConfigError(
-            f"objective {config.objective!r} looks at a teacher - name one with --teacher, its --soft-labels, or --neighbours"
+            f"objective {asks!r} looks at a teacher - name one with --teacher, its --soft-labels, or --neighbours"
         )
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
@@ -179,13 +183,14 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
                 [line for _, *pair in text.pairs() for line in pair], config.vocab_size, model_type=config.vocab_model
             )
             vocabulary.save(work / "vocab")
-    if store is None and teacher is not None and objective.needs_teacher:
+    if store is None and teacher is not None and needs:
         vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
     size = models.parse_size(config.size)
     if config.init_from:
+        vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.init_from)))
         student = first = models.load(config.init_from)
         if models.size_of(first) != size:
-            student = new_model(size, vocabulary, config.training)
+            student = new_model(size, vocabulary, config.training, first.config.activation_function)
             encoder, decoder = copy_layers(student, first)
             print(f"distilmt: layers {encoder} and {decoder} of {config.init_from} are copied", file=sys.stderr)
     else:
@@ -213,13 +218,14 @@ def say_notes(*texts: Corpus) -> None:
             print(f"distilmt: {note}", file=sys.stderr)
 
 
-def new_model(size: Any, vocabulary: Any, options: TrainingOptions) -> Any:
+def new_model(size: Any, vocabulary: Any, options: TrainingOptions, activation: str = "relu") -> Any:
     """A model of a size with the options' dropout, positions and seed."""
     from distilmt import models
 
     return models.create(
-        size, vocabulary, dropout=options.dropout, seed=options.seed, max_positions=options.max_positions
-    )
+        size, vocabulary, dropout=options.dropout, seed=options.seed, max_positions=options.max_positions,
+        activation=activation,
+    )  # fmt: skip
 
 
 def fit_text(
@@ -236,7 +242,7 @@ def fit_text(
     from distilmt.trainer import fit
 
     bleu_of(dev.target_language)  # says now what the dev set's scores will need
-    teacher = teacher if objective.needs_teacher else None
+    teacher = teacher if objective.needs_teacher or (own is not None and own.needs_teacher) else None
     if isinstance(teacher, SoftLabelsStore | StoredNeighbours):
         if isinstance(text, Mixture):
             raise ConfigError("what is stored belongs to one text, a mixture has several - use the teacher itself")

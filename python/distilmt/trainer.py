@@ -93,7 +93,8 @@ class _Trainer(Seq2SeqTrainer):
         self.plan, self.pairs, self.dev, self.vocab, self.folder = plan, pairs, dev, vocab, folder
         self.patience, self.sayer = patience, sayer
         self.collate = partial(collate, pairs, eos=vocab.eos_id, pad=vocab.pad_id, pad_to=pad_to, teacher=stored)
-        self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0}
+        self.progress: dict[str, float] = {"target_tokens": 0, "seconds": 0.0, "logged": 0.0, "skipped": 0, "worse": 0,
+                                          "logged_update": 0}  # fmt: skip
         self.sums: dict[str, Tensor] = {}
         self.lines: list[Tensor] = []
         self.gates: list[float | None] = []
@@ -117,13 +118,16 @@ class _Trainer(Seq2SeqTrainer):
             said = (inputs["labels"] != IGNORED).sum()
             # Its share of the step stays that of the targets it had; what it reports is counted apart.
             loss, sums = model(**inputs, denominator=count * said / tokens, own=True)
-            sums = {f"own_{name}": value for name, value in sums.items()} | {"own_tokens": said}
+            del sums["nll"]  # of no gold
         else:
             loss, sums = model(**inputs, denominator=count)
-            sums["tokens"] = tokens
+            said = None
         if "gate" in sums:
             gate = float(sums.pop("gate"))
             self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
+        sums["tokens"] = tokens if said is None else said
+        if said is not None:
+            sums = {f"own_{name}": value for name, value in sums.items()}
         for name, value in sums.items():
             self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
         scaled: Tensor = loss * self.accelerator.num_processes
@@ -187,9 +191,14 @@ class _Trainer(Seq2SeqTrainer):
             self.sums = {}
             counts = {"": sums.pop("tokens", 0.0), "own_": sums.pop("own_tokens", 0.0)}
             tokens = sum(counts.values())
-            logs["tokens_per_second"] = tokens / max(1e-9, self.progress["seconds"] - self.progress["logged"])
+            seconds = max(1e-9, self.progress["seconds"] - self.progress["logged"])
+            logs["tokens_per_second"] = tokens / seconds
+            logs["updates_per_second"] = (self.state.global_step - self.progress["logged_update"]) / seconds
+            if "nll" in sums:  # plain, of the gold targets
+                logs["nll"] = sums.pop("nll") / max(1.0, counts[""])
+                logs["perplexity"] = math.exp(min(logs["nll"], 700.0))
             self.progress["target_tokens"] += tokens
-            self.progress["logged"] = self.progress["seconds"]
+            self.progress["logged"], self.progress["logged_update"] = self.progress["seconds"], self.state.global_step
             for name, value in sums.items():
                 logs[f"term_{name}"] = value / max(1.0, counts["own_" if name.startswith("own_") else ""])
         logs["target_tokens"] = self.progress["target_tokens"]
@@ -231,6 +240,7 @@ class _Trainer(Seq2SeqTrainer):
         if self.args.should_save:
             write_lines(checkpoint / PROGRESS, [json.dumps(self.progress)])
             seal(checkpoint)
+        self.sayer.forget()
         self.mark = time.perf_counter()
 
 
@@ -302,7 +312,7 @@ def fit(
         metric_for_best_model="bleu", greater_is_better=True, logging_steps=min(options.log_every, every),
         logging_nan_inf_filter=False, report_to=options.report_to or "none", disable_tqdm=True,
         remove_unused_columns=False, average_tokens_across_devices=True, dataloader_pin_memory=cuda,
-        label_names=["labels"], ddp_find_unused_parameters=False,
+        label_names=["labels"], ddp_find_unused_parameters=own is not None and own.needs_teacher,
     )  # fmt: skip
     stop = Stop(name)
     stored: Stored | None = teacher if isinstance(teacher, StoredNeighbours) else None
@@ -311,7 +321,7 @@ def fit(
     own = own or OwnTargets()
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
     loss = StudentLoss(student, objective, teacher if stored is None else stored, own_objective(own, objective))
-    sayer = Sayer(own, eos=vocab.eos_id, pad=vocab.pad_id, seed=options.seed, threads=options.threads)
+    sayer = Sayer(own, eos=vocab.eos_id, pad=vocab.pad_id, seed=options.seed, threads=options.threads, pad_to=pad_to)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
         sayer=sayer,

@@ -43,7 +43,8 @@ def dev_scores(
 
 
 def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it."""
+    """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it,
+    with the plain NLL of the gold targets, its perplexity, and updates per second."""
     points, last = [], {}
     for entry in history:
         if "loss" in entry:
@@ -53,5 +54,6 @@ def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             points.append({
                 "update": entry["step"], "seconds": entry["seconds"], "target_tokens": entry["target_tokens"],
                 "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
+                **{name: last.get(name) for name in ("nll", "perplexity", "updates_per_second")},
             })  # fmt: skip
     return points
