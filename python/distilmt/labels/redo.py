@@ -18,7 +18,7 @@ from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.label import LabelConfig, Labels, folder_of
 from distilmt.labels.job import carry_out, read_texts
-from distilmt.labels.manifest import describe
+from distilmt.labels.manifest import describe, read_manifest
 from distilmt.labels.merge import Stored, merged_records, read_redo
 from distilmt.labels.records import VERDICTS
 from distilmt.labels.worker import Work
@@ -68,6 +68,7 @@ def redo(config: RedoConfig | None = None, **options: Any) -> Labels | str | Non
     config = resolve(RedoConfig, config, **options)
     folder, verdicts = Path(config.labels), config.verdicts()
     given = {name: value for name in (*_SEARCH, *_OTHER) if (value := getattr(config, name)) is not None}
+    read_manifest(folder)  # that it is a job at all
     recorded = read_json(folder / "job.json", "run the same `distilmt label` again")
     asked = resolve(LabelConfig, resolve(LabelConfig, recorded), **given, out=str(folder), shard=None)
     text, target = read_texts(asked)

@@ -12,6 +12,8 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.model_options import ModelOptions
 from distilmt.study.measure import Numbers, Work
 
+OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeTask:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import DataError
+from distilmt.errors import ConfigError, DataError
 from distilmt.statistics import Contrasts, Layout, Runs, holm, repeated_measures
 from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
@@ -103,18 +103,20 @@ def outcome_table(study: Study, outcomes: list[str]) -> Layout:
 
 def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     """The tables of planned contrasts and of the outcomes' analyses of variance; or why there is none."""
-    found: list[tuple[Planned, Tested | DataError]] = []
+    found: list[tuple[Planned, Tested | str]] = []
     for planned in study.contrasts:
         try:
             found.append((planned, _contrast(study, planned)))
-        except DataError as error:
-            found.append((planned, error))
+        except (ConfigError, DataError) as error:
+            found.append((planned, str(error)))
     # What was planned counts among the comparisons, though it could not be tested.
-    families = [[None] * len(planned.pairs) if isinstance(one, DataError) else one.ps for planned, one in found]
+    families: list[Sequence[float | None]] = [
+        [None] * len(planned.pairs) if isinstance(one, str) else one.ps for planned, one in found
+    ]
     adjusted = iter(holm([p for ps in families for p in ps]))
     for (planned, one), ps in zip(found, families, strict=True):
         own = list(islice(adjusted, len(ps)))
-        if isinstance(one, DataError):
+        if isinstance(one, str):
             yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {one}"
         else:
             yield one.layout(own, sum(map(len, families))), ""
@@ -123,7 +125,7 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
             runs, left_out = _runs(study, outcome, True)
             layout = repeated_measures(runs).layout()
             yield replace(layout, notes=[*layout.notes, *left_out]), ""
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             yield None, f"Analysis of variance of {outcome}: {error}"
 
 
