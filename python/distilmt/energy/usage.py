@@ -108,10 +108,10 @@ def total(usages: Iterable[Usage]) -> Usage:
 def holes(parts: Iterable[tuple[Sequence[str], Sequence[str]]]) -> list[str]:
     """Why what these parts (coverage and reasons of what is missing) used cannot be added up: reasons of one part that concern
     a component which another part counted. That a machine has no card is no such reason."""
-    read = [({_component(name) for name in coverage}, missing) for coverage, missing in parts]
-    counted = {name for own, _ in read for name in own}
+    named = [({_component(name) for name in coverage}, missing) for coverage, missing in parts]
+    counted = {name for own, _ in named for name in own}
     found = []
-    for own, missing in read:
+    for own, missing in named:
         for reason in missing:
             name = _component(reason.split(": ")[0])
             lost = {each for each in counted - own if each.split()[0] == name.split()[0]}
