@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from distilmt import evaluate as command
 from distilmt.corpus import load_corpus
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate, score
@@ -67,6 +66,6 @@ def test_what_cannot_be_split_is_said_before_anything_is_decoded(tmp_path, monke
     def refuse(language):
         raise ConfigError(f"cannot split {language}")
 
-    monkeypatch.setattr(command, "bleu_of", refuse)
+    monkeypatch.setitem(evaluate.__globals__, "bleu_of", refuse)
     with pytest.raises(ConfigError, match="cannot split ja"):
         evaluate(model="none", test=(write(tmp_path / "a.de", LINES), write(tmp_path / "a.ja", LINES)))

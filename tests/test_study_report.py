@@ -210,7 +210,8 @@ def test_quality_is_compared_over_sentences_and_equal_blocks_count_once(tmp_path
         lines = gold if cell.levels["beam_size"] == "4" else worse
         write_lines(translations_of(made_up.folder, cell.name), lines)
         write_json(path_of(made_up, cell), record(cell.block, {"seconds": 1.0}, inputs=hashes))
-    table = by_sentences(made_up, made_up.contrasts[0])
+    tested = by_sentences(made_up, made_up.contrasts[0])
+    table = tested.layout(tested.ps, 1)
     name, seeds, sentences, difference, _, p, p_holm = table.rows[0]
     gap = score(gold, gold).bleu - score(worse, gold).bleu
     assert (name, seeds, sentences) == ("4 − 1", "1 / 1", "40") and float(difference) == pytest.approx(gap, rel=1e-3)

@@ -41,7 +41,7 @@ def find_significance(
     from distilmt.corpus import file_hash
     from distilmt.files import OWN_WORDS
     from distilmt.stage import hash_of
-    from distilmt.statistics.significance import significance
+    from distilmt.statistics.significance import corrected, significance
 
     baseline = next((entry["name"] for entry in systems if entry["role"] == "baseline"), "teacher")
     students = dict.fromkeys(entry["name"] for entry in systems if entry["role"] == "student")
@@ -68,12 +68,14 @@ def find_significance(
                 found = significance([baseline, *students], hypotheses, lines, target_lang=languages.get(test, ""))
                 rows += [{"test_set": test} | row for row in found]
             stage.finish(outputs={}, facts={"significance": rows})
-        return list(stage.facts["significance"])
+        return corrected(stage.facts["significance"])
 
 
 def significance_table(data: Data) -> Table | None:
     """None where nothing was tested."""
-    rows = data.get("significance")
+    from distilmt.statistics.significance import corrected
+
+    rows = corrected(data.get("significance") or [])  # older reports corrected each measure for itself
     if not rows:
         return None
     many = len({row["test_set"] for row in rows}) > 1
@@ -93,7 +95,7 @@ def _notes(rows: list[Data]) -> list[str]:
     notes = [f"Differences in points, over sentences: {sizes}. Intervals are the paired bootstrap's, each for itself."]
     if tests := dict.fromkeys(row["test"] for row in rows if row["test"]):
         notes.append(
-            f"p: {', '.join(tests)}, two-sided; Holm's correction over the systems, for each test set and measure; "
+            f"p: {', '.join(tests)}, two-sided; Holm's correction over all {len(rows)} rows; "
             "* p (Holm) < 0.05, ** < 0.01, *** < 0.001."
         )
     else:

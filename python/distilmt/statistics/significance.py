@@ -20,8 +20,8 @@ def significance(
     """Compares every system with the first of them, by BLEU and by chrF.
 
     The p that counts is the bootstrap's over seeds and sentences where each of the two has several seeds, and else that
-    of approximate randomisation over sentences (of the bootstrap where that has none). Holm's correction is over the
-    systems, for each measure. With more than five comparisons intervals are given, and no p (Contrasts says why).
+    of approximate randomisation over sentences (of the bootstrap where that has none). Holm's correction is over all
+    rows, both measures. With more than five rows intervals are given, and no p (Contrasts says why).
 
     Args:
         systems: names; the first is what the others are compared with.
@@ -42,11 +42,19 @@ def significance(
         options = {"resamples": resamples, "trials": trials, "seed": seed}
         found = [compare_counts(counts[name], counts[against], measure, **options) for name in others]
         chosen = [_chosen(each) if len(others) <= MOST else ("", None) for each in found]
-        corrected = holm([p for _, p in chosen])
-        for name, each, (test, p), p_holm in zip(others, found, chosen, corrected, strict=True):
-            verdict = {"test": test, "p": p, "p_holm": p_holm, "stars": stars(p_holm)}
-            rows.append(asdict(each) | {"name": name, "against": against} | verdict)
-    return rows
+        for name, each, (test, p) in zip(others, found, chosen, strict=True):
+            rows.append(asdict(each) | {"name": name, "against": against, "test": test, "p": p})
+    return corrected(rows)
+
+
+def corrected(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of one table with Holm's correction over all of them; with more than five of them none has a p."""
+    few = len(rows) <= MOST
+    verdicts = holm([row["p"] if few else None for row in rows])
+    return [
+        {**row, "test": row["test"] if few else "", "p": row["p"] if few else None, "p_holm": p, "stars": stars(p)}
+        for row, p in zip(rows, verdicts, strict=True)
+    ]
 
 
 def _chosen(found: Paired) -> tuple[str, float | None]:

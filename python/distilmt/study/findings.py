@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import io
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
+from distilmt.statistics import Contrasts, Layout, Runs, holm, repeated_measures
 from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
-from distilmt.study.sentences import by_sentences
+from distilmt.study.sentences import Tested, by_sentences
 from distilmt.study.spec import Planned, Source, Study, file_name, read, treatment_name
 from distilmt.study.summary import Mean, means
 from distilmt.study.table import outcome_names, rows, save
@@ -103,11 +103,23 @@ def outcome_table(study: Study, outcomes: list[str]) -> Layout:
 
 def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     """The tables of planned contrasts and of the outcomes' analyses of variance; or why there is none."""
+    found: list[tuple[Planned, Tested | str]] = []
     for planned in study.contrasts:
         try:
-            yield _contrast(study, planned), ""
+            found.append((planned, _contrast(study, planned)))
         except (ConfigError, DataError) as error:
-            yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {error}"
+            found.append((planned, str(error)))
+    # What was planned counts among the comparisons, though it could not be tested.
+    families: list[Sequence[float | None]] = [
+        [None] * len(planned.pairs) if isinstance(one, str) else one.ps for planned, one in found
+    ]
+    adjusted = iter(holm([p for ps in families for p in ps]))
+    for (planned, one), ps in zip(found, families, strict=True):
+        own = list(islice(adjusted, len(ps)))
+        if isinstance(one, str):
+            yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {one}"
+        else:
+            yield one.layout(own, sum(map(len, families))), ""
     for outcome in dict.fromkeys(planned.outcome for planned in study.contrasts if planned.test != "sentences"):
         try:
             runs, left_out = _runs(study, outcome, True)
@@ -117,12 +129,17 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
             yield None, f"Analysis of variance of {outcome}: {error}"
 
 
-def _contrast(study: Study, planned: Planned) -> Layout:
+def _contrast(study: Study, planned: Planned) -> Tested:
     if planned.test == "sentences":
         return by_sentences(study, planned)
     runs, left_out = _runs(study, planned.outcome, planned.test in ("paired-t", "wilcoxon"))
-    layout = Contrasts(factor=planned.factor, pairs=planned.pairs, test=planned.test).compare(runs).layout()
-    return replace(layout, title=f"Planned: {layout.title}", notes=[*layout.notes, *left_out])
+    table = Contrasts(factor=planned.factor, pairs=planned.pairs, test=planned.test).compare(runs)
+
+    def layout(p_holm: Sequence[float | None], family: int) -> Layout:
+        found = table.corrected(p_holm, family).layout()
+        return replace(found, title=f"Planned: {found.title}", notes=[*found.notes, *left_out])
+
+    return Tested([row.test.p for row in table.rows], layout)
 
 
 def _runs(study: Study, outcome: str, in_blocks: bool) -> tuple[Runs, list[str]]:

@@ -7,12 +7,14 @@ sentences. A distillation's blocks are seeds: then both are resampled together (
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, cast
 
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
 from distilmt.files import language_of
-from distilmt.statistics import Layout, Paired, holm, paired, stars
+from distilmt.statistics import Layout, Paired, paired, stars
 from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.layout import interval, number, p_value
 from distilmt.study.records import record_of, translations_of
@@ -26,7 +28,15 @@ NOTES = [
 TOO_MANY = f"No p with more than {MOST} comparisons in a table: Holm's correction would leave nothing."
 
 
-def by_sentences(study: Study, planned: Planned) -> Layout:
+@dataclass(frozen=True)
+class Tested:
+    """The raw p of a planned table, and the table once these are corrected, with the number of comparisons of all tables."""
+
+    ps: Sequence[float | None]
+    layout: Callable[[Sequence[float | None], int], Layout]
+
+
+def by_sentences(study: Study, planned: Planned) -> Tested:
     """The table of a contrast, one row for each pair of levels and each combination of the other factors.
 
     Raises:
@@ -47,16 +57,21 @@ def by_sentences(study: Study, planned: Planned) -> Layout:
                 one, two, references, measure=cast(Literal["bleu", "chrf"], planned.outcome), target_lang=language
             )
     ps = [_p(each) if len(found) <= MOST else None for each in found.values()]
-    body = [
-        [
-            name, " / ".join(map(str, each.seeds)), str(each.sentences), number(each.difference),
-            interval(each.low, each.high), p_value(p), p_value(corrected) + stars(corrected),
-        ]
-        for (name, each), p, corrected in zip(found.items(), ps, holm(ps), strict=True)
-    ]  # fmt: skip
-    head = ["Contrast", "Seeds", "Sentences", "Difference", "Interval", "p", "p (Holm)"]
-    notes = NOTES + [TOO_MANY] * (len(found) > MOST)
-    return Layout(f"Planned: {planned.outcome} by {planned.factor}, over sentences", head, body, notes)
+
+    def layout(p_holm: Sequence[float | None], family: int) -> Layout:
+        body = [
+            [
+                name, " / ".join(map(str, each.seeds)), str(each.sentences), number(each.difference),
+                interval(each.low, each.high), p_value(p), p_value(corrected) + stars(corrected),
+            ]
+            for (name, each), p, corrected in zip(found.items(), ps, p_holm, strict=True)
+        ]  # fmt: skip
+        head = ["Contrast", "Seeds", "Sentences", "Difference", "Interval", "p", "p (Holm)"]
+        over = f"Holm's correction over all {family} planned comparisons of this report."
+        notes = [*NOTES, TOO_MANY if len(found) > MOST else over]
+        return Layout(f"Planned: {planned.outcome} by {planned.factor}, over sentences", head, body, notes)
+
+    return Tested(ps, layout)
 
 
 def _p(found: Paired) -> float:
