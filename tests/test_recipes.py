@@ -18,6 +18,7 @@ from distilmt import corpus, models
 from distilmt.batches import MixedPlan, encode_pairs
 from distilmt.distill import DistillConfig
 from distilmt.errors import ConfigError
+from distilmt.label import read_labels
 from distilmt.labels.records import USABLE, read_records
 from distilmt.materials import Materials, RecipeOptions
 from distilmt.methods import FINE_TUNING, METHODS, RECIPES, named
@@ -80,9 +81,12 @@ def test_every_recipe_and_method_can_be_named() -> None:
         assert all(parse(phase.objective) for phase in method.phases)
         assert named(method.name) == method
     stacked = named("seq-kd/seq-inter+word-kd")
-    assert [phase.recipe for phase in stacked.phases] == ["seq-kd", "seq-inter"] and stacked.rate == FINE_TUNING
+    assert [(phase.recipe, phase.rate) for phase in stacked.phases] == [("seq-kd", 1.0), ("seq-inter", FINE_TUNING)]
     assert stacked.phases[1].objective == METHODS["word-kd"].objective
-    assert len(named("alone/annealing").phases) == 3
+    assert [phase.rate for phase in named("alone/annealing").phases] == [1.0, FINE_TUNING, 1.0]
+    assert "Top1(weighted=True)" in METHODS["top1"].objective  # the analysis of the paper
+    with pytest.raises(ConfigError, match="layers begins with the teacher's layers - put it first"):
+        named("word-kd/layers")
     with pytest.raises(ConfigError, match="unknown method 'seq-kt' - did you mean seq-kd"):
         named("alone/seq-kt")
     with pytest.raises(ConfigError, match="joins methods of one kind"):
@@ -136,24 +140,43 @@ def test_hybrid_batches_are_of_one_kind(made: Callable[..., Materials]) -> None:
 
 def test_back_translations_and_more_text(made: Callable[..., Materials], tmp_path: Path) -> None:
     reverse = str(tmp_path / "reverse")
-    m = made("gold-kd-bt", reverse_teacher=reverse, monolingual_source=str(tmp_path / "more.en"),
-             monolingual_target=str(tmp_path / "more.de"))  # fmt: skip
+    m = made("gold-kd-bt", reverse_teacher=reverse)
     labels = m.reverse_labels()
     columns = zip(labels.pseudo, TARGETS, labels.statuses, strict=True)
     back = [(source, target) for source, target, verdict in columns if verdict in USABLE]
     assert len(back) > 5 and pairs(make("gold-kd-bt", m))[-len(back) :] == back
     own = pairs(make("seq-kd", m))
+    m.options = replace(
+        m.options, monolingual_source=str(tmp_path / "more.en"), monolingual_target=str(tmp_path / "more.de")
+    )
     forward = pairs(make("forward", m))
     assert forward[: len(own)] == own and {s for s, _ in forward[len(own) :]} <= set(SOURCES[:9])
     round_trip = pairs(make("round-trip", m))
-    sources = m.round_trip_labels()[0]
-    assert len(sources) == 20 and {s for s, _ in round_trip[len(own) :]} <= set(sources)
-    for recipe, message in (
-        ("gold-kd-bt", "name a model of the other direction with --reverse-teacher"),
-        ("forward", "name it with --monolingual-source FILE"), ("round-trip", "name it with --monolingual-target FILE"),
-    ):  # fmt: skip
+    back_again = read_labels(m.run.folder / "label-back")
+    usable = [text for text, verdict in zip(back_again.pseudo, back_again.statuses, strict=True) if verdict in USABLE]
+    assert len(round_trip) > len(own) and len(usable) < 20
+    assert {s for s, _ in round_trip[len(own) :]} <= set(usable)  # and none that was doubtful on its way back
+
+
+def test_what_a_run_lacks_or_does_not_read_is_said_first(made: Callable[..., Materials], tmp_path: Path) -> None:
+    for method, options, message in (
+        ("gold-kd-bt", {}, "recipe gold-kd-bt needs --reverse-teacher: a model of the other direction"),
+        ("forward", {}, "recipe forward needs --monolingual-source: a file of source text"),
+        ("round-trip", {"reverse_teacher": "x"}, "recipe round-trip needs --monolingual-target"),
+        ("word-kd", {"drop_worst": 0.1, "reverse_teacher": "x"}, "--drop-worst is of forward, gold-kd"),
+        ("seq-kd", {"pseudo_share": 0.1}, "--pseudo-share is of hybrid, mixed, which this run has not"),
+        ("word-kd,word-kd", {}, "names a method twice"),
+    ):
         with pytest.raises(ConfigError, match=message):
-            make(recipe, made(recipe, folder=f"bare-{recipe}"))
+            made(method, **options)
+    config = made("alone", folder="alone").config
+    assert [method.name for method in config.methods()] == ["alone"]
+    with pytest.raises(ConfigError, match="give it, or --recipe and --objective"):
+        replace(config, recipe="gold")
+    with pytest.raises(
+        ConfigError, match=r"a copy of the teacher's layers has its width, .* \(32, 64, 4\), got \(16, 64, 4\)"
+    ):
+        distilmt.distill(replace(config, method="layers", student_size="1x1:16:64:4", out=str(tmp_path / "wide")))
 
 
 def test_the_worst_pairs_are_left_out(made: Callable[..., Materials], tmp_path: Path) -> None:
@@ -195,6 +218,8 @@ def test_phases_go_on_from_each_other(made: Callable[..., Materials], tmp_path: 
     assert first["inputs"]["training"]["updates"] == last["inputs"]["training"]["updates"] == 2
     assert stages["student-layers-1"]["inputs"]["layers"] == "teacher"
     entry = next(e for e in result.report.data["systems"] if e["name"] == "student stacked")
+    assert entry["training"]["updates"] == TINY.updates and entry["recipe"] == "seq-kd, then seq-inter"
+    assert [point["update"] for point in entry["curve"]] == [2, 4]
     assert entry["made_by"] == ["label", "student-stacked-1.1", "select", "student-stacked-1"]
     again = distilmt.distill(replace(config, out=str(run), method="stacked,layers,hybrid", baseline=False))
     assert [e["test"] for e in again.report.data["systems"]] == [e["test"] for e in result.report.data["systems"]]

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from distilmt.report import Report
 
 
+USUAL = "seq-kd+word-kd"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DistillConfig:
     """Options of `distilmt distill`."""
@@ -55,8 +58,9 @@ class DistillConfig:
         default=None,
         metadata={"help": "the teacher's stored soft labels of the training text; students then learn from these"},
     )
-    method: str = field(
-        default="seq-kd+word-kd", metadata={"help": "methods, separated by commas; see `distilmt methods`"}
+    method: str | None = field(
+        default=None,
+        metadata={"help": f"methods, separated by commas; see `distilmt methods` [default: {USUAL}]"},
     )
     recipe: str | None = field(
         default=None, metadata={"help": f"in place of --method, what data: {', '.join(RECIPES)}"}
@@ -98,6 +102,9 @@ class DistillConfig:
             raise ConfigError(f"--test: two test sets have one name ({', '.join(names)}) - rename a file")
         if self.test_repeats < 1:
             raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
+        if self.method is not None and (self.recipe or self.objective):
+            raise ConfigError("--method names a recipe and an objective: give it, or --recipe and --objective")
+        self.data.check(self.recipes())
         if self.data.keep > self.label_beam_size and {"gold-best", "n-best"} & self.recipes():
             raise ConfigError(
                 f"--keep {self.data.keep} hypotheses: a beam of {self.label_beam_size} has no more - raise --label-beam-size"
@@ -111,7 +118,11 @@ class DistillConfig:
             recipe, objective = self.recipe or "gold", self.objective or ALONE.objective
             chosen = [Method(f"{recipe}: {objective}", recipe, objective, "given in full")]
         else:
-            chosen = [named(name.strip()) for name in self.method.split(",")]
+            chosen = [named(name.strip()) for name in (self.method or USUAL).split(",")]
+        chosen = [method for method in chosen if method is not ALONE or not self.baseline]
+        names = [method.name for method in chosen]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"--method: {', '.join(names)} names a method twice - leave one out")
         return [ALONE] * self.baseline + chosen
 
     def recipes(self) -> set[str]:
@@ -152,7 +163,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     methods = config.methods()
     for phase in (phase for method in methods for phase in method.phases):
         parse(phase.objective)  # a wrong formula is said before any work
-    models.parse_size(config.student_size)
+    _fitting(config, models.parse_size(config.student_size))
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
@@ -178,3 +189,19 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
 
 def _titles(method: Method) -> tuple[str, str]:
     return ("student alone", "baseline") if method is ALONE else (f"student {method.name}", "student")
+
+
+def _fitting(config: DistillConfig, size: Any) -> None:
+    """Says before any work what copied layers would say after hours: the student has the teacher's width."""
+    from distilmt.model_folder import read_config
+    from distilmt.models import folder_of
+
+    if config.teacher is None or not any(p.teacher_layers for m in config.methods() for p in m.phases):
+        return
+    found = read_config(folder_of(config.teacher))
+    theirs = tuple(getattr(found, name) for name in ("d_model", "encoder_ffn_dim", "encoder_attention_heads"))
+    if (size.hidden, size.ffn, size.heads) != theirs:
+        raise ConfigError(
+            f"--student-size {config.student_size}: a copy of the teacher's layers has its width, feed-forward width and heads, "
+            f"{theirs}, got {(size.hidden, size.ffn, size.heads)} - choose another size, or a method without its layers"
+        )

@@ -49,7 +49,8 @@ def system(
     """One entry of the report's `systems` (schema: docs/report.md)."""
     facts: dict[str, Any] = {"name": name, "role": role, "seed": seed} | trained | tested
     if method is not None:
-        facts |= {"method": method.name, "objective": method.objective, "recipe": method.recipe}
+        columns = {key: [getattr(phase, key) for phase in method.phases] for key in ("objective", "recipe")}
+        facts |= {"method": method.name} | {key: ", then ".join(each) for key, each in columns.items()}
     return facts
 
 

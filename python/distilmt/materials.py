@@ -64,6 +64,35 @@ class RecipeOptions:
             raise ConfigError("--drop-worst asks a model of the other direction: name it with --reverse-teacher, or train one by "
                               "`distilmt train --train TARGET SOURCE ...`")  # fmt: skip
 
+    def check(self, recipes: set[str]) -> None:
+        """Raises: ConfigError: a recipe lacks what it needs, or an option is given that none of them reads."""
+        for recipe in sorted(recipes):
+            for name in NEEDS.get(recipe, ()):
+                if getattr(self, name) is None:
+                    raise ConfigError(f"recipe {recipe} needs --{name.replace('_', '-')}: {REMEDIES[name]}")
+        for name, readers in READERS.items():
+            if getattr(self, name) != getattr(type(self)(), name) and not readers & recipes:
+                if name == "reverse_teacher" and self.drop_worst:
+                    continue
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is of {', '.join(sorted(readers))}, which this run has not - leave it out"
+                )
+
+
+BACK = "a model of the other direction, trained by `distilmt train --train TARGET SOURCE ...`"
+REMEDIES = {
+    "reverse_teacher": BACK, "monolingual_source": "a file of source text", "monolingual_target": "a file of target text",
+}  # fmt: skip
+NEEDS = {
+    "gold-kd-bt": ("reverse_teacher",), "forward": ("monolingual_source",),
+    "round-trip": ("reverse_teacher", "monolingual_target"),
+}  # fmt: skip
+READERS = {
+    "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
+    "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
+    "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},
+}  # fmt: skip
+
 
 class Materials:
     """The stages of one run.
@@ -144,18 +173,43 @@ class Materials:
             "label-reverse", self._reverse(), self._file("reverse-source.txt", self.text.targets), self.text.target_hash
         )
 
-    def forward_labels(self) -> tuple[list[str], Labels]:
-        """Source lines of --monolingual-source, and the teacher's labels of them."""
-        path = self._needed("monolingual_source", "forward")
-        lines = [line.text for line in read_lines(path)]
-        return lines, self._label("label-forward", self.teacher, path, file_hash(path))
+    def pseudo(self) -> Corpus:
+        """The training source with the teacher's best hypotheses, without the worst where --drop-worst says so."""
+        from distilmt.recipes.filtering import without_worst
+        from distilmt.recipes.seq_kd import seq_kd
 
-    def round_trip_labels(self) -> tuple[list[str], Labels]:
+        return without_worst(seq_kd(self.text, self.labels()), self)
+
+    def forward(self) -> Corpus:
+        """--monolingual-source with the teacher's labels of it."""
+        from distilmt.recipes.seq_kd import seq_kd
+
+        path = str(self.options.monolingual_source)
+        lines = list(read_lines(path, on_invalid_utf8=self.config.on_invalid_utf8))
+        labels = self._label("label-forward", self.teacher, path, file_hash(path))
+        return seq_kd(alone([line.text for line in lines], [line.status for line in lines]), labels)
+
+    def round_trip(self) -> Corpus:
         """--monolingual-target translated back by the reverse teacher, and the teacher's labels of that."""
-        path = self._needed("monolingual_target", "round-trip")
+        from distilmt.labels.records import USABLE
+        from distilmt.recipes.seq_kd import seq_kd
+
+        path = str(self.options.monolingual_target)
         back = self._label("label-back", self._reverse(), path, file_hash(path))
         again = self._label("label-round-trip", self.teacher, str(back.folder / back.files["pseudo"]), back.pseudo_hash)
-        return back.pseudo, again
+        statuses = ["ok" if verdict in USABLE else f"label_{verdict}" for verdict in back.statuses]
+        return seq_kd(alone(back.pseudo, statuses), again)
+
+    def _reverse(self) -> Path:
+        from distilmt import models
+
+        return models.folder_of(str(self.options.reverse_teacher))
+
+    def _file(self, name: str, lines: list[str]) -> str:
+        path = self.run.folder / name
+        if not path.exists():
+            write_lines(path, lines)
+        return str(path)
 
     def reverse_scores(self, text: Corpus) -> list[float | None]:
         """Log-probability per token of each usable pair's source, given its target, by the reverse teacher."""
@@ -180,28 +234,6 @@ class Materials:
                 stage.finish(outputs={"scores": path}, facts={"work": {"lines": len(usable)}})
             scores: list[float | None] = read_json(path, "delete it and score again")["scores"]
             return scores
-
-    def _needed(self, name: str, recipe: str) -> str:
-        value = getattr(self.options, name)
-        if value is None:
-            raise ConfigError(f"recipe {recipe} learns from more text: name it with --{name.replace('_', '-')} FILE")
-        return str(value)
-
-    def _reverse(self) -> Path:
-        from distilmt import models
-
-        if self.options.reverse_teacher is None:
-            raise ConfigError(
-                "this recipe translates back: name a model of the other direction with --reverse-teacher, or train one by "
-                "`distilmt train --train TARGET SOURCE ...`"
-            )
-        return models.folder_of(self.options.reverse_teacher)
-
-    def _file(self, name: str, lines: list[str]) -> str:
-        path = self.run.folder / name
-        if not path.exists():
-            write_lines(path, lines)
-        return str(path)
 
     def _label(self, name: str, model: Path, source: str, source_hash: str, n_best: int = 1) -> Labels:
         """One labelling, a job of its own inside its stage, so that a killed one goes on."""
@@ -264,14 +296,18 @@ class Materials:
         return [with_targets(pseudo, [line.text for line in read_lines(path)]) for path in paths]
 
 
-def alone(lines: list[str]) -> Corpus:
-    """Source text without targets, as a corpus that a labelling completes."""
+def alone(lines: list[str], statuses: list[str]) -> Corpus:
+    """Source text without targets, as a corpus that a labelling completes; statuses as those of lines, or of labels."""
     import hashlib
 
     from distilmt.corpus import Corpus
 
     digest = hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
-    return Corpus(lines, [""] * len(lines), ["ok" if line.strip() else "empty_source" for line in lines], digest, "")
+    found = [
+        "empty_source" if status == "ok" and not line.strip() else status
+        for line, status in zip(lines, statuses, strict=True)
+    ]
+    return Corpus(lines, [""] * len(lines), found, digest, "")
 
 
 def file_hash(path: str) -> str:
@@ -281,7 +317,7 @@ def file_hash(path: str) -> str:
 
 
 def subset(text: Corpus, share: float) -> Corpus:
-    """A share of a corpus's usable pairs, the same ones each time; the others keep their place and are left out."""
+    """A share of a corpus's usable pairs, the same ones each time, as a corpus with line numbers of its own."""
     if share == 1:
         return text
     import numpy as np

@@ -8,23 +8,24 @@ from dataclasses import dataclass, replace
 from distilmt.errors import ConfigError
 
 PLAIN = "NLL(label_smoothing=0.1)"
+FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
+RELEASED = "NLL(label_smoothing=0.1, smoothing='all')"  # fairseq's older smoothing, of the selective code
 
 
 @dataclass(frozen=True)
 class Phase:
-    """One training: data, loss, and whether it begins with the teacher's layers (layer_init.py)."""
+    """One training: data, loss, whether it begins with the teacher's layers (layer_init.py), and what the learning rate is
+    multiplied by."""
 
     recipe: str
     objective: str
     teacher_layers: bool = False
+    rate: float = 1.0
 
 
 @dataclass(frozen=True)
 class Method:
-    """A name for one training, or for several, each of which begins with the student of the one before.
-
-    rate: what the learning rate of later phases is multiplied by.
-    """
+    """A name for one training, or for several, each of which begins with the student of the one before."""
 
     name: str
     recipe: str
@@ -32,17 +33,11 @@ class Method:
     summary: str
     teacher_layers: bool = False
     then: tuple[Phase, ...] = ()
-    rate: float = 1.0
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """All trainings, in order."""
         return Phase(self.recipe, self.objective, self.teacher_layers), *self.then
-
-    @property
-    def needs_pseudo(self) -> bool:
-        """Whether any phase learns from the teacher's output."""
-        return any(phase.recipe != "gold" for phase in self.phases)
 
 
 _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
@@ -78,7 +73,7 @@ METHODS = {
         Method("round-trip", "round-trip", PLAIN, "pseudo pairs, also of target text sent back and forth (Aji & Heafield 2020)"),
         Method(
             "stacked", "seq-kd", PLAIN, "seq-kd, then word-kd on the hypotheses nearest the reference (Kim & Rush 2016, section 5)",
-            then=(Phase("seq-inter", _KD + "WordKD()"),), rate=0.1,
+            then=(Phase("seq-inter", _KD + "WordKD()", rate=FINE_TUNING),),
         ),
         Method(
             "annealing", "gold", "LogitMSE(stages=10)", "the teacher's logits, annealed, then gold (Jafari et al. 2021)",
@@ -101,9 +96,9 @@ METHODS = {
             "hidden", "0.2 * NLL() + 0.8 * WordKD(temperature=2.0) + 3 * HiddenMSE(normalise=True)",
             "KL and hidden states, layer by layer (Shleifer & Rush 2020)",
         ),
-        _loss("selective", f"{PLAIN} + SelectiveKD(rate=0.5)", "KL on the hard half of a batch's tokens (Wang et al. 2021)"),
+        _loss("selective", f"{RELEASED} + SelectiveKD(rate=0.5)", "KL on the hard half of a batch's tokens (Wang et al. 2021)"),
         _loss(
-            "selective-global", f"{PLAIN} + SelectiveKD(rate=0.5, level='global', queue_size=30000)",
+            "selective-global", f"{RELEASED} + SelectiveKD(rate=0.5, level='global', queue_size=30000)",
             "KL on tokens that are hard among the last 30,000 (Wang et al. 2021)",
         ),
         _loss(
@@ -115,7 +110,7 @@ METHODS = {
         _loss("reverse-kd", "ReverseKD()", "KL the other way round, on given prefixes (after f-distill, Wen et al. 2023)"),
         _loss("skew-kd", "SkewKD()", "KL to a mixture of both (DistiLLM, Ko et al. 2024)"),
         _loss("adaptive-kd", "AdaptiveKD()", "forward and reverse KL by head and tail (Wu et al. 2024)"),
-        _loss("top1", _KD + "Top1()", "the teacher's best token, as sure as it is (TIE-KD's analysis: no correlation)"),
+        _loss("top1", _KD + "Top1(weighted=True)", "the teacher's best token, as sure as it is (TIE-KD: no correlation)"),
         _loss("without-top1", _KD + "WithoutTop1()", "the teacher's others, its best token's share given to gold (the same)"),
         _loss(
             "combine", "0.1 * NLL() + 0.2 * WordKD() + 0.7 * LayerCombination()",
@@ -139,7 +134,6 @@ RECIPES = (
     "gold", "seq-kd", "seq-inter", "mbr", "mixed", "hybrid", "gold-kd", "gold-kd-bt", "gold-best", "n-best", "forward",
     "round-trip",
 )  # fmt: skip
-FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
 
 
 def named(name: str) -> Method:
@@ -151,8 +145,12 @@ def named(name: str) -> Method:
     if not others:
         return first
     summary = ", then ".join(method.summary for method in (first, *others))
-    phases = tuple(phase for method in others for phase in method.phases)
-    return replace(first, name=name, summary=summary, then=(*first.then, *phases), rate=FINE_TUNING)
+    phases = []
+    for method in others:
+        if method.teacher_layers:
+            raise ConfigError(f"--method: {name!r}: {method.name} begins with the teacher's layers - put it first")
+        phases += [replace(method.phases[0], rate=FINE_TUNING), *method.then]
+    return replace(first, name=name, summary=summary, then=(*first.then, *phases))
 
 
 def _joined(name: str) -> Method:

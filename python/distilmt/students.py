@@ -24,20 +24,39 @@ def train_student(name: str, method: Method, seed: int, materials: Materials) ->
     """
     made_by: list[str] = []
     folder: Path | None = None
-    facts: dict[str, Any] = {}
+    trainings: list[dict[str, Any]] = []
+    updates, count = materials.config.training.updates, len(method.phases)
     for number, phase in enumerate(method.phases, 1):
-        last = number == len(method.phases)
-        rate = 1.0 if number == 1 else method.rate
-        folder, facts, stages = _phase(
-            name if last else f"{name}.{number}", phase, seed, materials, folder, 1 / len(method.phases), rate
-        )
+        last = number == count
+        own = max(1, updates // count if not last else updates - (updates // count) * (count - 1))
+        folder, facts, stages = _phase(name if last else f"{name}.{number}", phase, seed, materials, folder, own)
+        trainings.append(facts)
         made_by += [stage for stage in stages if stage not in made_by]
     assert folder is not None
-    return folder, facts | {"made_by": made_by}
+    return folder, _together(trainings) | {"made_by": made_by}
+
+
+def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of all phases: what they cost adds up, the curves follow each other, dev BLEU is the last one's."""
+    facts, behind = dict(trainings[-1]), 0
+    if len(trainings) == 1:
+        return facts
+    curve = []
+    for each in trainings:
+        curve += [point | {"update": point["update"] + behind} for point in each["curve"]]
+        behind += each["training"]["updates"]
+    sums = {
+        key: sum(each["training"][key] for each in trainings)
+        for key in ("updates", "target_tokens", "seconds", "skipped_updates")
+    }
+    best = facts["training"]["best_update"] + sums["updates"] - facts["training"]["updates"]
+    speed = sums["target_tokens"] / sums["seconds"] if sums["seconds"] else 0.0
+    training = facts["training"] | sums | {"best_update": best, "tokens_per_second": speed}
+    return facts | {"curve": curve, "training": training}
 
 
 def _phase(
-    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, share: float, rate: float
+    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, updates: int
 ) -> tuple[Path, dict[str, Any], list[str]]:
     """One training: its folder, its facts, and the stages that it took."""
     from distilmt import models
@@ -50,8 +69,7 @@ def _phase(
     config, teacher = materials.config, materials.teacher
     objective = parse(phase.objective)  # anew for each student: some remember what they have seen
     options = replace(
-        config.training, seed=seed, updates=max(1, round(config.training.updates * share)),
-        learning_rate=config.training.learning_rate * rate,
+        config.training, seed=seed, updates=updates, learning_rate=config.training.learning_rate * phase.rate,
     )  # fmt: skip
     inputs = materials.text_inputs() | {
         "size": config.student_size, "recipe": phase.recipe, "objective": phase.objective, "training": options.inputs(),

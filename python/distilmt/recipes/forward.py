@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distilmt.materials import alone, joined
-from distilmt.recipes.seq_kd import seq_kd
+from distilmt.materials import joined
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -18,7 +17,5 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The pseudo pairs of the training text, then those of --monolingual-source."""
-    lines, labels = materials.forward_labels()
-    own = seq_kd(materials.text, materials.labels())
-    more = seq_kd(alone(lines), labels)
+    own, more = materials.pseudo(), materials.forward()
     return joined([(own, list(range(len(own)))), (more, list(range(len(more))))])

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from distilmt.materials import joined
-from distilmt.recipes.seq_kd import seq_kd
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -19,4 +18,4 @@ def make(materials: Materials) -> Corpus:
     """The training text, then its pseudo pairs."""
     text = materials.text
     every = list(range(len(text)))
-    return joined([(text, every), (seq_kd(text, materials.labels()), every)])
+    return joined([(text, every), (materials.pseudo(), every)])

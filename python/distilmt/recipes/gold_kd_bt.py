@@ -24,4 +24,4 @@ def make(materials: Materials) -> Corpus:
     turned = replace(text, sources=text.targets, targets=text.sources)
     reverse = seq_kd(turned, back)
     returned = replace(reverse, sources=reverse.targets, targets=reverse.sources)
-    return joined([(text, every), (seq_kd(text, materials.labels()), every), (returned, every)])
+    return joined([(text, every), (materials.pseudo(), every), (returned, every)])

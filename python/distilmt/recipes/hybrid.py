@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distilmt.recipes.seq_kd import seq_kd
-
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
     from distilmt.materials import Materials
@@ -27,4 +25,4 @@ class Mixture:
 def make(materials: Materials) -> Mixture:
     """Both corpora, with their shares of the batches."""
     share = materials.options.pseudo_share
-    return Mixture([materials.text, seq_kd(materials.text, materials.labels())], [1 - share, share])
+    return Mixture([materials.text, materials.pseudo()], [1 - share, share])
