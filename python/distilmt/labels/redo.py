@@ -84,13 +84,8 @@ def redo(config: RedoConfig | None = None, **options: Any) -> Labels | str | Non
         "base": stored.job.hex(), "where": sorted(verdicts),
     }  # fmt: skip
     _refuse_other_teacher(config, asked, stored, manifest)
-    if (generation := _broken_off(stored)) is not None:
-        if lines := _differences(generation, manifest):
-            raise ConfigError(
-                f"{generation}: was begun with other options and is unfinished - finish it with the same command, or delete "
-                "it:\n" + "\n".join(lines)
-            )
-    else:
+    generation = _broken_off(stored)
+    if generation is None:
         merged = _whole(folder)
         if merged is None:
             was_labelled = resolve(LabelConfig, recorded)
@@ -112,6 +107,11 @@ def redo(config: RedoConfig | None = None, **options: Any) -> Labels | str | Non
             generation.mkdir(parents=True, exist_ok=True)
         data = json.dumps(plain(manifest | {"generation": number, "lines": chosen}), indent=1, sort_keys=True) + "\n"
         create_bytes(generation / "manifest.json", data.encode("ascii"))
+    if lines := _differences(generation, manifest):  # broken off, or begun by another process a moment ago
+        raise ConfigError(
+            f"{generation}: was begun with other options and is unfinished - finish it with the same command, or delete "
+            "it:\n" + "\n".join(lines)
+        )
     begun, identity = read_redo(generation)
     lines_of = {int(shard): numbers for shard, numbers in begun["lines"].items()}
     job = Work(str(generation), identity.hex(), text, target, replace(asked, new_run=False), lines_of)

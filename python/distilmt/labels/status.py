@@ -113,7 +113,8 @@ class Verified:
     def __str__(self) -> str:
         if not self.problems:
             return f"{self.folder}: {self.records:,} records whole, every line once; results as recorded"
-        return "\n".join([*self.problems, f"{self.folder}: {len(self.problems)} problems - run the same command again"])
+        remedy = "run the same `distilmt label` again, or the command that a line names"
+        return "\n".join([*self.problems, f"{self.folder}: {len(self.problems)} problems - {remedy}"])
 
 
 def verify(folder: str | Path) -> Verified:
