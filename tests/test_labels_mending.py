@@ -154,7 +154,7 @@ def test_a_damaged_redo_is_mended_by_the_same_redo(job: Job, name: str) -> None:
     expected = job.results()
     cut(job.out / "redo" / "1" / name)
     assert name in verify(job.out).problems[0]
-    with pytest.raises(DataError, match="labels redo` again, or delete .*redo/1"):
+    with pytest.raises(DataError, match=r"labels redo` again, or delete .*redo/1"):
         job.run()
     with pytest.raises(ConfigError, match=r"redo/1: was begun with other options"):
         job.redo(beam_size=3)

@@ -29,7 +29,6 @@ from distilmt.labels.proof import proven
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.native_model import Generation
 from distilmt.storage import disk_errors, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
@@ -49,6 +48,8 @@ def prepare(config: LabelConfig) -> Work:
 
     Raises: ConfigError: it is a job of other inputs. DataError: the texts cannot be labelled.
     """
+    from distilmt.native_model import Generation  # the command line starts without the native part
+
     folder, model = Path(config.out), folder_of(config.model)
     # What cannot be is said before a manifest binds the folder to it.
     search.resolve(asdict(config.search), Generation(eos=0, start=0))
