@@ -18,10 +18,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toy_labels import KILL_AFTER, KILL_BEFORE, KINDS, Server, command, shim, write_source
+from toy_labels import KILL_AFTER, KILL_BEFORE, KINDS, Server, command, rich, shim, write_source
 
 LINES, WORKERS = 120, 3
 RESULTS = ("pseudo.txt", "statuses.txt", "labels.json", "manifest.json")
+RICH = (
+    "nbest.tsv",
+    *(
+        f"{folder}/{name}"
+        for folder in ("soft", "forced")
+        for name in ("soft_labels.json", "sentences.bin", "index.bin")
+    ),
+)
 
 
 @dataclass
@@ -31,15 +39,14 @@ class Campaign:
 
     kinds: Counter[str] = field(default_factory=Counter)
     missed: int = 0
-    lost_lines: int = 0
     wrong: list[str] = field(default_factory=list)
 
 
-def digest(folder: Path) -> dict[str, str]:
+def digest(folder: Path, names: tuple[str, ...] = (*RESULTS, *RICH)) -> dict[str, str]:
     """SHA-256 of each result; "" for one that is missing."""
     return {
         name: hashlib.sha256((folder / name).read_bytes()).hexdigest() if (folder / name).exists() else ""
-        for name in RESULTS
+        for name in names
     }
 
 
@@ -48,13 +55,14 @@ def campaign(kills: int, seed: int, folder: Path) -> Campaign:
     random_ = random.Random(seed)
     found = Campaign()
     source = write_source(folder / "source.txt", LINES)
+    words = rich(source)
     server = Server(shim(folder))
     try:
         clean = folder / "clean"
-        counts = server.counts(command(source, clean), clean)
+        counts = server.counts(command(source, clean, *words), clean)
         expected = digest(clean)
         began = time.perf_counter()
-        pids = [server.start(command(source, folder / "timed"), folder / "timed") for _ in range(WORKERS)]
+        pids = [server.start(command(source, folder / "timed", *words), folder / "timed") for _ in range(WORKERS)]
         codes = [server.wait(pid) for pid in pids]
         duration = time.perf_counter() - began
         if any(codes) or digest(folder / "timed") != expected or not all(expected.values()):
@@ -62,9 +70,10 @@ def campaign(kills: int, seed: int, folder: Path) -> Campaign:
         for number in range(kills):
             out = folder / f"job-{number}"
             how = random_.choice(("time", *KINDS))
-            said = _killed(server, command(source, out), out, how, counts, duration, random_, found)
+            said = _killed(server, command(source, out, *words), out, how, counts, duration, random_, found)
             for _ in range(2):  # what is left over is done by others
-                codes = [server.wait(pid) for pid in [server.start(command(source, out), out) for _ in range(WORKERS)]]
+                pids = [server.start(command(source, out, *words), out) for _ in range(WORKERS)]
+                codes = [server.wait(pid) for pid in pids]
                 if not any(codes):
                     break
             found.kinds[how] += 1
@@ -114,7 +123,7 @@ def main() -> None:
         f"{options.kills} jobs of {LINES} lines, {WORKERS} workers each, were struck by SIGKILL ({kinds}; in {found.missed} of "
         f"them every worker had ended before its blow), then continued by {WORKERS} others. "
         f"**{options.kills - len(found.wrong)} of {options.kills} gave the bytes of the uninterrupted job** "
-        f"({', '.join(RESULTS)}).\n" + "".join(f"- wrong: {each}\n" for each in found.wrong)
+        f"({', '.join((*RESULTS, *RICH))}).\n" + "".join(f"- wrong: {each}\n" for each in found.wrong)
     )
     print(text)
     if options.report:

@@ -39,6 +39,9 @@ def fail(word, size, seed=0):
 
 def wrong(word, size):
     return {"size": 3} if size == 1 else {"answer": float("nan")}
+
+def metered(word, size):
+    return {"seconds": 7.0} if size == 1 else {"load_before": 5.0}
 '''
 
 

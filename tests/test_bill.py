@@ -136,6 +136,15 @@ def test_a_report_from_before_the_bill_is_billed_by_the_names_of_its_stages():
     assert any("the labelling did not record its lines" in note for note in bill_tables(data)[0].notes)
 
 
+def test_kinds_that_are_null_are_told_by_names_too():
+    data = billed()
+    for stage in data["stages"]:
+        stage["kind"] = None
+    assert [stage["kind"] for stage in Report(data).data["stages"]][:3] == [
+        "teacher-training", "labelling", "student-training",
+    ]  # fmt: skip
+
+
 def test_what_no_name_tells_stays_other_and_what_can_be_said_is_said(tmp_path):
     old = Report(example())
     (table,) = bill_tables(old.data)
@@ -179,12 +188,26 @@ def test_runs_with_unlike_rates_have_none_together(tmp_path):
     assert whole.data["rates"]["pue"] == 1.1
 
 
+def test_rates_that_are_given_hold_for_the_runs_of_a_merged_report_too(tmp_path):
+    for name, country in (("one", "DEU"), ("two", "FRA"), ("three", "POL")):
+        Report(billed() | {"title": name, "rates": {"country": country}}).save(tmp_path / name)
+    report(runs=(str(tmp_path / "one"), str(tmp_path / "two")), out=str(tmp_path / "both"))
+    for runs in (("both", "three"), ("both",)):
+        found = report(
+            runs=tuple(str(tmp_path / name) for name in runs), rates=Rates(country="SWE"), out=str(tmp_path / "x")
+        )
+        assert found.data["rates"]["country"] == "SWE" and "different rates" not in found.markdown()
+
+
 def test_a_run_that_has_not_ended_has_the_bill_of_its_stages(tmp_path):
     from distilmt.run import Run
 
-    with Run.open(tmp_path / "run", {}) as run, run.stage("label", {}, "labelling") as stage:
+    recorded = {"rates": {"country": "DEU", "price_per_hour": 3.0, "currency": "EUR"}}
+    with Run.open(tmp_path / "run", recorded) as run, run.stage("label", {}) as stage:  # by a version without kinds
         stage.finish({}, {"work": {"lines": 1000}})
+    assert "machine 3 EUR per hour" in str(bill(runs=(str(tmp_path / "run"),)))
     found = bill(runs=(str(tmp_path / "run"),), price_per_hour=2)
+    assert "machine 2 EUR per hour" in str(found) and "Germany" in str(found)
     assert list(rows(found.tables[0])) == ["labelling", "all"] and "1 k lines" in str(found)
     assert "has not ended" in found.problem
     with Run.open(tmp_path / "empty", {}):

@@ -100,6 +100,15 @@ def test_the_same_command_again_does_nothing_twice(run, text):
     assert set(result.models) == {"alone-1", "word-kd-1", "seq-kd-1", "seq-kd+word-kd-1"}
 
 
+def test_decodings_that_were_timed_less_often_than_asked_are_said(run, text, capsys):
+    distilmt.distill(config(text, run))
+    assert "evaluate-" not in capsys.readouterr().err
+    distilmt.distill(config(text, run, test_repeats=5))
+    said = capsys.readouterr().err
+    assert "evaluate-teacher is done, timed 3 of 5 times - to time it anew delete" in said
+    assert f"{run / 'stages' / 'evaluate-teacher.json'} and run the same command" in said
+
+
 def test_threads_may_change_and_other_options_are_refused_with_a_diff(run, text):
     distilmt.distill(config(text, run, training=replace(TINY, threads=2)))
     with pytest.raises(ConfigError, match=r"(?s)--new-run.*learning_rate: 0\.001 -> 0\.01"):

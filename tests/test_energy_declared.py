@@ -142,6 +142,13 @@ def test_options_that_make_no_sense_are_refused(options, sentence):
         Meter(**options)
 
 
+@pytest.mark.parametrize("share", [3, 0, -1, True])
+def test_a_share_that_is_an_integer_is_checked_too(share):
+    with pytest.raises(ConfigError, match=f"--attribution must be .*, got {share!r}"):
+        EnergyOptions(energy="none", attribution=share)
+    assert EnergyOptions(energy="none", attribution=1).attribution == 1
+
+
 def test_idle_measures_the_machine_at_rest(tmp_path, monkeypatch):
     energy, clock = make_zone(tmp_path, "intel-rapl:0", "package-0", 0), Clock()
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from sacrebleu import DATASETS
 
-from distilmt.energy import Usage
+from distilmt.energy import EnergyOptions, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.evaluate import EvaluateConfig, evaluate, score
 from distilmt.evaluate import test_set as named_test_set
@@ -193,6 +193,21 @@ def test_no_network_is_one_line_and_exit_code_4(monkeypatch, failure):
         named_test_set("wmt14/de-en")
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("repeats", 2),
+        ("beam_size", 1),
+        ("threads", 1),
+        ("compute_type", "int8"),
+        ("metering", EnergyOptions(energy="none")),
+    ],
+)
+def test_how_a_model_decodes_is_no_option_of_a_file(option, value):
+    with pytest.raises(ConfigError, match=r"--[a-z-]+: belongs to --model, for a file is only scored"):
+        EvaluateConfig(hypotheses="out", references=("ref",), **{option: value})
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,36 @@ def test_a_dry_run_of_a_job_writes_nothing(tiny_model_folder, texts, tmp_path):
     assert "156 to decode" in found.notes[0]
     half = label(**job, dry_run=True, max_length=10, beam_size=2, shard="2/2")
     assert "78 to decode" in half.notes[0]
+    said = " ".join(found.notes)
+    assert "`distilmt forecast`, with --country" in said and "CO2e needs --country" not in said
+
+
+def test_a_forecast_is_of_the_job_that_label_does(tiny_model_folder, texts, monkeypatch):
+    """One process, whatever its threads: blocks of batch_lines; as many at a time as there are processes."""
+    blocks = []
+
+    def of(self: pace.Pace, lines: int, block: int) -> Amount:
+        blocks.append(block)
+        return Amount(1.0)
+
+    monkeypatch.setattr(pace.Pace, "of", of)
+    model, source = str(tiny_model_folder), texts["source"]
+    asked = {"beams": (1,), "workers": (2,), "sample": 20, "repeats": 1, "max_length": 5}
+    forecast(model=model, source=source, **asked)
+    label(model=model, source=source, out="", threads=2, max_length=5, beam_size=1, dry_run=True)
+    forecast(model=model, source=source, **asked, processes=2, batch_lines=30)
+    label(
+        model=model,
+        source=source,
+        out="",
+        threads=2,
+        workers=2,
+        batch_lines=30,
+        max_length=5,
+        beam_size=1,
+        dry_run=True,
+    )
+    assert blocks == [1000, 1000, 60, 60]
 
 
 @pytest.mark.data

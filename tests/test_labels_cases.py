@@ -10,13 +10,16 @@ import pytest
 
 import distilmt
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.forced import forced_blobs
 from distilmt.label import LabelConfig
 from distilmt.labels.lease import look
 from distilmt.labels.source import read_text
 from distilmt.labels.teacher import Teacher
 from distilmt.labels.worker import Work, work
 from distilmt.lines import Line
-from distilmt.translate import Hypothesis, Translation
+from distilmt.soft_labels import decode
+from distilmt.translate import Hypothesis, Scored, Translation
+from test_soft_labels import soft
 from toy_labels import ToyTeacher
 
 
@@ -24,6 +27,7 @@ class Translator:
     """Has memory for one short text at a time, and no numbers for one of them."""
 
     calls: list[int]
+    folder = "teacher"
 
     def __init__(self) -> None:
         self.calls = []
@@ -34,6 +38,16 @@ class Translator:
 
     def encode_source(self, texts: list[str]) -> list[list[int]]:
         return [list(text.encode()) for text in texts]
+
+    def encode_target(self, texts: list[str]) -> list[list[int]]:
+        return [[7] for _ in texts]
+
+    def score(self, texts: list[str], targets: list[str], **_: Any) -> list[Scored]:
+        self.calls.append(len(texts))
+        if len(texts) > 2 or "huge" in texts:
+            raise ResourceError("memory is exhausted")
+        sound = Scored([-0.5, -0.5], -0.5, "ok", soft([[0.5], [0.5]]))
+        return [Scored([], 0.0, "not_finite") if text == "nan" else sound for text in texts]
 
     def translate(self, texts: list[str], **_: Any) -> list[Translation]:
         self.calls.append(len(texts))
@@ -59,6 +73,22 @@ def test_case_34_no_memory_halves_the_batch_and_keeps_the_order() -> None:
     assert records[3].cause == "the teacher gives no finite numbers for it" and not records[3].candidates
     assert [record.text for record in records[:2]] == ["aa", "bb"] and len(records[5].candidates) == 1
     assert records[6].cause == "control character U+0001"
+
+
+def test_the_forced_pass_has_the_same_rules() -> None:
+    teacher = Teacher.__new__(Teacher)
+    teacher.config = LabelConfig(model="m", source="s", out="o", target="t", soft_labels=1)
+    teacher._search, teacher._eos, teacher.translator = {}, 9, Translator()  # type: ignore[assignment]
+    lines = [Line(number, text, "ok") for number, text in enumerate(["a", "huge", "b", "nan", "c"], 1)]
+    records = teacher.label(lines, ["x", "x", "", "x", "x"])
+    assert [len(decode(record.forced)[0]) if record.forced else 0 for record in records] == [2, 0, 0, 0, 2]
+    assert records[0].cause == "" == records[2].cause and "finite numbers" in records[3].cause
+    found = forced_blobs(teacher.translator, [(text, "x") for text in ("a", "b", "c", "nan")], 1, 0.0, 9)
+    assert found[0] == found[1] == found[2] and isinstance(found[3], DataError)
+    (alone,) = forced_blobs(teacher.translator, [("huge", "x")], 1, 0.0, 9)
+    assert isinstance(alone, ResourceError) and "no memory for it alone (memory is exhausted)" in str(alone)
+    told = teacher._forced([Line(1, "nan", "ok")], ["x"])
+    assert "teacher gives no finite numbers" in str(told[0])
 
 
 def test_case_18_a_source_that_changes_is_refused_and_its_shard_given_back(tmp_path: Path) -> None:
@@ -87,12 +117,20 @@ def test_case_41_no_place_to_write(tmp_path: Path, tiny_model_folder: Path) -> N
 def test_what_cannot_be_is_said_before_a_folder_is_bound_to_it(tmp_path: Path, tiny_model_folder: Path) -> None:
     (tmp_path / "text").write_text("a\n")
     options: dict[str, Any] = {"source": str(tmp_path / "text"), "out": str(tmp_path / "job")}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "m2m_100"}')
     for wrong, kind, said in (
         (
             {"model": str(tiny_model_folder), "n_best": 9},
             ConfigError,
             "n_best: expected a whole number from 1 to beam_size",
         ),
+        ({"model": str(other), "soft_labels": 4}, ConfigError, "for Marian teachers alone"),
+        ({"model": str(tiny_model_folder), "soft_labels": 4, "soft_floor": 2.0}, ConfigError, "--soft-floor must be"),
+        ({"model": str(tiny_model_folder), "soft_labels": 1025}, ConfigError, "--soft-labels must be from 0 to 1024"),
+        ({"model": str(tiny_model_folder), "threads": 0}, ConfigError, "--threads must be from 1 to 1024, got 0"),
+        ({"model": str(tiny_model_folder), "threads": -3}, ConfigError, "--threads must be from 1 to 1024"),
         ({"model": str(tmp_path)}, DataError, "no model \\(config.json is missing"),
         ({"model": str(tiny_model_folder), "source": str(tmp_path)}, DataError, "is a directory"),
     ):

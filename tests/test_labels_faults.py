@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crash_campaign import campaign, digest
-from toy_labels import SHORT, Server, command, shim, write_source
+from crash_campaign import RESULTS, RICH, campaign, digest
+from toy_labels import KILL_AFTER, KILL_BEFORE, SHORT, Server, command, rich, shim, write_source
 
 FAULTS = [
     ("write", errno.ENOSPC), ("write", errno.EIO), ("write", errno.EINTR), ("write", SHORT),
@@ -47,21 +47,43 @@ def test_case_37_kills_at_random_instants_cost_no_line(tmp_path: Path, library: 
 def test_case_41_every_call_refused_once(tmp_path: Path, server: Server, kind: str, fault: int) -> None:
     """Whichever call the disk refuses: the job ends in words or goes on, and the next start gives the right bytes."""
     source, clean = write_source(tmp_path / "source.txt", 24), tmp_path / "clean"
-    count = server.counts(command(source, clean), clean)[kind]
+    words = rich(source)
+    count = server.counts(command(source, clean, *words), clean)[kind]
     expected = digest(clean)
     assert all(expected.values()) and count > 5
     codes = set()
     for at in range(1, count + 1):
         out = tmp_path / f"job-{at}"
-        codes.add(code := server.wait(server.start(command(source, out), out, kind, at, fault)))
+        codes.add(code := server.wait(server.start(command(source, out, *words), out, kind, at, fault)))
         assert code in (0, 3, 4), f"{kind} {at}: exit code {code}"
         if code == 0:
             assert digest(out) == expected, f"{kind} {at}"
         else:
-            assert server.wait(server.start(command(source, out), out)) == 0, f"{kind} {at}"
+            assert server.wait(server.start(command(source, out, *words), out)) == 0, f"{kind} {at}"
             assert digest(out) == expected, f"{kind} {at}"
         shutil.rmtree(out)
     assert fault in (SHORT, errno.EINTR) or 4 in codes
+
+
+@pytest.mark.slow
+def test_a_redo_that_is_killed_goes_on(tmp_path: Path, server: Server) -> None:
+    source, clean, done = write_source(tmp_path / "source.txt", 24), tmp_path / "clean", tmp_path / "done"
+    assert server.wait(server.start(command(source, clean, *rich(source)), clean)) == 0
+
+    def redo(out: Path) -> list[str]:
+        return ["labels", "redo", str(out), "--where", "status=ok", "--max-length", "50"]
+
+    shutil.copytree(clean, done)
+    count = server.counts(redo(done), done)["fsync"]
+    expected = digest(done, (*RESULTS[:2], *RICH))  # labels.json counts the generations, of which there may be two
+    assert all(expected.values()) and (done / "redo" / "1").is_dir()
+    for at in range(2, count + 1, 6):
+        out = tmp_path / f"job-{at}"
+        shutil.copytree(clean, out)
+        action = KILL_BEFORE if at % 4 else KILL_AFTER
+        assert server.wait(server.start(redo(out), out, "fsync", at, action)) == -signal.SIGKILL
+        assert server.wait(server.start(redo(out), out)) == 0 and digest(out, (*RESULTS[:2], *RICH)) == expected, at
+        shutil.rmtree(out)
 
 
 def tear(path: Path, how: str, at: int) -> None:
@@ -76,7 +98,7 @@ def test_torn_files_are_recovered_or_refused(tmp_path: Path, server: Server, fin
     that leads to them."""
     source, clean = write_source(tmp_path / "source.txt", 60), tmp_path / "clean"
     assert server.wait(server.start(command(source, clean), clean)) == 0
-    expected = digest(clean)
+    expected = digest(clean, RESULTS)
     job = clean
     if not finished:
         job = tmp_path / "half"
@@ -95,7 +117,7 @@ def test_torn_files_are_recovered_or_refused(tmp_path: Path, server: Server, fin
                     assert name.name in ("manifest.json", "labels.json"), f"{name} {how} {at}"
                     (out / name).unlink()
                     code = server.wait(server.start(command(source, out), out))
-                assert code == 0 and digest(out) == expected, f"{name} {how} {at}: exit code {code}"
+                assert code == 0 and digest(out, RESULTS) == expected, f"{name} {how} {at}: exit code {code}"
                 shutil.rmtree(out)
 
 
@@ -123,13 +145,13 @@ def test_chaos_of_stopped_and_killed_workers(
     server = Server(library)
     source, clean, out = write_source(tmp_path / "source.txt", 300), tmp_path / "clean", tmp_path / "job"
     assert server.wait(server.start(command(source, clean), clean)) == 0
-    expected = digest(clean)
+    expected = digest(clean, RESULTS)
     pids = [server.start(command(source, out), out) for _ in range(4)]
     time.sleep(0.05)
     os.kill(pids[0], signal.SIGSTOP)
     os.kill(pids[1], signal.SIGKILL)
     codes = [server.wait(pid) for pid in pids[1:]]
-    assert codes == [-signal.SIGKILL, 0, 0] and digest(out) == expected
+    assert codes == [-signal.SIGKILL, 0, 0] and digest(out, RESULTS) == expected
     os.kill(pids[0], signal.SIGCONT)
-    assert server.wait(pids[0]) == 0 and digest(out) == expected
+    assert server.wait(pids[0]) == 0 and digest(out, RESULTS) == expected
     server.close()

@@ -96,7 +96,7 @@ def test_without_a_counter_time_and_machine_money_are_answered(tmp_path):
         (
             (98, 99, 100),
             "10.8 M | 2.39 M to no upper end |",
-            "too near each other for so few timings - raise --test-repeats",
+            "too near each other for so few timings - delete the run's stages/evaluate-*.json and run",
         ),
         ((199, 200, 201), "| never | never |", "seq-kd never pays back in time: a sentence costs 2 × its teacher's"),
         ((100, 101, 102), "| never | 4.", "it still might, after 4."),
@@ -112,6 +112,9 @@ def test_one_timing_has_no_interval(tmp_path):
     out = found(data((100,), (10,)), tmp_path)
     assert out.row().sentences == pytest.approx(120_000)
     assert out.row().low is None and "No interval: a decoding was timed once" in str(out)
+    assert "delete the run's stages/evaluate-*.json and run the same `distilmt distill` with --test-repeats 3." in str(
+        out
+    )
 
 
 def test_seeds_are_units_and_repeats_of_one_are_not(tmp_path):
@@ -168,6 +171,7 @@ def test_a_run_that_lacks_something_says_what(tmp_path):
 def test_the_plot_marks_the_crossing(tmp_path):
     out = found(data(), tmp_path, plot=str(tmp_path / "all.svg"))
     assert b"<svg" in (tmp_path / "all.svg").read_bytes()[:500]
+    assert "Drawn" not in str(out)
     axes = out.plot()
     teacher, student, crossing = axes.get_lines()
     assert list(teacher.get_ydata()) == pytest.approx([0, 0.1 * 240_000 / 3600])
@@ -198,3 +202,11 @@ def test_students_t():
         assert t_975(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), abs=6e-4)
     assert t_975(17) == t_975(15)
     assert t_975(10_000) > NormalDist().inv_cdf(0.975)
+
+
+def test_a_plot_of_several_students_says_whose_it_is(tmp_path):
+    made = data((99, 100, 101), (9, 10, 11), (8, 9, 10))
+    made["systems"][-1]["name"] = "other"
+    plot = str(tmp_path / "a.svg")
+    assert "Drawn: seq-kd; --student draws another." in str(found(made, tmp_path, plot=plot))
+    assert "Drawn" not in str(found(made, tmp_path, plot=plot, student="other"))

@@ -57,6 +57,15 @@ def test_students_are_compared_with_the_baseline(run):
     assert "Significance against" in shown.html() and "approximate randomisation" in shown.html()
 
 
+def test_a_test_set_whose_references_changed_is_tested_anew_and_in_its_language(run):
+    systems = [entry(run, "teacher", "teacher", None, 0), entry(run, "seq-kd", "student", 1, 5)]
+    found = find_significance(run, systems, {"flickr": REFERENCES})
+    other = find_significance(run, systems, {"flickr": [line.replace("dog", "cow") for line in REFERENCES]})
+    assert other[0]["system"] < found[0]["system"]
+    find_significance(run, systems, {"flickr": REFERENCES}, {"flickr": "zh"})
+    assert len(list((run.folder / "stages").glob("significance-*.json"))) == 3
+
+
 def test_several_seeds_are_tested_with_the_sentences(run):
     systems = [entry(run, "teacher", "teacher", None, 0)]
     for seed, wrong in ((1, 3), (2, 25), (3, 4)):

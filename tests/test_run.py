@@ -176,14 +176,19 @@ def test_outputs_are_checked_when_a_run_is_opened_again(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"stage": "label"}', "\x00" * 100])
+RECORD = {"stage": "label", "status": "running", "inputs": {}}
+HALF = [json.dumps(RECORD | {"attempts": each}) for each in ([], [{}], "x", [{"began": 1.0, "ended": None}])]
+HALF.append(json.dumps(RECORD | {"status": "done", "outputs": [], "facts": {}}))
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"stage": "label"}', "\x00" * 100, *HALF])
 def test_damaged_records_are_refused(tmp_path: Path, damage: str) -> None:
     with Run.open(tmp_path / "run", CONFIG) as run:
         work(run)
     (tmp_path / "run/stages/label.json").write_text(damage)
     with Run.open(tmp_path / "run", CONFIG) as run, pytest.raises(DataError, match=r"label\.json: damaged.*--new-run"):
         work(run)
-    if damage != '{"stage": "label"}':
+    if "stage" not in damage:
         (tmp_path / "run/run.json").write_text(damage)
         with pytest.raises(DataError, match=r"run\.json: damaged.*--new-run"):
             Run.open(tmp_path / "run", CONFIG)
@@ -225,3 +230,19 @@ def test_written_files_are_whole_and_leave_no_parts(tmp_path: Path, monkeypatch:
                 write_bytes(path, b"new")
         assert read_json(path, "") == {"a": [1, None], "p": "x"}
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_output_that_is_missing_ends_the_attempt_as_failed(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run, pytest.raises(ResourceError), run.stage("label", INPUTS) as stage:
+        stage.finish({"text": stage.folder / "nothing.txt"})
+    record = read_json(tmp_path / "run/stages/label.json", "")
+    assert (record["status"], record["attempts"][0]["ended"]) == ("failed", "failed")
+
+
+def test_an_old_stage_gets_its_kind_when_it_is_opened(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        with pytest.raises(KeyboardInterrupt), run.stage("label", INPUTS):
+            raise KeyboardInterrupt
+        with run.stage("label", INPUTS, "labelling") as stage:
+            stage.finish({})
+        assert run.stages()[0]["kind"] == "labelling"

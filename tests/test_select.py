@@ -95,6 +95,12 @@ def test_the_k_best_are_files_of_their_own(labels: Path) -> None:
     assert found.facts["changed"] == 0 and found.facts["nearness"] == {} and found.facts["gold_hash"] is None
 
 
+def test_no_more_are_kept_than_are_stored(labels: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--keep 4: .*labels holds 3 hypotheses a line"):
+        selected(labels, keep=4)
+    assert not list(labels.glob("selected*"))
+
+
 def test_gold_of_another_length_stops_before_any_work(labels: Path, write: Any) -> None:
     with pytest.raises(DataError, match=r"pseudo.txt: 5 lines, but .*gold.en has 4 .*mend the files"):
         selected(labels, write(b"a\nb\nc\nd\n", "gold.en"), rule="bleu")
@@ -120,7 +126,9 @@ def test_a_quarantined_gold_line_is_no_gold(labels: Path, write: Any) -> None:
         ({"rule": "bleu"}, "--gold FILE"),
         ({"rule": "bleu", "tokens": "ids", "gold": "g"}, "--model TEACHER"),
         ({"keep": 0}, "--keep must be at least 1"),
-        ({"threads": 0}, "--threads must be at least 1"),
+        ({"threads": 0}, "--threads must be from 1 to 1024, got 0"),
+        ({"threads": 1025}, "--threads must be from 1 to 1024"),
+        ({"model": "m"}, "--model serves --tokens ids alone"),
         ({"rule": "best"}, "rule"),
     ],
 )

@@ -96,7 +96,8 @@ def test_nearest_on_real_text(shared: Path) -> None:
 @pytest.mark.parametrize("weights", ["uniform", "model"])
 def test_expected_utility(weights: Any) -> None:
     records, _ = plain.random_lists(150, seed=2)
-    for record, got in zip(records, ranked(records, None, rule="mbr", weights=weights, temperature=2.0), strict=True):
+    options = {"weights": weights, "temperature": 2.0} if weights == "model" else {}
+    for record, got in zip(records, ranked(records, None, rule="mbr", **options), strict=True):
         shares = [math.exp(c.log_prob / 2 if weights == "model" else 0) for c in record.candidates]
         expected = plain.mbr([c.text for c in record.candidates], [share / sum(shares) for share in shares])
         assert_ranked(record, got, expected)
@@ -179,6 +180,8 @@ def test_wrong_use_is_said() -> None:
         list(rank([], None, RankOptions(rule="best")))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="ids need"):
         list(rank([], [], RankOptions(rule="bleu", tokens="ids")))
+    with pytest.raises(ConfigError, match="temperature: serves weights by the model's probability"):
+        RankOptions(rule="mbr", temperature=0.5)
 
 
 def test_bytes_that_are_no_text_are_refused_where_they_stand() -> None:

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import lively_model
 from distilmt import SoftLabels
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
 from distilmt.forced import store_forced
+from distilmt.models import save
 from distilmt.soft_labels import SoftLabelsStore, SoftLabelsWriter, decode, encode
 from distilmt.translate import Translator
+from distilmt.vocab import Vocab
 from distilmt.weights import weights_hash
 from test_soft_labels import soft, total_variation
 
@@ -139,16 +142,26 @@ def test_a_header_that_does_not_fit(store: SoftLabelsStore, change: Any, message
         SoftLabels.open(store.folder)
 
 
-def test_an_unfinished_store_leaves_the_old_one(store: SoftLabelsStore, tiny_model_folder: Path) -> None:
-    with SoftLabelsWriter(store.folder, model=tiny_model_folder, source="s", k=1) as writer:
+def test_an_unfinished_store_leaves_the_old_one(
+    store: SoftLabelsStore, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    vocab = Vocab.train([f"wort {i} und {i * 3} mehr" for i in range(300)], 100, seed=3)
+    save(lively_model(vocab), vocab, other := tmp_path / "other")
+    with SoftLabelsWriter(store.folder, model=other, source="s", k=1) as writer:
         writer.append(encode([3], soft([[0.5]]), 0.0))
+        assert Vocab.load(store.folder / "vocab").hash == store.vocab  # were it killed now
     assert SoftLabels.open(store.folder).hash == store.hash and not list(store.folder.glob(".*"))
+    store.verify()
+    vocab.save(store.folder / "vocab")
+    with pytest.raises(DataError, match=r"vocab: it is not the vocabulary of soft_labels.json - make"):
+        store.verify()
     with SoftLabelsWriter(store.folder, model=tiny_model_folder, source="s", k=1) as writer:
         writer.append(b"")
         writer.append(encode([3], soft([[0.5]]), 0.0))
         new = writer.finish("t")
     assert (len(new), new.source, new.target, new.tokens) == (2, "s", "t", 1) and new[1][0] == [3]
-    assert new[1] == decode(new.blob(1))
+    assert new[1] == decode(new.blob(1)) and not list(store.folder.glob(".*"))
+    new.verify()
 
 
 def test_a_text_without_any_soft_labels(tmp_path: Path, tiny_model_folder: Path) -> None:

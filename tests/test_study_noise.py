@@ -50,5 +50,6 @@ def test_shares_of_the_time_between(monkeypatch: pytest.MonkeyPatch) -> None:
     assert noise.between(first, replace(last, own=10.5))["other_cpu_share"] == 0.0
     assert noise.between(first, replace(last, seconds=0.1))["steal_share"] is None  # too short to say
     found = noise.columns(first, first, last)
+    assert tuple(found) == noise.COLUMNS
     assert found["other_cpu_share"] == 0.15 and found["other_cpu_share_before"] is None
     assert (found["load_before"], found["load_after"]) == (0.1, 1.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from distilmt.study.findings import outcome_table
 from distilmt.study.plots import pareto, plot_outcome, plot_quality_cost
 from distilmt.study.records import path_of, translations_of
 from distilmt.study.sentences import by_sentences
+from distilmt.study.spec import Planned
 from distilmt.study.summary import mean_of, means
 from distilmt.study.table import outcome_names, save
 from study_data import made, record
@@ -102,6 +104,23 @@ def contrast(outcome: str = "seconds", **more: Any) -> dict[str, Any]:
     return {"contrasts": [{"outcome": outcome, "factor": "f0", "pairs": [["b", "a"]]} | more]}
 
 
+def test_a_contrast_that_was_not_planned_before_the_run_is_refused(tmp_path: Path) -> None:
+    cells = {("a",): numbers([1, 2]), ("b",): numbers([2, 3])}
+    made(tmp_path, cells)
+    later = {
+        "name": "made",
+        "out": str(tmp_path / "made"),
+        "task": "tasks:call",
+        "repeats": 2,
+        "factors": {"f0": ["a", "b"]},
+    }
+    assert len(study.rows(later)) == 4
+    for change in (contrast(), {"min_seconds": 1}):
+        for show in (study.report, study.rows, study.frame):
+            with pytest.raises(ConfigError, match=r"was begun with another study file .* only repeats and levels"):
+                show(later | change)
+
+
 def test_the_report_of_a_balanced_study(tmp_path: Path) -> None:
     cells = {("a",): numbers([1, 2, 3, 4]), ("b",): numbers([2.1, 3.0, 3.9, 5.0]), ("c",): numbers([1, 1, 2, 2])}
     found = study.report(made(tmp_path, cells, **contrast(), price_per_hour=1))
@@ -126,6 +145,9 @@ def test_what_is_missing_is_said_with_what_can_still_be_said(tmp_path: Path) -> 
     assert "| b − a | 2 / 2 | 1 |" in text and "Incomplete blocks are left out: 3." in text
     one = study.report(made(tmp_path / "one", {("a",): numbers([1]), ("b",): numbers([2])}, **contrast())).markdown()
     assert "**One repetition**: no spread, no interval, no test" in one and "| a | 1 | 1 |" in one
+    odd = made(tmp_path / "odd", {("a",): numbers([1, 2]), ("b",): numbers([2, 3])})
+    odd = replace(odd, contrasts=[Planned(outcome="seconds", factor="f0", pairs=(("a", "a"),))])
+    assert "Planned contrast of seconds by f0: contrasts: a pair comes twice" in study.report(odd).markdown()
     nothing = made(tmp_path / "none", {("a",): numbers([None]), ("b",): numbers([None])})
     with pytest.raises(DataError, match="no cell is done - `distilmt study run` makes them"):
         study.report(nothing)

@@ -100,6 +100,8 @@ def test_a_failing_cell_stops_nothing_and_is_tried_again(tmp_path, capsys):
     [
         ("tasks:wrong", {"outcome 'size': is a factor or another column of the table - rename it",
                          "task tasks:wrong: 'answer' must be a finite number or None for unknown, got nan"}),
+        ("tasks:metered", {"task tasks:metered: 'seconds' is what the meter says of a pass - rename it",
+                           "outcome 'load_before': is a factor or another column of the table - rename it"}),
         ("tasks:call", {"task tasks:call: has no parameter 'wort' - did you mean 'word'?"}),
         ("tasks:gone", {"module 'tasks' has no attribute 'gone'"}),
         ("task:call", {"No module named 'task'"}),

@@ -16,12 +16,14 @@ class Crew {
  public:
   Crew(const std::vector<NBest>& lists, const RankOptions& options, std::vector<Ranking>& out, int threads)
       : lists_(lists), options_(options), out_(out), end_(lists.size()), working_(threads) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    try {
+      for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { work(); });
+    } catch (...) {  // no thread, or no memory for one: no destructor runs, and a joinable thread would end the process
+      stop();
+      throw;
+    }
   }
-  ~Crew() {
-    end_ = 0;
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Crew() { stop(); }
 
   void wait(const std::function<void()>& tick) {
     std::unique_lock lock(mutex_);
@@ -34,17 +36,21 @@ class Crew {
   }
 
  private:
+  void stop() {
+    end_ = 0;
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   void work() {
-    Ranker ranker(options_);
-    for (size_t i; (i = next_++) < end_;) {
-      try {
-        out_[i] = ranker.rank(lists_[i]);
-      } catch (...) {
-        // Lines are taken in order: those before this one are finished by whoever has them, those behind are not begun.
-        const std::lock_guard lock(mutex_);
-        if (i < end_) error_ = std::current_exception();
-        end_ = std::min<size_t>(end_, i);
-      }
+    size_t i = 0;
+    try {
+      Ranker ranker(options_);
+      while ((i = next_++) < end_) out_[i] = ranker.rank(lists_[i]);
+    } catch (...) {
+      // Lines are taken in order: those before this one are finished by whoever has them, those behind are not begun.
+      const std::lock_guard lock(mutex_);
+      if (i < end_) error_ = std::current_exception();
+      end_ = std::min<size_t>(end_, i);
     }
     const std::lock_guard lock(mutex_);
     --working_;

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from distilmt.alignment import require_aligned
 from distilmt.dataset import is_column, parse_column, read_columns
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import FileFacts, StrPath, file_facts, file_hash, open_text, write_lines
+from distilmt.files import FileFacts, StrPath, file_facts, file_hash, language_of, open_text, write_lines
 from distilmt.lines import MAX_LINE_BYTES, Line, OnInvalidUtf8, classify, read_lines
 
 __all__ = [
@@ -77,6 +77,11 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.statuses)
+
+    @property
+    def target_language(self) -> str:
+        """What the name of the target file ends in; empty where there is no such file."""
+        return language_of(self.files[1].path) if len(self.files) == 2 else ""
 
     def pairs(self) -> Iterator[tuple[int, str, str]]:
         """The pairs that take part: (index from 0, source, target)."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.dataset import is_column, parse_column
-from distilmt.files import COMPRESSED
+from distilmt.files import bare_name, language_of
 
 if TYPE_CHECKING:
     from distilmt.distill import DistillConfig
@@ -26,20 +26,13 @@ def set_name(path: str) -> str:
     if is_column(path):
         column = parse_column(path)
         return f"{Path(column.name).name}.{column.split}"
-    name = _bare_name(path)
+    name = bare_name(path)
     return name.rsplit(".", 1)[0] if "." in name else name
-
-
-def _bare_name(path: str) -> str:
-    name = Path(path).name
-    for suffix in COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
 
 
 def _direction(text: tuple[str, str]) -> dict[str, str]:
     """`{"direction": "de-en"}` where the names of the training files or columns end in their languages, else nothing."""
-    suffixes = [_bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
+    suffixes = [bare_name(path).replace(":", ".").rpartition(".")[2] for path in text]
     return {"direction": "-".join(suffixes)} if all(2 <= len(suffix) <= 3 for suffix in suffixes) else {}
 
 
@@ -65,7 +58,8 @@ def write_report(
     teacher = systems[0]
     for system in systems:
         system["compression"] = teacher["parameters"] / system["parameters"]
-    significance = find_significance(run, systems, references)
+    languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
+    significance = find_significance(run, systems, references, languages)
     if any("hypotheses" not in system for system in systems):
         notes = [*notes, NOT_KEPT]
     report = Report({

@@ -14,7 +14,7 @@ import difflib
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,6 +24,7 @@ from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.files import language_of, plain_language
 from distilmt.model_options import ModelOptions
 
 
@@ -76,12 +77,9 @@ def score(
                 f"score: {len(hypotheses)} hypotheses, but {len(stream)} lines in reference {number} of {len(streams)}"
                 " - both must be translations of the same lines, in order"
             )
-    from sacrebleu.metrics import BLEU, CHRF  # here, since it imports numpy and `distilmt --help` should be quick
+    from sacrebleu.metrics import CHRF  # here, since it imports numpy and `distilmt --help` should be quick
 
-    try:
-        bleu, chrf = BLEU(trg_lang=target_lang), CHRF()
-    except (ImportError, RuntimeError) as error:
-        raise ConfigError(f"score: sacreBLEU cannot split {target_lang!r} into words: {error}") from None
+    bleu, chrf = bleu_of(target_lang), CHRF()
     # A signature knows the number of references only after the score.
     bleu_score, chrf_score = bleu.corpus_score(hypotheses, streams), chrf.corpus_score(hypotheses, streams)
     exact = sum(
@@ -95,6 +93,17 @@ def score(
         chrf_signature=str(chrf.get_signature()),
         sentences=len(hypotheses),
     )
+
+
+def bleu_of(target_lang: str) -> Any:
+    """sacreBLEU's BLEU for a language. Raises: ConfigError: it lacks the package that splits this language."""
+    from sacrebleu.metrics import BLEU
+
+    try:
+        return BLEU(trg_lang=plain_language(target_lang))
+    except (ImportError, RuntimeError) as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"score: sacreBLEU cannot split {target_lang!r} into words: {why}") from None
 
 
 def test_set(name: str) -> tuple[list[str], list[list[str]]]:
@@ -149,6 +158,9 @@ class EvaluateConfig:
     hypotheses: str | None = _option(None, "score this file instead", "FILE")
     references: tuple[str, ...] = _option((), "its reference files", "FILE...")
     test_set: str | None = _option(None, "sacreBLEU's named test set, as in wmt14/de-en", "SET/PAIR")
+    target_lang: str | None = _option(
+        None, "language by which sacreBLEU splits words [default: what the reference file's name ends in]", "LANG"
+    )
     beam_size: int = _option(5, "beam size of --model")
     threads: int | None = _option(None, "threads of --model [default: all cores]")
     repeats: int = _option(1, "decode so many times, each timed on its own: their spread says how sure the speed is")
@@ -172,10 +184,21 @@ class EvaluateConfig:
             raise ConfigError("evaluate: --out writes translations and needs --model")
         if self.hypotheses is not None and self.asked != ModelOptions():
             raise ConfigError("evaluate: --engine, --source-language and --target-language go with --model")
+        if self.hypotheses is not None and (unused := self._of_a_model()):
+            raise ConfigError(
+                f"evaluate: {', '.join(unused)}: belongs to --model, for a file is only scored - leave it out"
+            )
         if self.beam_size < 1:
             raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
         if self.repeats < 1:
             raise ConfigError(f"evaluate: --repeats must be 1 or more, got {self.repeats}")
+
+    def _of_a_model(self) -> list[str]:
+        """Options that say how a model decodes and what is metered, and are not at their defaults."""
+        names = ("beam_size", "threads", "repeats", "compute_type")
+        given = [name for name in names if getattr(self, name) != getattr(type(self), name)]
+        given += [each.name for each in fields(EnergyOptions) if getattr(self.metering, each.name) != each.default]
+        return [f"--{name.replace('_', '-')}" for name in given]
 
 
 @dataclass(frozen=True)
@@ -242,7 +265,8 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         ResourceError: the test set cannot be downloaded.
     """
     config = resolve(EvaluateConfig, config, **options)
-    target_lang = config.test_set.rpartition("-")[2] if config.test_set else ""
+    target_lang = _target_lang(config)
+    bleu_of(target_lang)  # says now what is not installed
     if config.model is None:
         assert config.hypotheses is not None  # __post_init__ saw to it
         hypotheses = _whole(config.hypotheses)
@@ -283,6 +307,12 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         source_words=sum(len(line.split()) for line in sources),
         usages=tuple(usages),
     )
+
+
+def _target_lang(config: EvaluateConfig) -> str:
+    if config.target_lang is not None or config.test_set is not None:
+        return config.target_lang or (config.test_set or "").rpartition("-")[2]
+    return language_of(config.test[1] if config.test else config.references[0])
 
 
 def _folder(model: str) -> Path:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import lzma
 import os
+import re
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,14 @@ StrPath = str | os.PathLike[str]
 
 # zstandard has no limit on what one call may return: 2 KiB of it are at most 512 blocks of 128 KiB.
 COMPRESSED = (".gz", ".xz", ".zst")  # suffixes of the formats read and written here
+OWN_WORDS = ("zh", "ja", "ko")  # languages that sacreBLEU splits into words in ways of their own
+_CODES = {
+    "zho": "zh",
+    "cmn": "zh",
+    "jpn": "ja",
+    "jp": "ja",
+    "kor": "ko",
+}  # of languages that sacreBLEU knows by two letters
 COMPRESSED_BLOCK = 2048
 PLAIN_BLOCK = 1 << 18
 
@@ -285,3 +294,23 @@ def line_writer(path: StrPath) -> Iterator[LineWriter]:
     """`write_lines` for lines that come one at a time: the file appears whole at the end of the block, or not at all."""
     with atomic_file(path) as stream, _compressor(stream, Path(path).suffix) as out:
         yield LineWriter(path, out)
+
+
+def bare_name(path: str | os.PathLike[str]) -> str:
+    """A file's name without the suffixes of compression."""
+    name = Path(path).name
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def language_of(path: str | os.PathLike[str]) -> str:
+    """The language that a file's or column's name ends in, as in test.zh.gz; empty where it ends in none."""
+    _, dot, found = bare_name(path).replace(":", ".").rpartition(".")
+    return plain_language(found) if dot and re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z]+)?", found) else ""
+
+
+def plain_language(code: str) -> str:
+    """A language without region and script, by two letters where sacreBLEU looks for these: zh_CN and zho are zh."""
+    main = re.split("[-_]", code.lower())[0]
+    return _CODES.get(main, main)

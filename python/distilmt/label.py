@@ -69,9 +69,15 @@ class LabelConfig:
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("shard_lines", 1), ("batch_lines", 1), ("soft_labels", 0)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(self, name)}")
+        for name in ("workers", "shard_lines", "batch_lines"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.soft_labels <= 1024:
+            raise ConfigError(f"--soft-labels must be from 0 to 1024, got {self.soft_labels}")
+        if not 0 <= self.soft_floor < 1:
+            raise ConfigError(f"--soft-floor must be at least 0 and below 1, got {self.soft_floor:g}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigError(f"--threads must be from 1 to 1024, got {self.threads}")
         if not 0 < self.lease_seconds < float("inf"):
             raise ConfigError(f"--lease-seconds must be above 0, got {self.lease_seconds:g}")
         if self.target is not None and not self.soft_labels:
@@ -95,8 +101,8 @@ class LabelConfig:
 class Labels:
     """A finished job: one line out for every line in.
 
-    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash: SHA-256 of the texts;
-    target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
+    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash, statuses_hash: SHA-256 of
+    the texts; target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
     each result by kind (pseudo, nbest, statuses).
     """
 
@@ -108,6 +114,7 @@ class Labels:
     target_tokens: int
     seconds: float | None
     files: dict[str, str]
+    statuses_hash: str | None = None
 
     @cached_property
     def pseudo(self) -> list[str]:
@@ -119,8 +126,8 @@ class Labels:
 
     @cached_property
     def statuses(self) -> list[str]:
-        """One verdict a line."""
-        return self._column("statuses", None)
+        """One verdict a line; as `pseudo`."""
+        return self._column("statuses", self.statuses_hash)
 
     @property
     def tokens_per_second(self) -> float | None:

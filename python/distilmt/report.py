@@ -43,7 +43,31 @@ _SIGNIFICANCE = {
     "high": _NUMBER, "p": _MAYBE_NUMBER, "p_holm": _MAYBE_NUMBER, "test": _TEXT, "stars": _TEXT, "sentences": _NUMBER,
     "seeds": (list,),
 }  # fmt: skip
+# Keys that may be absent or null: types, [of each item], or (keys of an object that are required, that are not).
+_ENERGY = {
+    "joules": _NUMBER,
+    "joules_low": _NUMBER,
+    "joules_high": _NUMBER,
+    "energy_kind": _TEXT,
+    "energy_method": _TEXT,
+}
+_REPEAT = ({"seconds": _NUMBER}, _ENERGY)
+_DECODE = dict.fromkeys(("beam_size", "threads", "seconds", "lines", "source_words", "target_tokens"), _NUMBER)
+_POINT = ({"update": _NUMBER}, {"train_loss": _NUMBER, "dev_bleu": _NUMBER, "seconds": _NUMBER, "terms": (dict,)})
+_TRAINED = dict.fromkeys(("updates", "target_tokens", "seconds", "tokens_per_second"), _NUMBER)
+_MORE_OF_SYSTEM = {
+    "compression": _NUMBER, "method": _TEXT, "objective": _TEXT, "recipe": _TEXT, "seed": (int, str), "run": _TEXT,
+    "made_by": [_TEXT], "tokens_per_second": _NUMBER, "decode": ({}, _DECODE | {"repeats": [_REPEAT]}),
+    "hypotheses": (dict,), "dev_bleu": _NUMBER, "curve": [_POINT], "training": ({}, _TRAINED),
+}  # fmt: skip
+_MORE_OF_STAGE = _ENERGY | {
+    "kind": _TEXT, "run": _TEXT, "work": ({}, {"lines": _NUMBER, "target_tokens": _NUMBER}), "peak_rss_method": _TEXT,
+    "energy_coverage": [_TEXT], "energy_missing": [_TEXT], "gpu_peak_bytes": _NUMBER,
+}  # fmt: skip
+_RUN = ({key: _TOP[key] for key in _TOP if key not in ("systems", "stages")}, {"label": _TEXT, "direction": _TEXT})
+_MORE = {"direction": _TEXT, "notes": [_TEXT], "significance": (list,), "runs": [_RUN]}
 _RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
+UNLIKE_RATES = "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
 # Two entries of one name are seeds of one system where these agree.
 _SETTINGS = ("role", "method", "objective", "recipe", "parameters")
 
@@ -150,7 +174,11 @@ def gather(runs: Sequence[str], rates: Rates) -> Report:
     """The report of one run, or of several together; `rates` take the place of recorded ones."""
     reports = [Report(run) for run in runs]
     for each in reports:
-        each.data["rates"] = asdict(overlaid(rates_of(each.data), rates))
+        for data in (each.data, *(each.data.get("runs") or [])):
+            data["rates"] = asdict(overlaid(rates_of(data), rates))
+        if len({str(run["rates"]) for run in each.data.get("runs") or []}) == 1:
+            each.data["rates"] = each.data["runs"][0]["rates"]
+            each.data["notes"] = [note for note in each.data.get("notes") or [] if note != UNLIKE_RATES]
     return reports[0] if len(reports) == 1 else merge(reports)
 
 
@@ -178,11 +206,10 @@ def merge(reports: list[Report]) -> Report:
         stages += [stage | {"run": labels[stage.get("run")]} for stage in each.data["stages"]]
         notes += [note for note in each.data.get("notes") or [] if note not in notes]
     rates = runs[0].get("rates") or {}
+    notes = [note for note in notes if note != UNLIKE_RATES]  # of reports that were merged before
     if any((run.get("rates") or {}) != rates for run in runs):
         rates = {}
-        notes.append(
-            "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
-        )
+        notes.append(UNLIKE_RATES)
     direction = {run["label"]: run.get("direction") for run in runs}
     first: dict[str, Any] = {}
     for entry in systems:
@@ -215,6 +242,7 @@ def _unused(label: str, taken: list[str]) -> str:
 def _check(data: Data, where: str) -> None:
     """Compares with the schema of docs/report.md; the first fault is the message."""
     _check_keys(data, _TOP, where, "")
+    _check_more(data, _MORE, where, "")
     try:
         rates_of(data)
     except DataError as error:
@@ -224,19 +252,42 @@ def _check(data: Data, where: str) -> None:
     for number, entry in enumerate(data["systems"]):
         at = f"systems[{number}]."
         _check_keys(entry, _SYSTEM, where, at)
+        _check_more(entry, _MORE_OF_SYSTEM, where, at)
         if entry["role"] not in ROLES:
             raise DataError(f"{where}: {at}role: expected one of {', '.join(ROLES)}, got {entry['role']!r}")
         for test, scores in entry["test"].items():
             _check_keys(scores, _SCORES, where, f"{at}test.{test}.")
+            _check_more(scores, {"exact": _NUMBER}, where, f"{at}test.{test}.")
             for key in ("bleu_signature", "chrf_signature"):
                 if not scores[key]:
                     raise DataError(f"{where}: {at}test.{test}.{key}: empty - no score without its signature")
     for number, row in enumerate(data.get("significance") or []):
         _check_keys(row, _SIGNIFICANCE, where, f"significance[{number}].")
+    merged = any(isinstance(stage, dict) and "run" in stage for stage in data["stages"])
     for number, stage in enumerate(data["stages"]):
         _check_keys(stage, _STAGE, where, f"stages[{number}].")
+        _check_more(stage, _MORE_OF_STAGE, where, f"stages[{number}].")
+        if merged:
+            _check_keys(stage, {"run": _TEXT}, where, f"stages[{number}].")
         if stage["joules"] == 0:
             raise DataError(f"{where}: stages[{number}].joules: 0 - energy that was not measured is null, never 0")
+
+
+def _check_more(value: Data, keys: Mapping[str, Any], where: str, at: str) -> None:
+    """Checks what is there and not null."""
+    for key, kinds in keys.items():
+        if value.get(key) is None:
+            continue
+        found = {key: value[key]}
+        if isinstance(kinds, list):
+            _check_keys(found, {key: (list,)}, where, at)
+            found, kinds = {f"{key}[{number}]": item for number, item in enumerate(value[key])}, kinds[0]
+        for name, item in found.items():
+            if not isinstance(kinds[0], dict):
+                _check_keys(found, {name: kinds}, where, at)
+                continue
+            _check_keys(item, kinds[0], where, f"{at}{name}.")
+            _check_more(item, kinds[1], where, f"{at}{name}.")
 
 
 def _check_keys(value: Any, keys: Mapping[str, tuple[type, ...]], where: str, at: str) -> None:

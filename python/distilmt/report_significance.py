@@ -22,17 +22,24 @@ NOT_KEPT = (
 )
 
 
-def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str, Sequence[str]]) -> list[Data]:
+def find_significance(
+    run: Run,
+    systems: Sequence[Data],
+    references: Mapping[str, Sequence[str]],
+    languages: Mapping[str, str] | None = None,
+) -> list[Data]:
     """Tests the students of a run against its baseline.
 
     Args:
         systems: the report's entries; `hypotheses` names a file in the run folder for each test set.
         references: reference lines by test set.
+        languages: theirs, by which sacreBLEU splits words.
 
     Returns: What `statistics.significance` returns, of every test set, with its name as `test_set`; empty where no student
         is there to compare, or translations were not kept.
     """
     from distilmt.corpus import file_hash
+    from distilmt.files import OWN_WORDS
     from distilmt.stage import hash_of
     from distilmt.statistics.significance import significance
 
@@ -46,6 +53,9 @@ def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str
         for test in references for entry in compared
     }  # fmt: skip
     inputs = {"against": baseline} | {name: file_hash(path) for name, path in files.items()}
+    inputs |= {f"references {test}": hash_of(list(lines)) for test, lines in references.items()}
+    languages = languages or {}
+    inputs |= {f"language {test}": language for test, language in languages.items() if language in OWN_WORDS}
     # Named by its inputs: a method or a seed that is added later makes a new one.
     with run.stage(f"significance-{hash_of(inputs)[:8]}", inputs, "evaluation") as stage:
         if not stage.done:
@@ -55,7 +65,7 @@ def find_significance(run: Run, systems: Sequence[Data], references: Mapping[str
                 for entry in compared:
                     path = files[f"{entry['name']} {entry['seed']} {test}"]
                     hypotheses.setdefault(entry["name"], {})[entry["seed"] or 0] = _lines(path)
-                found = significance([baseline, *students], hypotheses, lines)
+                found = significance([baseline, *students], hypotheses, lines, target_lang=languages.get(test, ""))
                 rows += [{"test_set": test} | row for row in found]
             stage.finish(outputs={}, facts={"significance": rows})
         return list(stage.facts["significance"])

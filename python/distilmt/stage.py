@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,7 +56,7 @@ class Stage:
         if self.path.exists():
             recorded = read_record(self.path)
             _refuse_other(run, name, recorded["inputs"], self.record["inputs"])
-            self.record = recorded
+            self.record = recorded | {"kind": kind or recorded.get("kind")}
             for attempt in self.record["attempts"]:
                 attempt["ended"] = attempt["ended"] or "killed"
         if self.done:
@@ -102,8 +102,8 @@ class Stage:
             ResourceError: the disk refuses, or another process has taken the run over.
         """
         self.may_write()
+        entries = {name: self._entry(Path(path)) for name, path in outputs.items()}  # may raise: not finished then
         self.end("finished")
-        entries = {name: self._entry(Path(path)) for name, path in outputs.items()}
         with self._writing:
             self.record |= {"status": "done", "outputs": entries, "facts": plain(facts or {})}
             write_json(self.path, self.record)
@@ -175,10 +175,23 @@ def read_record(path: Path) -> dict[str, Any]:
     """Reads stages/NAME.json."""
     remedy = "delete it to do this stage again, or start over with --new-run"
     record = read_json(path, remedy)
-    missing = {"stage", "status", "inputs", "attempts"} - set(record)
-    if missing or (record["status"] == "done" and not {"outputs", "facts"} <= set(record)):
+    sound = isinstance(record.get("stage"), str) and isinstance(record.get("inputs"), dict) and _attempted(record)
+    parts = ("outputs", "facts") if record.get("status") == "done" else ()
+    if not sound or "status" not in record or not all(isinstance(record.get(part), dict) for part in parts):
         raise DataError(f"{path}: damaged: not the record of a stage - {remedy}")
     return record
+
+
+def _attempted(record: dict[str, Any]) -> bool:
+    """Whether there are attempts, each with its begin and what a meter says at least."""
+    attempts = record.get("attempts")
+    required = [each.name for each in fields(Usage) if each.default is each.default_factory is MISSING]
+    return isinstance(attempts, list) and bool(attempts) and all(
+        isinstance(attempt, dict)
+        and {"ended", *required} <= set(attempt)
+        and all(isinstance(attempt.get(key), (int, float)) for key in ("began", "seconds", "cpu_seconds"))
+        for attempt in attempts
+    )  # fmt: skip
 
 
 def total(attempts: list[dict[str, Any]]) -> Usage:

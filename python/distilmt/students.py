@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,12 +117,15 @@ def score_system(name: str, folder: Path, materials: Materials, tests: list[Corp
     from distilmt import models
     from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
+    from distilmt.files import OWN_WORDS, language_of
 
     run, config = materials.run, materials.config
     inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
         f"test {set_name(test[0])}": text.source_hash + text.target_hash
         for test, text in zip(config.test, tests, strict=True)
     }
+    languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
+    inputs |= {f"language {test}": language for test, language in languages.items() if language in OWN_WORDS}
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
         if not stage.done:
             scores, tokens, usages, kept = {}, 0, [], {}
@@ -146,6 +150,12 @@ def score_system(name: str, folder: Path, materials: Materials, tests: list[Corp
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },
             )  # fmt: skip
+        elif (timed := len(stage.facts.get("decode", {}).get("repeats") or ())) < config.test_repeats:
+            print(
+                f"distilmt: {stage.name} is done, timed {timed} of {config.test_repeats} times - to time it anew delete "
+                f"{stage.path} and run the same command",
+                file=sys.stderr,
+            )
         return dict(stage.facts)
 
 

@@ -229,11 +229,13 @@ def fit_text(
     """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, or its
     stored soft labels or neighbours of this corpus."""
     from distilmt.batches import Pairs, encode_pairs
+    from distilmt.evaluate import bleu_of
     from distilmt.knn import StoredNeighbours
     from distilmt.recipes.hybrid import Mixture
     from distilmt.soft_labels import SoftLabelsStore
     from distilmt.trainer import fit
 
+    bleu_of(dev.target_language)  # says now what the dev set's scores will need
     teacher = teacher if objective.needs_teacher else None
     if isinstance(teacher, SoftLabelsStore | StoredNeighbours):
         if isinstance(text, Mixture):
@@ -252,5 +254,5 @@ def fit_text(
     pairs = Pairs.mixed(found, text.shares) if isinstance(text, Mixture) else found[0]
     return fit(
         student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
-        own=own, folder=folder, name=name,
+        own=own, folder=folder, name=name, target_lang=dev.target_language,
     )  # fmt: skip

@@ -259,6 +259,7 @@ def fit(
     folder: Path,
     name: str = "training",
     own: OwnTargets | None = None,
+    target_lang: str = "",
 ) -> FitResult:
     """Trains a student and keeps the checkpoint with the best dev BLEU in `folder/best`.
 
@@ -273,6 +274,7 @@ def fit(
         folder: `best/`, `events.jsonl`, `skipped.jsonl`, and checkpoints, which the caller removes once it has what it wants.
         name: label of the progress bar.
         own: batches whose targets the student says itself; none where absent.
+        target_lang: of the dev set's references, as for `distilmt.evaluate.score`.
     Returns: curve, BLEU and cost.
     Raises: ConfigError, ResourceError; KeyboardInterrupt on Ctrl-C and after the checkpoint that SIGTERM asks for.
     """
@@ -313,7 +315,7 @@ def fit(
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
         sayer=sayer,
-        dev=partial(dev_scores, dev=dev, options=options),
+        dev=partial(dev_scores, dev=dev, options=options, target_lang=target_lang),
         model=loss, args=args, train_dataset=pairs, eval_dataset=pairs, callbacks=[stop, _Step(loss)],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)

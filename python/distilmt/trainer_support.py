@@ -32,11 +32,13 @@ def pair_lengths(pairs: Pairs) -> Any:
     return torch.stack([torch.from_numpy(s.lengths + 1) for s in (pairs.source, pairs.target)], 1).numpy()
 
 
-def dev_scores(model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions) -> dict[str, float]:
-    """BLEU and chrF of a model folder on the dev set."""
+def dev_scores(
+    model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions, target_lang: str = ""
+) -> dict[str, float]:
+    """BLEU and chrF of a model folder on the dev set, whose words are split as its target language asks."""
     translator = Translator(model, compute_type="float32", threads=options.threads)
     out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
-    scores = score([t.text for t in out], list(dev[1]))
+    scores = score([t.text for t in out], list(dev[1]), target_lang=target_lang)
     return {"bleu": scores.bleu, "chrf": scores.chrf}
 
 

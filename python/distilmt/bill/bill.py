@@ -19,6 +19,7 @@ from typing import Any
 
 from distilmt.bill.rates import Cost, Rates, cost
 from distilmt.config import resolve
+from distilmt.energy import holes
 from distilmt.errors import ConfigError, DataError
 from distilmt.report_numbers import Data, System, peer, quality, spread, systems_of, tests_of
 from distilmt.stage import Kind
@@ -35,7 +36,7 @@ class Spent:
     Attributes:
         seconds, cpu_seconds: sums. peak_bytes: most memory of the process; gpu_peak_bytes: on its cards.
         bounded: some peak is that since the process began, so `peak_bytes` is an upper bound.
-        joules, joules_low, joules_high: known where each part's is.
+        joules, joules_low, joules_high: known where each part's is, and none lost a component that another counted.
         energy_kind: "measured" where each part's is, "estimated" or "unknown".
     """
 
@@ -94,7 +95,8 @@ def spent(parts: Iterable[Data]) -> Spent:
     def most(key: str) -> int | None:
         return max((part[key] for part in parts if part.get(key) is not None), default=None)
 
-    joules = total("joules")
+    coverage = [(part.get("energy_coverage") or [], part.get("energy_missing") or []) for part in parts]
+    low, joules, high = [None if holes(coverage) else total(key) for key in ("joules_low", "joules", "joules_high")]
     # Before there were kinds, all joules were counters'.
     measured = all(part.get("energy_kind", "measured") == "measured" for part in parts)
     return Spent(
@@ -104,8 +106,8 @@ def spent(parts: Iterable[Data]) -> Spent:
         gpu_peak_bytes=most("gpu_peak_bytes"),
         bounded=any(part.get("peak_rss_method") == "ru_maxrss" for part in parts),
         joules=joules,
-        joules_low=total("joules_low"),
-        joules_high=total("joules_high"),
+        joules_low=low,
+        joules_high=high,
         energy_kind="unknown" if joules is None else "measured" if measured else "estimated",
     )
 

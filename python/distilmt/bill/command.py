@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from distilmt.bill.bill import rates_of
-from distilmt.bill.rates import Rates
+from distilmt.bill.rates import Rates, overlaid
 from distilmt.bill.tables import bill_tables
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
@@ -119,8 +119,10 @@ def bill(config: BillConfig | None = None, **options: Any) -> Bill:
 
 def _data(config: BillConfig) -> tuple[Data, str]:
     """One report of all runs; or the stages of a single run that has none yet, and a sentence that says so."""
+    from distilmt.bill.older import complete
     from distilmt.report import gather
     from distilmt.run import stages_of
+    from distilmt.storage import read_json
 
     folder = Path(config.runs[0])
     if len(config.runs) == 1 and (folder / "run.json").exists() and not (folder / "report.json").exists():
@@ -129,7 +131,11 @@ def _data(config: BillConfig) -> tuple[Data, str]:
             raise DataError(
                 f"{folder}: no stage was begun, so there is nothing to bill yet - run `distilmt distill` on"
             )
-        return {"systems": [], "stages": stages, "rates": vars(config.rates)}, (
+        recorded = read_json(folder / "run.json", "start over with --new-run").get("config")
+        recorded = rates_of(recorded if isinstance(recorded, dict) else {})
+        data = {"systems": [], "stages": stages, "rates": vars(overlaid(recorded, config.rates))}
+        complete(data)
+        return data, (
             f"{folder}: the run has not ended: this is the bill of its {len(stages)} stages so far; what a point of quality, a "
             "million served words and the students' rating cost is said once `distilmt distill` has written its report"
         )

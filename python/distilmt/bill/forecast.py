@@ -42,7 +42,9 @@ class ForecastConfig:
     )
     beams: tuple[int, ...] = field(default=(5,), metadata={"help": "beam sizes to compare"})
     compute_types: tuple[ComputeType, ...] = field(default=("auto",), metadata={"help": "numbers to compare"})
-    workers: tuple[int, ...] = field(default=(), metadata={"help": "numbers of workers [default: all CPUs]"})
+    workers: tuple[int, ...] = field(
+        default=(), metadata={"help": "numbers of decoding threads, as `label --threads` [default: all CPUs]"}
+    )
     n_best: int = field(default=1, metadata={"help": "candidates to keep per line"})
     soft_labels: int = field(default=0, metadata={"help": "soft labels to keep per token"})
     forced: bool = field(
@@ -55,7 +57,11 @@ class ForecastConfig:
     )
     sample: int = field(default=300, metadata={"help": "lines to decode for each choice"})
     repeats: int = field(default=3, metadata={"help": "timed decodings of the sample: their spread is the interval"})
-    batch_lines: int = field(default=1000, metadata={"help": "lines that a worker of the job decodes at a time"})
+    batch_lines: int = field(default=1000, metadata={"help": "lines that a process of the job decodes at a time"})
+    processes: int = field(
+        default=1,
+        metadata={"help": "processes that share the threads, as `label --workers`: as many batches at a time"},
+    )
     shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard of the job"})
     seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
     max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
@@ -81,7 +87,8 @@ class ForecastConfig:
         for name in ("beams", "compute_types"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name.replace('_', '-')} must name at least one")
-        for name in ("sample", "repeats", "batch_lines", "shard_lines", *(["workers"] if self.workers else [])):
+        workers = ["workers"] if self.workers else []
+        for name in ("sample", "repeats", "batch_lines", "processes", "shard_lines", *workers):
             given = getattr(self, name)
             if min(given if isinstance(given, tuple) else [given]) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be 1 or more, got {given}")
@@ -200,16 +207,18 @@ def forecast_job(job: LabelConfig, rates: Rates | None = None) -> Forecast:
     config = ForecastConfig(
         model=job.model, source=job.source, reference=job.target, forced=job.target is not None,
         beams=(job.search.beam_size,), n_best=job.search.n_best, soft_labels=job.soft_labels, workers=(threads,),
-        compute_types=(job.compute_type,), batch_lines=max(1, job.batch_lines * job.workers // threads),
+        compute_types=(job.compute_type,), batch_lines=job.batch_lines, processes=job.workers,
         shard_lines=job.shard_lines, on_invalid_utf8=job.on_invalid_utf8, metering=job.metering, rates=rates or Rates(),
     )  # fmt: skip
-    return _foretold(config, job)
+    return _foretold(config, job, flags=rates is not None)
 
 
-def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
+def _foretold(config: ForecastConfig, job: LabelConfig, flags: bool = True) -> Forecast:
+    """`flags`: the command that asks takes rates."""
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
-    from distilmt.evaluate import score
+    from distilmt.evaluate import bleu_of, score
+    from distilmt.files import language_of
     from distilmt.labels.teacher import Teacher
     from distilmt.translate import usable_cpus
 
@@ -218,6 +227,8 @@ def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
         on_invalid_utf8=config.on_invalid_utf8,
     )  # fmt: skip
     targets = lines.references if config.forced else None
+    language = language_of(config.reference) if config.reference else ""
+    bleu_of(language)  # says now what is not installed
     lines = replace(lines, decoded=-(-lines.decoded // job.share()[1]))  # of --shard I/N, one in N
     rows, paces = [], []
     for compute_type, workers, beam in product(config.compute_types, config.workers or (usable_cpus(),), config.beams):
@@ -228,21 +239,23 @@ def _foretold(config: ForecastConfig, job: LabelConfig) -> Forecast:
         load = time.perf_counter() - start
         pace = measure(teacher, lines.chosen, targets, config.repeats, config.metering)
         texts = [record.text for record in pace.records]
-        bleu = score(texts, lines.references).bleu if lines.references else None
+        bleu = score(texts, lines.references, target_lang=language).bleu if lines.references else None
         rows.append(_row(config, lines, pace, load, teacher.translator.compute_type, bleu))
         paces.append(pace)
         limits.check_known(config, rows[-1], pace.usage)
     if lines.references:
-        rows = _with_losses(rows, [[record.text for record in pace.records] for pace in paces], lines.references)
+        rows = _with_losses(
+            rows, [[record.text for record in pace.records] for pace in paces], lines.references, language
+        )
     rows = limits.judged(config, rows)
     best = limits.best(config, rows)
-    return Forecast(rows, best, _notes(config, lines, paces, rows, best), config.rates.currency or "")
+    return Forecast(rows, best, _notes(config, lines, paces, rows, best, flags), config.rates.currency or "")
 
 
 def _row(
     config: ForecastConfig, lines: Sample, pace: Pace, load: float, compute_type: str, bleu: float | None
 ) -> ForecastRow:
-    decoding = pace.of(lines.decoded, config.batch_lines * pace.workers)
+    decoding = pace.of(lines.decoded, config.batch_lines * config.processes)
     hours = _map(decoding, lambda seconds: (seconds + load) / 3600)
     usage, spent = pace.usage, sum(pace.seconds)
     # The whole draws as many watts as the sample; an interval of energy is that of the watts over that of the hours.
@@ -272,12 +285,12 @@ def _row(
 
 
 def _with_losses(
-    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str]
+    rows: Sequence[ForecastRow], texts: Sequence[list[str]], references: Sequence[str], language: str
 ) -> list[ForecastRow]:
     from distilmt.statistics.quality import paired
 
     best = max(range(len(rows)), key=lambda i: rows[i].bleu or 0.0)
-    losses = [paired({1: texts[best]}, {1: each}, references, trials=1) for each in texts]
+    losses = [paired({1: texts[best]}, {1: each}, references, trials=1, target_lang=language) for each in texts]
     return [
         replace(row, bleu_loss=Amount(loss.difference, loss.low, loss.high))
         for row, loss in zip(rows, losses, strict=True)
@@ -303,8 +316,9 @@ def _loss(loss: Amount | None) -> str:
 
 
 def _notes(
-    config: ForecastConfig, lines: Sample, paces: Sequence[Pace], rows: Sequence[ForecastRow], best: ForecastRow | None
-) -> list[str]:
+    config: ForecastConfig, lines: Sample, paces: Sequence[Pace], rows: Sequence[ForecastRow], best: ForecastRow | None,
+    flags: bool,
+) -> list[str]:  # fmt: skip
     notes = lines.notes
     drain = max(pace.drain for pace in paces)
     notes.append(
@@ -320,6 +334,9 @@ def _notes(
     hours = max(row.hours.value for row in rows)
     given = [f"{name}: {text}" for name, text in config.rates.inputs().items()]
     notes += [f"Inputs: {'; '.join(given)}."] * bool(given)
-    notes += [f"{text}." for text in cost(config.rates, hours, 1.0).missing]
+    missing = [f"{text}." for text in cost(config.rates, hours, 1.0).missing]
+    if missing and not flags:
+        missing = ["CO2e and money are said by `distilmt forecast`, with --country, --price-per-kwh, --price-per-hour."]
+    notes += missing
     notes.append(limits.verdict(config, rows, best))
     return notes

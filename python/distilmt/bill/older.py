@@ -10,7 +10,8 @@ _KINDS = {"teacher": "teacher-training", "label": "labelling", "student": "stude
 def complete(data: dict[str, Any]) -> None:
     """Adds `kind` to stages and `made_by` to systems that have none, where a name says it."""
     for stage in data["stages"]:
-        stage.setdefault("kind", _KINDS.get(stage["name"].split("-")[0]))
+        if stage.get("kind") is None:
+            stage["kind"] = _KINDS.get(stage["name"].split("-")[0])
     names = {(stage.get("run"), stage["name"]) for stage in data["stages"]}
     for entry in data["systems"]:
         own = "teacher" if entry["role"] == "teacher" else f"student-{entry.get('method')}-{entry.get('seed')}"

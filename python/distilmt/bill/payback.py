@@ -38,6 +38,10 @@ QUANTITIES: dict[Quantity, Callable[[Cost], float | None]] = {
 }
 
 
+# What is finished stays as it was timed: its record has to go.
+_TIME_ANEW = "delete the run's stages/evaluate-*.json and run the same `distilmt distill` with"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PaybackConfig:
     """Options of `distilmt payback`."""
@@ -138,6 +142,9 @@ def payback(config: PaybackConfig | None = None, **options: Any) -> Payback:
         from distilmt.bill.payback_figure import save
 
         save(found, config.plot)
+        drawn = found.rows[0].system
+        if any(row.system != drawn for row in found.rows):
+            found.notes.append(f"Drawn: {drawn}; --student draws another.")
     return found
 
 
@@ -173,7 +180,7 @@ Sentence = tuple[float, float | None]
 def _served(entry: Data, run: str) -> list[Sentence]:
     """What one sentence of the test sets took, in each timed decoding."""
     decode = entry.get("decode") or {}
-    if not decode.get("lines") or not decode.get("repeats"):
+    if not (decode.get("lines") and decode.get("source_words") and decode.get("repeats")):
         raise DataError(
             f"{run}: the decoding of {entry['name']!r} was not timed by sentences (a run of an older version) - "
             "delete its stages/evaluate-*.json and run the same `distilmt distill` again: it repeats the evaluation alone"
@@ -257,7 +264,7 @@ def _student_notes(system: System, rows: Sequence[PaybackRow]) -> list[str]:
         elif row.high == math.inf:
             notes.append(
                 f"{system.name}, {row.quantity}: the interval has no upper end, for teacher and student are too near each "
-                "other for so few timings - raise --test-repeats"
+                f"other for so few timings - {_TIME_ANEW} more --test-repeats"
             )
     return notes
 
@@ -267,18 +274,18 @@ def _notes(
 ) -> list[str]:
     """What the figures are of, and what they lack."""
     rates, decode = rates_of(data), teacher.entries[0]["decode"]
-    made_by = dict.fromkeys(name for system in students for entry in system.entries for name in entry["made_by"])
+    made_by = dict.fromkeys(
+        name for system in students for entry in system.entries for name in entry.get("made_by") or ()
+    )
     notes = [
         f"N* = distillation / (teacher − student). Distillation: what made one student, of {', '.join(made_by)}"
         f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
-        f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode['beam_size']}, "
-        f"threads: {decode['threads'] or 'all'}, float32."
+        f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode.get('beam_size', DASH)}, "
+        f"threads: {decode.get('threads') or 'all'}, float32."
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):
-        notes.append(
-            "No interval: a decoding was timed once, which has no spread - distill with --test-repeats 3 or more."
-        )
+        notes.append(f"No interval: a decoding was timed once, which has no spread - {_TIME_ANEW} --test-repeats 3.")
     else:
         seeds = " and the student's seeds" if any(len(system.entries) > 1 for system in students) else ""
         notes.append(f"Intervals: Fieller's, from at least {min(repeats)} timed decodings of each system{seeds}.")

@@ -16,5 +16,6 @@ from distilmt.energy.meter import meters_found as meters_found
 from distilmt.energy.options import EnergyOptions as EnergyOptions
 from distilmt.energy.usage import NOT_MEASURED as NOT_MEASURED
 from distilmt.energy.usage import Usage as Usage
+from distilmt.energy.usage import holes as holes
 from distilmt.energy.usage import killed as killed
 from distilmt.energy.usage import total as total

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import Any
 
 from distilmt.energy.parts import Counter, PowerSensor, why
+from distilmt.energy.usage import NO_CARDS
 
 COUNTER_PERIOD_SECONDS = 0.1
 SENSOR_ACCURACY = 0.05
@@ -50,7 +51,7 @@ class Cards:
             self.missing = [f"NVML: {why(error)}"]
             return
         if not count:
-            self.missing = ["NVML: no cards"]
+            self.missing = [NO_CARDS]
         seen = set()
         for name in _visible_cards(count):
             try:

@@ -49,9 +49,8 @@ class EnergyOptions:
             raise ConfigError("--energy constant needs --constant-watts LOW HIGH: between what the machine's draw lies")
         if self.idle_watts is not None and not 0 <= self.idle_watts < float("inf"):
             raise ConfigError(f"--idle-watts must be 0 or more, got {self.idle_watts:g}")
-        if isinstance(self.attribution, float) and not 0 < self.attribution <= 1:
-            raise ConfigError(
-                f"--attribution must be machine, cpu-share or a number in (0, 1], got {self.attribution:g}"
-            )
+        share = self.attribution  # an integer too, from Python
+        if not isinstance(share, str) and (isinstance(share, bool) or not 0 < share <= 1):
+            raise ConfigError(f"--attribution must be machine, cpu-share or a number in (0, 1], got {share!r}")
         if not 0 < self.gpu_share <= 1:
             raise ConfigError(f"--gpu-share must lie in (0, 1], got {self.gpu_share:g}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, cast
 
 NOT_MEASURED = "not measured"
+NO_CARDS = "NVML: no cards"
 
 T = TypeVar("T", int, float)
 EnergyKind = Literal["measured", "estimated", "unknown"]
@@ -80,9 +81,7 @@ def total(usages: Iterable[Usage]) -> Usage:
     """
     usages = list(usages)
     coverage, missing = _merged(u.energy_coverage for u in usages), _merged(u.energy_missing for u in usages)
-    counted = {part.split(" x ")[0] for part in coverage}  # without the share
-    holes = [reason for reason in missing if reason.split(": ")[0] in counted]
-    joules = None if holes else _sum(u.joules for u in usages)
+    joules = None if holes((u.energy_coverage, u.energy_missing) for u in usages) else _sum(u.joules for u in usages)
     known = joules is not None
     measured = all(u.energy_kind != "estimated" for u in usages)  # records of old have joules of counters, and no kind
     return Usage(
@@ -104,6 +103,26 @@ def total(usages: Iterable[Usage]) -> Usage:
         tokens=_sum(u.tokens for u in usages),
         cpus=usages[0].cpus if len({u.cpus for u in usages}) == 1 else None,
     )
+
+
+def holes(parts: Iterable[tuple[Sequence[str], Sequence[str]]]) -> list[str]:
+    """Why what these parts (coverage and reasons of what is missing) used cannot be added up: reasons of one part that concern
+    a component which another part counted. That a machine has no card is no such reason."""
+    parts = [({_component(name) for name in coverage}, missing) for coverage, missing in parts]
+    counted = {name for own, _ in parts for name in own}
+    found = []
+    for own, missing in parts:
+        for reason in missing:
+            name = _component(reason.split(": ")[0])
+            lost = {each for each in counted - own if each.split()[0] == name.split()[0]}
+            if (name in counted or lost) and reason != NO_CARDS:
+                found.append(reason)
+    return list(dict.fromkeys(found))
+
+
+def _component(name: str) -> str:
+    """A component without its share and its state, as in "NVML 0 H200 (whole card) x 0.5"."""
+    return name.split(" x ")[0].split(" (")[0].strip() or name
 
 
 def killed(usage: Usage, every: float) -> Usage:

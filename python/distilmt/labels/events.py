@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from distilmt.lock import identity, process_lives
 from distilmt.storage import append_event, disk_errors
 
 # Fields without which an event of a kind is not whole.
@@ -33,6 +34,22 @@ class Log:
     def add(self, event: str, **fields: Any) -> None:
         """Appends an event. Raises: ResourceError: the disk refuses."""
         append_event(self.path, event, **fields)
+
+    def begin(self, workers: int, threads: int | None, shards: int) -> None:
+        """This process begins to work."""
+        owner = {key: value for key, value in identity().items() if key != "command"}
+        self.add(
+            "begin", host=platform.node(), pid=os.getpid(), owner=owner, workers=workers, threads=threads, shards=shards
+        )
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Appends what a worker reports (worker.py), where it is an event."""
+        if "decoding" in message:
+            self.add("batch", **message)
+        elif "done" in message:
+            self.add("done", shard=message["shard"], attempt=message["attempt"], repeated=message["repeated"])
+        elif "died" in message:
+            self.add("died", code=message["died"])
 
 
 def events_of(folder: Path) -> Iterator[dict[str, Any]]:
@@ -66,7 +83,9 @@ def decoding_seconds(folder: Path) -> float | None:
 
 def cost(folder: Path) -> dict[str, Any]:
     """What the job has cost: seconds of workers, of these in decoding and in everything else (waiting for shards of others
-    left out), and joules, null where a process did not live to tell or its energy was not measured."""
+    left out), and joules, null where a process did not live to tell or its energy was not measured; ended_joules: of the
+    sessions that have ended and were measured, null where there is none. A session without an end was killed unless its
+    process is known to live."""
     sessions: dict[str, dict[str, Any]] = {}
     damaged = 0
     for path in sorted((folder / "events").glob("*.jsonl")):
@@ -74,17 +93,23 @@ def cost(folder: Path) -> dict[str, Any]:
         damaged += lost
         ends = [event for event in events if event["event"] == "end"]
         decoding = sum(event["decoding"] for event in events if event["event"] == "batch")
-        sessions[path.name] = {"decoding": decoding, **(ends[-1] if ends else {"worker_seconds": None, "usage": None})}
+        runs = not ends and any(e["event"] == "begin" and process_lives(e.get("owner", {})) for e in events)
+        end = ends[-1] if ends else {"worker_seconds": None, "usage": None}
+        sessions[path.name] = {"decoding": decoding, "runs": runs, **end}
     known = [each for each in sessions.values() if each["worker_seconds"] is not None]
     busy, decoding = sum(each["worker_seconds"] for each in known), sum(each["decoding"] for each in known)
     joules = [(each["usage"] or {}).get("joules") for each in sessions.values()]
+    measured = [each for each in joules if each is not None]
+    running = sum(each["runs"] for each in sessions.values())
     return {
         "sessions": len(sessions),
-        "killed_sessions": len(sessions) - len(known),
+        "running_sessions": running,
+        "killed_sessions": len(sessions) - len(known) - running,
         "damaged_events": damaged,
         "worker_seconds": busy,
         "decoding_seconds": decoding,
         "other_seconds": busy - decoding,
         "other_share": (busy - decoding) / busy if busy else None,
-        "joules": None if not joules or None in joules else sum(joules),
+        "joules": None if not joules or None in joules else sum(measured),
+        "ended_joules": sum(measured) if measured else None,
     }

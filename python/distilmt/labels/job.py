@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import signal
 import sys
 import threading
@@ -55,6 +54,10 @@ def prepare(config: LabelConfig) -> Work:
     search.resolve(asdict(config.search), Generation(eos=0, start=0))
     if not (model / "config.json").is_file():
         raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
+    if config.soft_labels:
+        from distilmt.labels.teacher import soft_vocab
+
+        soft_vocab(model)
     text, target = read_texts(config)
     identity = open_manifest(folder, describe(config, model, text, target))
     absolute = {
@@ -90,9 +93,7 @@ def carry_out(job: Work, folder: Path) -> Labels | None:
 
     config, shards, log = job.config, job.shards, Log(folder)
     threads = config.threads or usable_cpus()
-    log.add(
-        "begin", host=platform.node(), pid=os.getpid(), workers=config.workers, threads=threads, shards=shards.count
-    )
+    log.begin(config.workers, threads, shards.count)
     repairs: Counter[tuple[Path, int]] = Counter()
     with _sigterm_interrupts(), Meter(config.metering) as meter, _Show(job, log, meter) as show:
         began = time.perf_counter()
@@ -132,7 +133,8 @@ def _merged(folder: Path, config: LabelConfig) -> Labels:
     while True:
         lease = base.take([base.count], {})
         try:
-            if (labels := proven(folder, segments=lease is not None)) is not None:
+            labels = proven(folder, segments=lease is not None)
+            if labels is not None and labels.files["pseudo"] == f"pseudo.txt{suffix}":
                 return labels
             if lease is not None:
                 return merging.merge(folder, folder_of(config.model), suffix, lease)
@@ -151,14 +153,16 @@ class _Show:
         self.job, self.log, self.meter, self.waiting = job, log, meter, 0.0
         self.verdicts: Counter[str] = Counter()
         self.tokens, self.began = 0, time.perf_counter()
+        self.at: dict[int, int] = {}  # lines behind which the latest attempt at a shard is,
+        self.shown: Counter[int] = Counter()  # and how many of the shard the bar has seen
 
     def __enter__(self) -> _Show:
         from distilmt import progress
 
         shards = self.job.shards
-        done = sum(len(self.job.numbers(shard)) for shard in shards.finished() if shard < shards.count)
+        self.shown.update({shard: len(self.job.numbers(shard)) for shard in shards.finished() if shard < shards.count})
         total = self.job.text.lines if self.job.lines is None else sum(map(len, self.job.lines.values()))
-        self.bar = progress.bar(total, "labelling", "line", done)
+        self.bar = progress.bar(total, "labelling", "line", self.shown.total())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -166,8 +170,8 @@ class _Show:
 
     def __call__(self, message: dict[str, Any]) -> None:
         self.waiting += message.get("waiting", 0.0)
+        self.log.tell(message)
         if "decoding" in message:
-            self.log.add("batch", **message)
             self.verdicts.update(message["verdicts"])
             self.tokens += message["tokens"]
             speed = self.tokens / (time.perf_counter() - self.began)
@@ -175,11 +179,17 @@ class _Show:
             energy = f"; {joules:,.0f} J" if (joules := self.meter.so_far().joules) is not None else ""
             said = f"{speed:,.0f} tokens/s{energy}" + (f"; {doubtful}" if doubtful else "")
             self.bar.set_postfix_str(said, refresh=False)
-        elif "done" in message:
-            self.log.add("done", shard=message["shard"], attempt=message["attempt"], repeated=message["repeated"])
-        elif "died" in message:
-            self.log.add("died", code=message["died"])
-        self.bar.update(message.get("lines", 0))
+        self.bar.update(self._unseen(message))
+
+    def _unseen(self, message: dict[str, Any]) -> int:
+        """Lines of a report that the bar lacks: what an attempt keeps of another was counted if this session wrote it."""
+        if "lines" not in message:
+            return 0
+        shard = message["shard"]
+        self.at[shard] = message["lines"] + (0 if "kept" in message else self.at.get(shard, 0))
+        more = max(0, self.at[shard] - self.shown[shard])
+        self.shown[shard] += more
+        return more
 
 
 @contextmanager
@@ -202,9 +212,12 @@ def move_aside(folder: Path) -> None:
     """
     if not (folder / "manifest.json").exists():
         return
-    shards = Shards(folder, bytes(32), 0, 0.0)
-    for shard, attempt in shards.attempts().items():
-        seen = look(folder / "leases" / f"{shard:06}.{attempt}")
+    latest = [
+        generation / "leases" / f"{shard:06}.{attempt}"
+        for generation in (folder, *folder.glob("redo/*"))
+        for shard, attempt in Shards(generation, bytes(32), 0, 0.0).attempts().items()
+    ]
+    for seen in map(look, latest):
         if seen.state == "held" and not seen.gone:
             owner = seen.content["owner"]
             raise ResourceError(

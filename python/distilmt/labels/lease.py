@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distilmt.errors import ResourceError
 from distilmt.lock import identity, process_lives
 from distilmt.storage import create_bytes, disk_errors
 
@@ -109,6 +110,8 @@ class Lease:
 
     def _write(self, state: str) -> None:
         with self._writing:
+            if state == "held" and self._ended.is_set():
+                return  # a beat that was under way when the attempt ended
             data = self._content(state)
             handle = os.open(self.path, os.O_WRONLY)  # opened each time: closing is what NFS shows to others
             try:
@@ -145,8 +148,10 @@ class Watch:
         """Whether the shard of this lease, the latest of its shard, is free to be taken."""
         try:
             seen = look(path)
-        except FileNotFoundError:
-            return False
+        except ResourceError as error:
+            if isinstance(error.__cause__, FileNotFoundError):  # moved aside since it was listed
+                return False
+            raise
         if seen.state in ("released", "failed", "done") or seen.gone:
             self._seen.pop(path, None)
             return True

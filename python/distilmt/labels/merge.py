@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError, ResourceError
-from distilmt.files import file_hash, line_writer, open_text
+from distilmt.files import COMPRESSED, file_hash, line_writer, open_text
 from distilmt.labels import segments
 from distilmt.labels.lease import look
 from distilmt.labels.manifest import read_manifest
@@ -238,6 +238,7 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
             raise ResourceError(
                 f"{folder / name}: {found[0]} lines were read back where {out[kind].lines} were written - check the disk"
             )
+    _remove_others(folder, files)
     done = [stored.base.done(shard) for shard in range(stored.base.count)]
     _stop_superseded(lease)
     write_json(
@@ -251,6 +252,16 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
         },
     )  # fmt: skip
     return open_labels(folder)
+
+
+def _remove_others(folder: Path, files: dict[str, str]) -> None:
+    """Removes results that were once compressed otherwise."""
+    with disk_errors(folder):
+        for name in files.values():
+            plain = name.removesuffix("".join(suffix for suffix in COMPRESSED if name.endswith(suffix)))
+            for suffix in ("", *COMPRESSED):
+                if plain + suffix != name:
+                    (folder / (plain + suffix)).unlink(missing_ok=True)
 
 
 def open_labels(folder: Path) -> Labels:
@@ -267,6 +278,7 @@ def open_labels(folder: Path) -> Labels:
         return Labels(
             folder, record["lines"], record["counts"], record["source_hash"], record["pseudo_hash"],
             record["target_tokens"], decoding_seconds(folder), record["files"],
+            record["hashes"][record["files"]["statuses"]],
         )  # fmt: skip
     except KeyError as error:
         raise DataError(f"{path}: damaged: {error} is missing - {remedy}") from None

@@ -6,15 +6,18 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from typing import IO, Any
 
 from distilmt.errors import ConfigError, DataError, ResourceError, UserError
 from distilmt.labels.worker import Report, Work, to_json, work
 
-GRACE_SECONDS = 0.8  # for workers to let go of their shards when they are told to stop
+GRACE_SECONDS = 0.8  # for workers to let go of their shards when they are told to stop: for all of them together
+DEATHS = 100  # of workers before a job is given up
 
 
 def run_workers(job: Work, count: int, report: Report, threads: int) -> None:
@@ -48,6 +51,7 @@ class _Pool:
         self.job, self.report = job, report
         self.selector = selectors.DefaultSelector()
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.deaths, self.finished = 0, False  # finished: a worker has seen that nothing is left to do
 
     def __enter__(self) -> _Pool:
         return self
@@ -56,12 +60,14 @@ class _Pool:
         living = [process for process in self.processes if process.poll() is None]
         for process in living:
             _close(process.stdin)  # the sign to stop
+        deadline = time.monotonic() + GRACE_SECONDS
         for process in living:
             try:
-                process.wait(GRACE_SECONDS)
+                process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+        for process in living:
+            process.wait()
         for process in self.processes:
             _close(process.stdout)
         self.selector.close()
@@ -81,7 +87,10 @@ class _Pool:
             process.stdin.flush()
 
     def watch(self) -> None:
-        """Passes reports on and puts new workers in the places of the dead, until all have ended."""
+        """Passes reports on and puts new workers in the places of the dead, until all have ended.
+
+        Raises: KeyboardInterrupt: every worker was told to stop.
+        """
         while self.selector.get_map():
             for key, _ in self.selector.select(1.0):
                 stream: Any = key.fileobj
@@ -92,6 +101,8 @@ class _Pool:
                 if not data:
                     self.selector.unregister(stream)
                     self._ended(key.data)
+        if not self.finished:
+            raise KeyboardInterrupt
 
     def _hear(self, state: dict[str, Any], message: dict[str, Any]) -> None:
         if "error" in message:
@@ -103,14 +114,23 @@ class _Pool:
     def _ended(self, state: dict[str, Any]) -> None:
         code = state["process"].wait()
         if code == 0:
+            self.finished = True
             return
         if error := state["error"]:
             raise next((kind for kind in (ConfigError, DataError, ResourceError) if kind.exit_code == error["exit_code"]),
                        UserError)(error["error"])  # fmt: skip
+        if code in (130, -signal.SIGTERM, -signal.SIGINT):
+            return  # told to stop, by somebody who means it
         died = f"signal {-code}" if code < 0 else f"exit code {code}"
         if not state["ready"]:
             raise ResourceError(
                 f"a worker died while it loaded the teacher ({died}) - see the machine's memory, use fewer --workers"
+            )
+        self.deaths += 1
+        if self.deaths > DEATHS:
+            raise ResourceError(
+                f"{self.job.folder}: {self.deaths} workers died, the last of {died} - see the machine's memory and its "
+                "log, then run the same command again"
             )
         print(f"distilmt: a worker died ({died}); another takes its place", file=sys.stderr)
         self.report({"died": code})

@@ -15,7 +15,7 @@ from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
 from distilmt.config import resolve
-from distilmt.errors import ConfigError, DataError
+from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.labels.records import USABLE, Record
 
 BLOCK = 2000  # lines ranked at a time: enough to keep every thread busy, few enough to hold
@@ -55,6 +55,10 @@ class RankOptions:
         for name, rules in _SERVES.items():
             if self.rule not in rules and getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ConfigError(f"{name}: serves the rule {' and '.join(rules)}, got {self.rule} - leave it out")
+        if self.rule == "mbr" and self.weights == "uniform" and self.temperature != 1.0:
+            raise ConfigError(
+                "temperature: serves weights by the model's probability - set weights to model, or leave it out"
+            )
         if not (0 < self.temperature < math.inf):
             raise ConfigError(f"temperature: must be above 0, got {self.temperature} - the rule model takes the best")
         if not 0 <= self.seed < 1 << 64:
@@ -108,7 +112,7 @@ def rank(
         encode: texts to ids, with `tokens="ids"`: the teacher's vocabulary.
         threads: change speed, never results.
     Raises:
-        ConfigError: an unknown rule, or ids without `encode`. DataError: a text is no Unicode text.
+        ConfigError: an unknown rule, or ids without `encode`. DataError: a text is no Unicode text. ResourceError: no threads.
     """
     options = resolve(RankOptions, asdict(options))  # an instance made by hand has seen no check of its types
     if options.by_ids and encode is None:
@@ -126,6 +130,8 @@ def rank(
             found = _native.rank(lists, asdict(options), threads)
         except ValueError as error:
             raise DataError(f"{error} - label this text again") from None
+        except (RuntimeError, MemoryError) as error:
+            raise ResourceError(f"{threads} threads cannot be had ({error}) - use fewer threads") from None
         for (record, _), (order, numbers, near) in zip(block, found, strict=True):
             before, after = (None, None) if near is None else (Nearness(*near[:2]), Nearness(*near[2:]))
             yield record, Ranked(order, numbers, before, after)

@@ -10,6 +10,8 @@ join. `distilmt labels status` shows how far it is.
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,10 @@ from typing import Any
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, ResourceError
 from distilmt.label import LabelConfig, Labels
+from distilmt.labels.events import Log
 from distilmt.labels.job import carry_out, prepare
+from distilmt.labels.pool import DEATHS
 from distilmt.labels.worker import Work, from_json, to_json, work
-
-DEATHS = 100  # of actors before the cluster is given up
 
 
 class _Actor:
@@ -30,7 +32,19 @@ class _Actor:
         from distilmt.labels.teacher import Teacher
 
         job = from_json(data)
-        work(job, Teacher(job.config, job.threads), lambda message: None)
+        log, began, waiting = Log(Path(job.folder)), time.perf_counter(), 0.0
+        log.begin(1, job.threads, job.shards.count)
+
+        def report(message: dict[str, Any]) -> None:
+            nonlocal waiting
+            waiting += message.get("waiting", 0.0)
+            log.tell(message)
+
+        try:
+            work(job, Teacher(job.config, job.threads), report)
+        finally:  # no meter on these nodes: joules stay unknown
+            with suppress(ResourceError):
+                log.add("end", worker_seconds=time.perf_counter() - began - waiting, usage=None)
 
 
 def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options: Any) -> Labels:

@@ -18,7 +18,7 @@ from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.label import LabelConfig, Labels, folder_of
 from distilmt.labels.job import carry_out, read_texts
-from distilmt.labels.manifest import describe, model_hashes
+from distilmt.labels.manifest import describe, model_hashes, read_manifest
 from distilmt.labels.merge import Damaged, Stored, merged_records, proven_segment, read_redo, redo_folders
 from distilmt.labels.proof import proven
 from distilmt.labels.records import VERDICTS
@@ -71,6 +71,7 @@ def redo(config: RedoConfig | None = None, **options: Any) -> Labels | str | Non
     config = resolve(RedoConfig, config, **options)
     folder, verdicts = Path(config.labels), config.verdicts()
     given = {name: value for name in (*_SEARCH, *_OTHER) if (value := getattr(config, name)) is not None}
+    read_manifest(folder)  # that it is a job at all
     recorded = read_json(folder / "job.json", "run the same `distilmt label` again")
     asked = resolve(LabelConfig, resolve(LabelConfig, recorded), **given, out=str(folder), shard=None)
     text, target = read_texts(asked)

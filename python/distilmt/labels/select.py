@@ -50,8 +50,10 @@ class SelectConfig:
     def __post_init__(self) -> None:
         if self.keep < 1:
             raise ConfigError(f"--keep must be at least 1, got {self.keep}")
-        if self.threads is not None and self.threads < 1:
-            raise ConfigError(f"--threads must be at least 1, got {self.threads}")
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise ConfigError(f"--threads must be from 1 to 1024, got {self.threads}")
+        if self.model is not None and not self.ranking.by_ids:
+            raise ConfigError("--model serves --tokens ids alone - leave it out")
         if self.ranking.needs_gold and self.gold is None:
             raise ConfigError(f"--rule {self.ranking.rule} compares with the gold translations - give --gold FILE")
         if self.ranking.by_ids and self.model is None:
@@ -84,11 +86,17 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(SelectConfig, config, **options)
+    from distilmt.labels.manifest import read_manifest
     from distilmt.labels.merge import RESULT
     from distilmt.progress import bar
     from distilmt.translate import usable_cpus
 
     labels = read_labels(config.labels)
+    stored = read_manifest(labels.folder)[0]["options"]["search"]["n_best"]
+    if config.keep > stored:
+        raise ConfigError(
+            f"--keep {config.keep}: {labels.folder} holds {stored} hypotheses a line - keep at most these"
+        )
     paths = _paths(config)
     _refuse_overwriting(labels, paths)
     gold = None if config.gold is None else _read_gold(config.gold, labels)

@@ -52,8 +52,8 @@ class JobStatus:
                 f"speed: {self.lines_per_second:,.1f} lines/s, {self.tokens_per_second:,.0f} tokens/s; "
                 f"{self.seconds_left / 3600:,.2f} h left"
             )
-        joules = self.cost["joules"]
-        said.append(f"energy of finished sessions: {f'{joules:,.0f} J' if joules is not None else 'not measured'}")
+        joules = self.cost["ended_joules"]
+        said.append(f"energy of ended sessions: {f'{joules:,.0f} J' if joules is not None else 'not measured'}")
         return "\n".join([*said, *self.at_work, *self.redone])
 
 
@@ -85,6 +85,8 @@ def status(folder: str | Path) -> JobStatus:
     now = time.time()
     recent = [e for e in events_of(folder) if e["event"] == "batch" and e["time"] > now - RECENT_SECONDS]
     window = now - min(e["time"] - e["decoding"] for e in recent) if recent else 0.0
+    if window <= 0:  # another machine's clock is ahead of this one's
+        recent = []
     return JobStatus(
         folder, lines, stored.lines, len(finished), shards.count, (folder / RESULT).exists(), dict(verdicts.most_common()),
         at_work, sum(e["lines"] for e in recent) / window if recent else None,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from itertools import chain
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ConfigError, ResourceError
+from distilmt.errors import ConfigError, ResourceError, UserError
+from distilmt.forced import forced_blobs, in_halves
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.verdicts import verdict_of
 from distilmt.lines import Line
+from distilmt.storage import read_json
 
 if TYPE_CHECKING:
     from distilmt.label import LabelConfig
     from distilmt.translate import Hypothesis, Translation
+    from distilmt.vocab import Vocab
 
 
 class Teacher:
@@ -31,11 +34,7 @@ class Teacher:
         self._search: Any = asdict(config.search)
         self._eos = 0
         if config.soft_labels:
-            from distilmt.vocab import Vocab
-
-            if not isinstance(vocab := self.translator.vocab, Vocab):
-                raise ConfigError("--soft-labels are stored for Marian teachers alone: leave them out for this one")
-            self._eos = vocab.eos_id
+            self._eos = soft_vocab(self.translator.folder).eos_id
 
     def label(self, lines: Sequence[Line], targets: Sequence[str] | None = None) -> list[Record]:
         """Records of some lines, in order.
@@ -45,13 +44,17 @@ class Teacher:
         """
         readable = [line.text if line.status == "ok" else "" for line in lines if line.status != "quarantined"]
         translations = iter(self._translate(readable))
-        forced = self._forced(lines, targets) if targets is not None else [b""] * len(lines)
-        return [
-            Record(line.number, "quarantined", [], cause=line.reason)
-            if line.status == "quarantined"
-            else self._record(line, next(translations), blob)
-            for line, blob in zip(lines, forced, strict=True)
-        ]
+        records = []
+        for line, blob in zip(lines, self._forced(lines, targets), strict=True):
+            if line.status == "quarantined":
+                record = Record(line.number, "quarantined", [], cause=line.reason)
+            elif isinstance(blob, bytes):
+                record = self._record(line, next(translations), blob)
+            else:
+                record = self._record(line, next(translations), b"")
+                record = replace(record, cause=record.cause or f"no soft labels of its gold translation: {blob}")
+            records.append(record)
+        return records
 
     def _record(self, line: Line, translation: Translation | str, forced: bytes) -> Record:
         if isinstance(translation, str):
@@ -77,35 +80,44 @@ class Teacher:
         end = [self._eos] * (len(labels) - len(ids))  # not reached within max_length: no end symbol
         return encode([*ids, *end], labels, self.config.soft_floor)
 
-    def _forced(self, lines: Sequence[Line], targets: Sequence[str]) -> list[bytes]:
-        """Soft labels of gold targets; b"" where source or target is empty or too long."""
+    def _forced(self, lines: Sequence[Line], targets: Sequence[str] | None) -> list[bytes | UserError]:
+        """Soft labels of gold targets; b"" where source or target is empty or too long; or why there are none."""
+        found: list[bytes | UserError] = [b""] * len(lines)
+        if targets is None:
+            return found
         chosen = [
             i for i, (line, target) in enumerate(zip(lines, targets, strict=True)) if line.status == "ok" and target
         ]
-        blobs = [b""] * len(lines)
-        scored = self.translator.score(
-            [lines[i].text for i in chosen], [targets[i] for i in chosen], soft_labels=self.config.soft_labels
-        )
-        ids = self.translator.vocab.encode_target([targets[i] for i in chosen])
-        for i, each, target in zip(chosen, scored, ids, strict=True):
-            if each.soft_labels is not None and each.log_probs:
-                blobs[i] = self._encode(target, each.soft_labels)
-        return blobs
+        pairs = [(lines[i].text, targets[i]) for i in chosen]
+        blobs = forced_blobs(self.translator, pairs, self.config.soft_labels, self.config.soft_floor, self._eos)
+        for i, blob in zip(chosen, blobs, strict=True):
+            found[i] = blob
+        return found
 
     def _translate(self, texts: Sequence[str]) -> list[Translation | str]:
         """Translations; of a text that memory does not suffice for even alone, the reason (fault case 34)."""
-        try:
-            return list(
-                self.translator.translate(
-                    texts, soft_labels=self.config.soft_labels, too_long=self.config.too_long, **self._search
-                )
+
+        def translate(some: Sequence[str]) -> list[Translation]:
+            return self.translator.translate(
+                some, soft_labels=self.config.soft_labels, too_long=self.config.too_long, **self._search
             )
-        except ResourceError as error:
-            if len(texts) == 1:
-                tokens = len(self.translator.vocab.encode_source(list(texts))[0])
-                return [f"no memory for its {tokens} tokens ({error})"]
-            half = len(texts) // 2
-            return list(chain(self._translate(texts[:half]), self._translate(texts[half:])))
+
+        def alone(text: str, error: ResourceError) -> str:
+            return f"no memory for its {len(self.translator.vocab.encode_source([text])[0])} tokens ({error})"
+
+        return in_halves(texts, translate, alone)
+
+
+def soft_vocab(model: Path) -> Vocab:
+    """The vocabulary that a teacher's soft labels are stored with.
+
+    Raises: ConfigError: it is no Marian model. DataError: its vocabulary cannot be read.
+    """
+    from distilmt.vocab import Vocab
+
+    if read_json(model / "config.json", "repair it").get("model_type") != "marian":
+        raise ConfigError("--soft-labels are stored for Marian teachers alone: leave them out for this one")
+    return Vocab.load(model)
 
 
 def _one_line(text: str) -> str:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.config import resolve, to_dict
-from distilmt.errors import DataError, UserError
+from distilmt.errors import DataError, ResourceError, UserError
 from distilmt.label import LabelConfig
 from distilmt.labels.lease import Lease
 from distilmt.labels.records import Record, from_frames, to_frame
@@ -85,13 +86,15 @@ def work(job: Work, teacher: Any, report: Report) -> None:
 
 
 def _next(shards: Shards, wanted: Sequence[int], report: Report) -> Lease | None:
-    began = time.perf_counter()
+    waiting = 0.0  # asleep: to look for a shard is work
     while True:
         lease = shards.take(wanted, {"records": 0, "single": False})
         if lease is not None or shards.finished().issuperset(wanted):
-            report({"waiting": time.perf_counter() - began})
+            report({"waiting": waiting})
             return lease
+        began = time.perf_counter()
         time.sleep(min(POLL_SECONDS, shards.patience / 6))
+        waiting += time.perf_counter() - began
 
 
 def _label_shard(
@@ -225,7 +228,8 @@ def from_json(text: str) -> Work:
 
 def main() -> int:
     """The worker as a process."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):  # in good order: the shard is given back
+        signal.signal(each, signal.default_int_handler)
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="ascii")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints must not mix with the reports
 
@@ -252,6 +256,11 @@ def main() -> int:
     except UserError as error:
         say({"error": str(error), "exit_code": error.exit_code})
         return error.exit_code
+    except Exception as error:  # another worker would meet it too: no death that one would be started for
+        traceback.print_exc()
+        say({"error": f"a worker failed: {error!r} - see above where; nothing that is labelled is lost",
+             "exit_code": ResourceError.exit_code})  # fmt: skip
+        return ResourceError.exit_code
     return 0
 
 

@@ -152,6 +152,10 @@ class SoftLabelsStore:
 
     def verify(self) -> None:
         """Reads every file once. Raises DataError where a checksum of the header does not hold."""
+        from distilmt.vocab import Vocab
+
         for name, expected in self.sha256.items():
             if file_hash(self.folder / name) != expected:
                 raise DataError(f"{self.folder / name}: its SHA-256 is not that of {HEADER} - {AGAIN}")
+        if Vocab.load(self.folder / VOCAB).hash != self.vocab:
+            raise DataError(f"{self.folder / VOCAB}: it is not the vocabulary of {HEADER} - {AGAIN}")

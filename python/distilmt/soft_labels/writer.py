@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import struct
 from pathlib import Path
 from types import TracebackType
@@ -43,7 +44,8 @@ class SoftLabelsWriter:
         vocab = Vocab.load(model)
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            vocab.save(self.folder / VOCAB)
+            shutil.rmtree(self._part(VOCAB), ignore_errors=True)  # of a writer that was killed
+            vocab.save(self._part(VOCAB))
         self._facts: dict[str, Any] = {
             "version": VERSION, "k": k, "floor": float(floor), "state_width": 0, "lines": 0, "tokens": 0, "bytes": 0,
             "teacher": weights_hash(Path(model)), "vocab": vocab.hash, "source": source,
@@ -87,7 +89,9 @@ class SoftLabelsWriter:
             # An old store ceases to be one before its files are replaced, and the header comes last.
             (self.folder / HEADER).unlink(missing_ok=True)
             sync_folder(self.folder)
-            for name in self._names:
+            if (self.folder / VOCAB).exists():
+                shutil.rmtree(self.folder / VOCAB)
+            for name in [VOCAB, *self._names]:
                 os.replace(self._part(name), self.folder / name)
         if HEAD in self._names:
             sha256[HEAD] = hashlib.sha256((self.folder / HEAD).read_bytes()).hexdigest()
@@ -104,3 +108,4 @@ class SoftLabelsWriter:
             stream.close()
         for name in self._names:
             self._part(name).unlink(missing_ok=True)
+        shutil.rmtree(self._part(VOCAB), ignore_errors=True)

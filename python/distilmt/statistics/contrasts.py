@@ -9,8 +9,8 @@ So a table holds five at most. Stars are of the corrected p alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from distilmt.errors import ConfigError, DataError
@@ -35,7 +35,7 @@ class Comparison:
     """One line of the table: first minus second.
 
     Attributes:
-        n: runs of each; for tests in pairs the blocks, twice.
+        n: runs of each; blocks where other factors were averaged; for tests in pairs the blocks, twice.
         test: estimate with its interval, raw p, and the least p that these n can give.
         p_holm: corrected; None where `test.note` says why there is no p.
         effect: effect size with its interval.
@@ -86,9 +86,9 @@ class Contrasts:
             raise ConfigError(f"contrasts: confidence must lie between 0 and 1, got {self.confidence}")
 
     def compare(self, runs: Runs) -> ContrastTable:
-        """Tests every pair.
+        """Tests every pair, over the mean of the other factors within a block.
 
-        Raises: DataError: a level has no run, or a test in pairs meets incomplete blocks.
+        Raises: DataError: a level has no run, a test in pairs meets incomplete blocks, or other factors no complete one.
         """
         _, in_pairs, test, effect = _TESTS[self.test]
         for level in (level for pair in self.pairs for level in pair):
@@ -97,8 +97,10 @@ class Contrasts:
                     f"statistics: no run of {self.factor}={level} - there are {', '.join(runs.levels(self.factor))}; "
                     "the contrasts between those can be tested without it"
                 )
+        # Runs of one block with other levels of the other factors are no independent runs of a level.
+        means, left_out = (runs, []) if in_pairs or runs.factors == [self.factor] else runs.averaged(self.factor)
         samples = [
-            runs.pairs(self.factor, *pair) if in_pairs else tuple(runs.values({self.factor: level}) for level in pair)
+            runs.pairs(self.factor, *pair) if in_pairs else tuple(means.values({self.factor: level}) for level in pair)
             for pair in self.pairs
         ]
         results = [test(x, y, self.confidence) for x, y in samples]
@@ -106,25 +108,39 @@ class Contrasts:
         return ContrastTable(self, runs.outcome, [
             Comparison(*pair, (len(x), len(y)), result, p_holm, effect(x, y, self.confidence))
             for pair, (x, y), result, p_holm in zip(self.pairs, samples, results, corrected, strict=True)
-        ])  # fmt: skip
+        ], left_out, len(results))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ContrastTable:
-    """The contrasts with their results."""
+    """The contrasts with their results.
+
+    Attributes:
+        left_out: blocks and levels that lack a cell of the other factors.
+        family: comparisons that Holm's correction is over: these rows, and those of other tables planned with them.
+    """
 
     contrasts: Contrasts
     outcome: str
     rows: list[Comparison]
+    left_out: list[str]
+    family: int
+
+    def corrected(self, p_holm: Sequence[float | None], family: int) -> ContrastTable:
+        """With these corrected p, over a larger family of comparisons."""
+        rows = [replace(row, p_holm=p) for row, p in zip(self.rows, p_holm, strict=True)]
+        return replace(self, rows=rows, family=family)
 
     @property
     def notes(self) -> list[str]:
         """What the numbers of runs allow to say, as sentences."""
         notes = [
             f"{_TESTS[self.contrasts.test][0]} test, first minus second; {self.contrasts.confidence:.0%} intervals; "
-            f"Holm's correction over {len(self.rows)} planned comparison{'s' * (len(self.rows) > 1)}; * p (Holm) < 0.05, "
+            f"Holm's correction over {self.family} planned comparison{'s' * (self.family > 1)}; * p (Holm) < 0.05, "
             "** < 0.01, *** < 0.001."
         ]
+        if self.left_out:
+            notes.append(f"Left out, for they lack a cell of the other factors: {', '.join(self.left_out)}.")
         for row in self.rows:
             name, least = f"{row.first} − {row.second}", row.test.smallest_p
             if row.test.note:
@@ -134,7 +150,7 @@ class ContrastTable:
                     f"{name}: with {row.n[0]} against {row.n[1]} runs the smallest possible p is {least:.2g}: it could "
                     "not have become significant."
                 )
-        least = min(row.test.smallest_p for row in self.rows) * len(self.rows)
+        least = min(row.test.smallest_p for row in self.rows) * self.family
         if least >= 0.05:
             notes.append(
                 f"After Holm's correction no p of this table could be below {min(1.0, least):.2g}: nothing here can be "

@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilmt.errors import ConfigError, DataError
+from distilmt.files import plain_language
 
 Measure = Literal["bleu", "chrf"]
 Numbers = NDArray[np.float64]
@@ -127,7 +128,7 @@ def sentence_statistics(
             f"statistics: {len(hypotheses)} hypotheses, but {got} references - they must be of the same lines"
         )
     # `force` keeps a warning about tokenised text quiet: it is for scores, and comes once from there.
-    metric = BLEU(trg_lang=target_lang, force=True) if measure == "bleu" else CHRF()
+    metric = BLEU(trg_lang=plain_language(target_lang), force=True) if measure == "bleu" else CHRF()
     return np.array(metric._extract_corpus_statistics(hypotheses, streams), dtype=float)
 
 

@@ -77,20 +77,50 @@ class Runs:
     def pairs(self, factor: str, first: str, second: str) -> tuple[Floats, Floats]:
         """Outcomes of two levels, block by block; several runs of a level in a block (other factors) are averaged.
 
-        Raises: DataError: no block was named, or a block lacks a level or has more runs of one than of the other.
+        Raises: DataError: no block was named, or a block lacks a level, or has other cells or more runs of one than of the
+            other.
         """
         block = self.need_block(f"comparing {first} with {second} in pairs")
         pairs = []
         for name in self.levels(block):
             one, two = (self.values({block: name, factor: level}) for level in (first, second))
-            if len(one) != len(two) or not len(one):
+            cells = [Counter(self._others(factor, {block: name, factor: level})) for level in (first, second)]
+            if cells[0] != cells[1] or not len(one):
+                unlike = " in other cells" if len(one) == len(two) and len(one) else ""
                 raise DataError(
                     f"statistics: the study is unbalanced: {block} {name} has {len(one)} runs of {first} and {len(two)} of "
-                    f"{second} - run what is missing, or leave incomplete blocks out with complete_blocks(); without "
+                    f"{second}{unlike} - run what is missing, or leave incomplete blocks out with complete_blocks(); without "
                     "blocks (Welch, Mann-Whitney) all runs can still be compared"
                 )
             pairs.append((one.mean(), two.mean()))
         return np.array([one for one, _ in pairs]), np.array([two for _, two in pairs])
+
+    def averaged(self, factor: str) -> tuple[Runs, list[str]]:
+        """One run for each block and level of a factor: the mean over the cells of the other factors.
+
+        Cells of one block are no repetitions of each other: what a block does to one it may do to all.
+
+        Returns: The runs, and the blocks and levels that were left out since they lack a cell, as text.
+        Raises: DataError: no block was named, or none has every cell of a level.
+        """
+        others = [name for name in self.factors if name != factor]
+        block = self.need_block(f"averaging over {', '.join(others)}")
+        wanted = set(product(*(self.levels(name) for name in others)))
+        rows, left_out = [], []
+        for level, name in product(self.levels(factor), self.levels(block)):
+            at = {block: name, factor: level}
+            if set(self._others(factor, at)) == wanted:
+                means = [self.values(at | dict(zip(others, cell, strict=True))).mean() for cell in sorted(wanted)]
+                rows.append(at | {self.run: f"{name} {level}", self.outcome: float(np.mean(means))})
+            else:
+                left_out.append(f"{block} {name} of {level}")
+        for level in self.levels(factor):
+            if not any(row[factor] == level for row in rows):
+                raise DataError(
+                    f"statistics: no {block} has {level} with every level of {', '.join(others)} - run what is missing, or "
+                    "compare within one level of these"
+                )
+        return Runs(rows, outcome=self.outcome, factors=[factor], block=block, run=self.run), left_out
 
     def complete_blocks(self) -> Runs:
         """The blocks that have a run of every cell, with their runs.
@@ -123,6 +153,12 @@ class Runs:
         from distilmt.statistics.extra import library
 
         return library("pandas").DataFrame(self.rows)
+
+    def _others(self, factor: str, where: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """The cells of these runs, without the factor itself."""
+        names = [name for name in self.factors if name != factor]
+        rows = [row for row in self.rows if all(str(row[key]) == value for key, value in where.items())]
+        return [tuple(str(row[name]) for name in names) for row in rows]
 
     def _cell(self, row: Row) -> tuple[str, ...]:
         return tuple(str(row[factor]) for factor in self.factors)

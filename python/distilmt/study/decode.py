@@ -12,6 +12,8 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.model_options import ModelOptions
 from distilmt.study.measure import Numbers, Work
 
+OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeTask:
@@ -43,7 +45,8 @@ def load(task: DecodeTask) -> Work:
         ConfigError, DataError: as `Translator` and `load_corpus`; a line of the text is quarantined.
     """
     from distilmt.corpus import load_corpus
-    from distilmt.evaluate import score
+    from distilmt.evaluate import bleu_of, score
+    from distilmt.files import language_of
     from distilmt.translate import Translator
     from distilmt.weights import weights_hash
 
@@ -54,6 +57,8 @@ def load(task: DecodeTask) -> Work:
     sources, references = text.sources[: task.lines], text.targets[: task.lines]
     if not sources:
         raise DataError(f"{task.test[0]}: no lines to translate")
+    language = language_of(task.test[1])
+    bleu_of(language)  # says now what is not installed
     folder = model_folder(task.model)
     translator = Translator(
         folder, compute_type=task.compute_type, threads=task.threads, slots=task.slots, **asdict(task.asked)
@@ -71,7 +76,7 @@ def load(task: DecodeTask) -> Work:
         return {"target_tokens": sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses)}
 
     def outcomes(seconds: float) -> Numbers:
-        scores = score(hypotheses, references)
+        scores = score(hypotheses, references, target_lang=language)
         work.notes.append(f"BLEU {scores.bleu_signature}, chrF {scores.chrf_signature}")
         if odd := {status: count for status, count in statuses.items() if status != "ok"}:
             work.notes.append("lines: " + ", ".join(f"{count} {status}" for status, count in sorted(odd.items())))

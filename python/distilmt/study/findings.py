@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import DataError
+from distilmt.errors import ConfigError, DataError
 from distilmt.statistics import Contrasts, Layout, Runs, repeated_measures
 from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
@@ -61,7 +61,9 @@ def report(source: Source) -> StudyReport:
     """Writes cells.csv (and .parquet), report.md, report.tex and figures into the study's folder.
 
     Raises:
-        DataError: no cell is done. ConfigError: SciPy, for intervals and tests, is not installed; cells.csv is written.
+        DataError: no cell is done.
+        ConfigError: the study file has changed since the run; or SciPy, for intervals and tests, is not installed: then
+            cells.csv is written.
     """
     study = read(source)
     paths = save(study)
@@ -104,14 +106,14 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     for planned in study.contrasts:
         try:
             yield _contrast(study, planned), ""
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             yield None, f"Planned contrast of {planned.outcome} by {planned.factor}: {error}"
     for outcome in dict.fromkeys(planned.outcome for planned in study.contrasts if planned.test != "sentences"):
         try:
             runs, left_out = _runs(study, outcome, True)
             layout = repeated_measures(runs).layout()
             yield replace(layout, notes=[*layout.notes, *left_out]), ""
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             yield None, f"Analysis of variance of {outcome}: {error}"
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.storage import plain
-from distilmt.study.measure import Numbers, Work
+from distilmt.study.measure import METERED, Numbers, Work
 
 
 def load(task: str, settings: Mapping[str, Any], block: int, path: Sequence[str]) -> Work:
@@ -72,6 +72,8 @@ def _numbers(task: str, returned: Any) -> Numbers:
     if not isinstance(returned, Mapping):
         raise DataError(f"task {task}: must return a dict of numbers, got {type(returned).__name__}")
     for key, value in returned.items():
+        if key in METERED:
+            raise DataError(f"task {task}: {key!r} is what the meter says of a pass - rename it")
         if value is not None and (isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)):
             raise DataError(f"task {task}: {key!r} must be a finite number or None for unknown, got {value!r}")
     return {str(key): plain(value) for key, value in returned.items()}

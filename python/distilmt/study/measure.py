@@ -14,6 +14,9 @@ from typing import Any
 from distilmt.energy import EnergyOptions, Meter, Usage
 
 Numbers = Mapping[str, float | None]
+METERED = (  # what the meter says of a pass, whatever the task
+    "seconds", "cpu_seconds", "joules", "joules_low", "joules_high", "peak_rss_bytes", "gpu_peak_bytes",
+)  # fmt: skip
 
 
 @dataclass

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+COLUMNS = (  # what `columns` says of a cell
+    "steal_share", "other_cpu_share", "steal_share_before", "other_cpu_share_before", "load_before", "load_after",
+    "mhz_before", "mhz_after", "celsius_before", "celsius_after",
+)  # fmt: skip
 SHORTEST = 0.2  # seconds; ticks of 10 ms say nothing about less
 
 

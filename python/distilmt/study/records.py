@@ -61,18 +61,27 @@ def open_folder(study: Study) -> None:
         names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(("lock", ".")))
         if names and not path.exists():
             raise ConfigError(f"{folder}: holds {names[0]!r} and is no study - choose another `out`")
-    now = study.record()
-    if path.exists():
-        before = read_json(path, "restore it, or choose another `out`")
-        if changes := difference(before, now):
-            more = [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
-            raise ConfigError(
-                f"{folder}: was begun with another study file - set it back, or choose another `out`; once begun, only "
-                "repeats and levels can be added:\n" + "\n".join(changes[:_SHOWN] + more)
-            )
-    write_json(path, now)
+    require_same(study)
+    write_json(path, study.record())
     for name in ("cells", "logs", "translations", "work"):
         (folder / name).mkdir(exist_ok=True)
+
+
+def require_same(study: Study) -> None:
+    """Proves that the study file still says what the cells were run with, and that its contrasts were planned before.
+
+    Raises:
+        ConfigError: it has changed in more than added repeats and levels.
+    """
+    path = study.folder / "study.json"
+    if not path.exists():
+        return
+    if changes := difference(read_json(path, "restore it, or choose another `out`"), study.record()):
+        more = [f"  and {len(changes) - _SHOWN} more"] if len(changes) > _SHOWN else []
+        raise ConfigError(
+            f"{study.folder}: was begun with another study file - set it back, or choose another `out`; once begun, only "
+            "repeats and levels can be added:\n" + "\n".join(changes[:_SHOWN] + more)
+        )
 
 
 def difference(before: Record, now: Record) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
+from distilmt.files import language_of
 from distilmt.statistics import Layout, Paired, holm, paired, stars
 from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.layout import interval, number, p_value
@@ -36,11 +37,15 @@ def by_sentences(study: Study, planned: Planned) -> Layout:
     for own in itertools.product(*(study.levels[name] for name in others)):
         at = dict(zip(others, own, strict=True))
         for pair in planned.pairs:
-            (one, references), (two, same) = (_translations(study, at | {planned.factor: level}) for level in pair)
+            (one, references, language), (two, same, _) = (
+                _translations(study, at | {planned.factor: level}) for level in pair
+            )
             if references != same:
                 raise DataError(f"{' and '.join(pair)} have different references - there is nothing to pair")
             name = f"{pair[0]} − {pair[1]}" + (f" ({treatment_name(at)})" if at else "")
-            found[name] = paired(one, two, references, measure=cast(Literal["bleu", "chrf"], planned.outcome))
+            found[name] = paired(
+                one, two, references, measure=cast(Literal["bleu", "chrf"], planned.outcome), target_lang=language
+            )
     ps = [_p(each) if len(found) <= MOST else None for each in found.values()]
     body = [
         [
@@ -60,8 +65,8 @@ def _p(found: Paired) -> float:
     return found.p_randomisation
 
 
-def _translations(study: Study, levels: dict[str, str]) -> tuple[Lines, list[str]]:
-    """Translations of a treatment by block, equal ones once, and their references."""
+def _translations(study: Study, levels: dict[str, str]) -> tuple[Lines, list[str], str]:
+    """Translations of a treatment by block, equal ones once, their references, and the language of these."""
     found: Lines = {}
     last = None
     for cell in study.cells():
@@ -77,4 +82,4 @@ def _translations(study: Study, levels: dict[str, str]) -> tuple[Lines, list[str
     text, inputs = load_corpus(last.settings["test"]), record_of(study, last)["inputs"]
     if text.target_hash != inputs.get("target", inputs.get("test target")):
         raise DataError(f"{last.settings['test'][1]}: has changed since the cells ran - restore it")
-    return found, text.targets[: last.settings.get("lines") or len(text)]
+    return found, text.targets[: last.settings.get("lines") or len(text)], language_of(last.settings["test"][1])

@@ -33,14 +33,16 @@ from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.stage import hash_of
 from distilmt.storage import plain
-from distilmt.study.decode import DecodeTask
+from distilmt.study import noise
+from distilmt.study.decode import OUTCOMES, DecodeTask
 from distilmt.study.distill import DistillTask
+from distilmt.study.measure import METERED
 from distilmt.values import convert
 
 TASKS: dict[str, type] = {"decode": DecodeTask, "distill": DistillTask}
 COLUMNS = (  # of the table, beside factors and outcomes, which need other names
     "block", "position", "status", "passes", "timed_seconds", "energy_kind", "energy_method", "wall_seconds", "attempts",
-    "host", "began", "error",
+    "host", "began", "error", "cell", "kwh", "co2e_kg", "money", *noise.COLUMNS,
 )  # fmt: skip
 MOST_CONTRASTS = 5
 _SCALAR = int | float | bool | str
@@ -89,7 +91,7 @@ class Planned:
 
     def __post_init__(self) -> None:
         if self.test == "sentences" and self.outcome not in ("bleu", "chrf"):
-            raise ConfigError(f"contrasts: test sentences is of bleu or chrf, got {self.outcome!r}")
+            raise ConfigError(f"test sentences is of bleu or chrf, got {self.outcome!r}")
 
 
 @dataclass(frozen=True)
@@ -212,9 +214,10 @@ def file_name(text: str) -> str:
 def _factors(config: StudyConfig, where: Any) -> dict[str, dict[str, Any]]:
     """What each level sets: for a list the value of the keyword, for named levels a mapping of keywords."""
     factors: dict[str, dict[str, Any]] = {}
+    taken = {*COLUMNS, *METERED, *(OUTCOMES if config.task in TASKS else ())}
     for name, given in _mapping(config.factors, "factors", where):
         at = f"{where(f'factors.{name}')}factors.{name}: "
-        if name in COLUMNS:
+        if name in taken:
             raise ConfigError(f"{at}is the name of a column of the table - choose another")
         if isinstance(given, Mapping):
             factors[name] = {
@@ -244,14 +247,19 @@ def level_name(value: Any) -> str:
 def _planned(given: Any, levels: dict[str, list[str]], where: str, text: bool) -> list[Planned]:
     if not isinstance(given, (list, tuple)):
         raise ConfigError(f"{where}contrasts: must be a list of comparisons, got {given!r}")
-    planned = []
+    planned: list[Planned] = []
+    at = f"{where}contrasts: "
     for entry in given:
         if not isinstance(entry, Mapping):
             raise ConfigError(f"{where}contrasts: must hold `outcome`, `factor` and `pairs`, got {entry!r}")
         # Levels are names: a 4 of Python and a "4" of YAML are one.
         items = [(f"{where}contrasts.", str(key), _names(value)) for key, value in entry.items()]
-        planned.append(Planned(**checked(Planned, items, text=text)))
-        one = planned[-1]
+        try:
+            one = Planned(**checked(Planned, items, text=text))
+        except ConfigError as error:  # a key that is missing has no place of its own
+            said = str(error)
+            raise ConfigError(said if said.startswith(f"{where}contrasts") else f"{at}{said}") from None
+        planned.append(one)
         if one.factor not in levels:
             raise ConfigError(f"{where}contrasts: no factor {one.factor!r} - there are {', '.join(levels) or 'none'}")
         for level in (level for pair in one.pairs for level in pair):
@@ -263,6 +271,18 @@ def _planned(given: Any, levels: dict[str, list[str]], where: str, text: bool) -
             f"{where}contrasts: at most {MOST_CONTRASTS} comparisons, got {count} - with many comparisons and few blocks "
             "nothing can be significant; name those that the study is for"
         )
+    seen = set()
+    for one in planned:
+        if not one.pairs:
+            raise ConfigError(
+                f"{at}no pairs of {one.factor} - name some, as in [[{', '.join(levels[one.factor][:2])}]]"
+            )
+        for pair in one.pairs:
+            if pair[0] == pair[1]:
+                raise ConfigError(f"{at}compares {pair[0]!r} of {one.factor} with itself")
+            if (key := (one.outcome, one.factor, one.test, frozenset(pair))) in seen:
+                raise ConfigError(f"{at}{one.outcome} of {' and '.join(pair)} is compared twice - keep one")
+            seen.add(key)
     return planned
 
 

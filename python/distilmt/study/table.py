@@ -16,15 +16,20 @@ from distilmt.bill.rates import cost_of
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError
 from distilmt.storage import write_bytes
-from distilmt.study.records import Record, record_of
+from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.spec import Source, Study, read
 
 Row = dict[str, Any]
 
 
 def rows(source: Source) -> list[Row]:
-    """The table as a list of dicts, all with the same keys, in the order of the run."""
+    """The table as a list of dicts, all with the same keys, in the order of the run.
+
+    Raises:
+        ConfigError: the study file is no longer the one that the cells were run with.
+    """
     study = read(source)
+    require_same(study)
     found = [(cell, record) for cell in study.cells() if (record := record_of(study, cell))]
     table = []
     for cell, record in found:
@@ -64,7 +69,7 @@ def frame(source: Source) -> Any:
     """The table as a pandas DataFrame.
 
     Raises:
-        ConfigError: pandas is not installed.
+        ConfigError: pandas is not installed, or the study file has changed.
     """
     from distilmt.statistics.extra import library  # brings NumPy, which a cell has no need of
 

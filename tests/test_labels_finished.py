@@ -1,0 +1,67 @@
+"""A finished job, taken up again: compressed otherwise, moved aside, redone, read."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+
+from distilmt.cli import main
+from distilmt.errors import DataError, ResourceError
+from distilmt.label import read_labels
+from distilmt.labels.job import move_aside
+from distilmt.labels.lease import Lease
+from distilmt.labels.redo import redo
+from toy_labels import ToyTeacher, command, write_source
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command of a job in tmp_path / "job", done once."""
+    monkeypatch.setattr("distilmt.labels.teacher.Teacher", ToyTeacher)
+    found = command(write_source(tmp_path / "source.txt", 24), tmp_path / "job")
+    assert main(found) == 0
+    return found
+
+
+def test_another_compression_is_written_and_the_old_removed(tmp_path: Path, words: list[str]) -> None:
+    out = tmp_path / "job"
+    plain, statuses = (out / "pseudo.txt").read_bytes(), read_labels(out).statuses
+    assert main([*words, "--compress", "gz"]) == 0
+    assert gzip.decompress((out / "pseudo.txt.gz").read_bytes()) == plain and read_labels(out).statuses == statuses
+    assert not (out / "pseudo.txt").exists() and not (out / "statuses.txt").exists()
+    assert main(words) == 0
+    assert (out / "pseudo.txt").read_bytes() == plain and not list(out.glob("*.gz"))
+
+
+def test_statuses_are_those_that_were_written(tmp_path: Path, words: list[str]) -> None:
+    path = tmp_path / "job" / "statuses.txt"
+    path.write_text(path.read_text().replace("empty_source", "ok"))
+    with pytest.raises(DataError, match=r"statuses.txt: 24 lines that do not hash to what labels.json promises"):
+        _ = read_labels(tmp_path / "job").statuses
+
+
+def test_a_job_whose_lines_are_being_redone_is_not_moved_aside(tmp_path: Path, words: list[str]) -> None:
+    (leases := tmp_path / "job" / "redo" / "1" / "leases").mkdir(parents=True)
+    lease = Lease.take(leases, 0, 0, 1000.0, {})
+    assert lease is not None
+    with pytest.raises(ResourceError, match="works in it - end it first"):
+        move_aside(tmp_path / "job")
+    lease.end("done")
+    move_aside(tmp_path / "job")
+    assert (tmp_path / "job.old-1").is_dir()
+
+
+def test_redo_of_no_job(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no labelling job"):
+        redo(labels=str(tmp_path), where="status=ok")
+
+
+def test_the_imports_of_the_documentation() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "labelling.md").read_text()
+    lines = re.findall(r"^    ((?:import|from) .*)$", text, re.M)
+    assert len(lines) == 3
+    exec("\n".join(lines), {})
+    assert "distilmt.label.read_labels" not in text
