@@ -38,7 +38,7 @@ class Sure(ToyTeacher):
     """Has soft labels of every line; some lines are copies, until they are labelled once more with a beam of 2."""
 
     def __init__(self, config: Any, threads: int | None) -> None:
-        self.seconds, self.again = 0.0, config.search.beam_size == 2
+        self.seconds, self.soft, self.again = 0.0, False, config.search.beam_size == 2
 
     def label(self, lines: Sequence[Any], targets: Sequence[str] | None = None) -> list[Any]:
         found = []
