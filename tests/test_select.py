@@ -164,3 +164,14 @@ def test_the_command_says_what_is_missing(labels: Path, tmp_path: Path) -> None:
     (labels / "labels.json").unlink()
     done = distilmt("labels", "select", labels)
     assert done.returncode == 3 and b"no finished labels" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["labels.txt", "pseudo.txt", "job.txt.gz", "soft/soft_labels.txt", "../labels/redo", "x.json"]
+)
+def test_a_selection_replaces_nothing(labels: Path, name: str) -> None:
+    before = {path: path.read_bytes() for path in labels.iterdir() if path.is_file()}
+    with pytest.raises(ConfigError, match="choose another"):
+        selected(labels, out=str(labels / name))
+    assert before == {path: path.read_bytes() for path in labels.iterdir() if path.is_file()}
+    assert selected(labels, out=str(labels / "mine.txt")).paths == [labels / "mine.txt"]

@@ -57,5 +57,5 @@ def join(
         soft_labels = [each.soft_labels for each in best if each.soft_labels is not None]
         joined = SoftLabels.joined(soft_labels) if soft_labels else None
         worst = next((piece.status for piece in pieces if piece.status != "ok"), status)
-        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], worst))
+        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], worst, count))
     return whole

@@ -80,10 +80,12 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Translation:
-    """The hypotheses for one source, best first, and how decoding went (see the module's statuses)."""
+    """The hypotheses for one source, best first, and how decoding went (see the module's statuses). pieces: that a long line
+    was translated in."""
 
     hypotheses: list[Hypothesis]
     status: Status
+    pieces: int = 1
 
     @property
     def text(self) -> str:

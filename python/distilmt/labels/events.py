@@ -8,6 +8,7 @@ write to the same. Nothing that a result depends on is in them.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -16,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.lock import identity, process_lives
-from distilmt.storage import append_event, disk_errors, read_events
+from distilmt.storage import append_event, disk_errors
+
+# Fields without which an event of a kind is not whole.
+_FIELDS = {"batch": {"lines", "tokens", "decoding"}, "end": {"worker_seconds", "usage"}}
 
 
 class Log:
@@ -49,9 +53,26 @@ class Log:
 
 
 def events_of(folder: Path) -> Iterator[dict[str, Any]]:
-    """All events of a job, process by process."""
+    """All events of a job, process by process; damaged lines are left out."""
     for path in sorted((folder / "events").glob("*.jsonl")):
-        yield from read_events(path)
+        yield from _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The whole events of a log, and how many lines are damaged: no result depends on a log, so it stops no job."""
+    events, damaged = [], 0
+    with disk_errors(path):
+        lines = path.read_bytes().split(b"\n")[:-1]
+    for line in lines:
+        try:
+            event = json.loads(line)
+            whole = {"time", "event"} <= event.keys() and _FIELDS.get(event["event"], set()) <= event.keys()
+        except (ValueError, AttributeError, TypeError):
+            whole = False
+        if whole:
+            events.append(event)
+        damaged += not whole
+    return events, damaged
 
 
 def decoding_seconds(folder: Path) -> float | None:
@@ -66,8 +87,10 @@ def cost(folder: Path) -> dict[str, Any]:
     sessions that have ended and were measured, null where there is none. A session without an end was killed unless its
     process is known to live."""
     sessions: dict[str, dict[str, Any]] = {}
+    damaged = 0
     for path in sorted((folder / "events").glob("*.jsonl")):
-        events = read_events(path)
+        events, lost = _read(path)
+        damaged += lost
         ends = [event for event in events if event["event"] == "end"]
         decoding = sum(event["decoding"] for event in events if event["event"] == "batch")
         runs = not ends and any(e["event"] == "begin" and process_lives(e.get("owner", {})) for e in events)
@@ -82,6 +105,7 @@ def cost(folder: Path) -> dict[str, Any]:
         "sessions": len(sessions),
         "running_sessions": running,
         "killed_sessions": len(sessions) - len(known) - running,
+        "damaged_events": damaged,
         "worker_seconds": busy,
         "decoding_seconds": decoding,
         "other_seconds": busy - decoding,

@@ -18,17 +18,17 @@ from distilmt import search
 from distilmt.config import to_dict
 from distilmt.energy import Meter
 from distilmt.errors import DataError, ResourceError
-from distilmt.files import file_hash
 from distilmt.label import LabelConfig, Labels, folder_of
 from distilmt.labels import merge as merging
 from distilmt.labels.events import Log, cost
 from distilmt.labels.lease import look
 from distilmt.labels.manifest import describe, open_manifest
 from distilmt.labels.pool import run_workers
+from distilmt.labels.proof import proven
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.storage import disk_errors, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
 
@@ -39,7 +39,7 @@ def run(config: LabelConfig) -> Labels | None:
     if config.new_run:
         move_aside(folder)
     job = prepare(config)
-    return carry_out(job, folder, redone=False)
+    return carry_out(job, folder)
 
 
 def prepare(config: LabelConfig) -> Work:
@@ -82,11 +82,11 @@ def read_texts(config: LabelConfig) -> tuple[Text, Text | None]:
     return text, target
 
 
-def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
+def carry_out(job: Work, folder: Path) -> Labels | None:
     """Has the work done and merges it.
 
     Args:
-        job: what is to be done; its folder is `folder`, or one below it for what is `redone`.
+        job: what is to be done; its folder is `folder`, or one below it for what is redone.
     Returns: None where shards of others are still to be done.
     """
     from distilmt.translate import usable_cpus
@@ -105,7 +105,7 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
                     print(f"distilmt: {folder}: shards of others (--shard) are still to be done", file=sys.stderr)
                     return None
                 try:
-                    labels = _merged(shards, folder, config, redone)
+                    labels = _merged(folder, config)
                     break
                 except merging.Damaged as error:
                     place = (error.shards.folder, error.shard)
@@ -125,36 +125,25 @@ def carry_out(job: Work, folder: Path, *, redone: bool) -> Labels | None:
     return labels
 
 
-def _merged(shards: Shards, folder: Path, config: LabelConfig, redone: bool) -> Labels:
-    """Merges, or waits for the process that does: the merge is one more thing to take by lease."""
+def _merged(folder: Path, config: LabelConfig) -> Labels:
+    """Merges, or waits for the process that does: the merge, of redone lines too, is one more shard of the job."""
+    stored = merging.Stored(folder)
+    base = Shards(folder, stored.job, stored.base.count, config.lease_seconds)
+    suffix = "" if config.compress == "none" else f".{config.compress}"
     while True:
-        lease = shards.take([shards.count], {})
-        suffix = "" if config.compress == "none" else f".{config.compress}"
-        labels = None if redone else _proven(folder, shards.job)
-        if labels is not None and labels.files["pseudo"] == f"pseudo.txt{suffix}":
+        lease = base.take([base.count], {})
+        try:
+            labels = proven(folder, segments=lease is not None)
+            if labels is not None and labels.files["pseudo"] == f"pseudo.txt{suffix}":
+                return labels
+            if lease is not None:
+                return merging.merge(folder, folder_of(config.model), suffix, lease)
+        except merging.Superseded:
+            continue
+        finally:
             if lease is not None:
                 lease.end("done")
-            return labels
-        if lease is None:
-            time.sleep(min(0.5, config.lease_seconds / 6))
-            continue
-        try:
-            return merging.merge(folder, folder_of(config.model), suffix, lease)
-        finally:
-            lease.end("done")
-
-
-def _proven(folder: Path, job: bytes) -> Labels | None:
-    """The results, where they are there, of this job, and what they promise."""
-    if not (folder / merging.RESULT).exists():
-        return None
-    record = read_json(folder / merging.RESULT, "delete it and run the same command again")
-    if record.get("job") != job.hex() or "hashes" not in record:
-        return None
-    for name, sha256 in record["hashes"].items():
-        if not (folder / name).exists() or file_hash(folder / name) != sha256:
-            return None
-    return merging.open_labels(folder)
+        time.sleep(min(0.5, config.lease_seconds / 6))
 
 
 class _Show:

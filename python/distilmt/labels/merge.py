@@ -11,19 +11,21 @@ No time, host or path is in them: the same job gives the same bytes wherever and
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError, ResourceError
 from distilmt.files import COMPRESSED, file_hash, line_writer, open_text
 from distilmt.labels import segments
+from distilmt.labels.lease import look
 from distilmt.labels.manifest import read_manifest
-from distilmt.labels.records import Record
+from distilmt.labels.records import USABLE, Record
 from distilmt.labels.shards import Shards, hash_of_first
 from distilmt.storage import disk_errors, read_json, sync_folder, write_json
 
@@ -37,9 +39,16 @@ RESULT = "labels.json"
 class Damaged(DataError):
     """A shard that was done is not what its done record promises; `shards.reopen(shard)` has it done again."""
 
-    def __init__(self, message: str, shards: Shards, shard: int) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, shards: Shards, shard: int) -> None:
+        command = "`distilmt label` again"
+        if shards.folder.parent.name == "redo":
+            command = f"`distilmt labels redo` again, or delete {shards.folder}"
+        super().__init__(f"{what} - run the same {command}: the shard is labelled anew")
         self.shards, self.shard = shards, shard
+
+
+class Superseded(Exception):
+    """Another merge has begun, because this one did not answer for too long."""
 
 
 class Stored:
@@ -48,7 +57,7 @@ class Stored:
     Args:
         folder: of the job.
 
-    What is being redone counts once all of it is done.
+    What is being redone counts once all of it is done: it is in `redone`, and in `begun` before.
 
     Raises:
         DataError: no job, or a damaged manifest.
@@ -61,17 +70,41 @@ class Stored:
         self.lines: int = self.manifest["source"]["lines"]
         count = -(-self.lines // self.shard_lines)
         self.base = Shards(folder, self.job, count, 60.0)
+        soft = self.manifest["options"]["soft_labels"]
+        self.stores = (("soft", "forced") if self.manifest["target"] else ("soft",)) if soft else ()
         self.redone: list[tuple[Shards, dict[int, list[int]]]] = []
+        self.begun: list[Path] = []
         for path in redo_folders(folder):
             manifest, job = read_redo(path)
             chosen = {int(shard): lines for shard, lines in manifest["lines"].items()}
             shards = Shards(path, job, count, 60.0)
             if manifest["base"] == self.job.hex() and chosen.keys() <= shards.finished():
                 self.redone.append((shards, chosen))
+            elif manifest["base"] == self.job.hex():
+                self.begun.append(path)
 
     def unfinished(self) -> int:
         """How many shards are still to be done."""
         return self.base.count - len(self.base.finished())
+
+    @property
+    def generations(self) -> list[str]:
+        """Ids of what was redone: labels.json has those that are in it."""
+        return [shards.job.hex() for shards, _ in self.redone]
+
+    def numbers(self, shard: int) -> range:
+        """Lines of a shard."""
+        first = shard * self.shard_lines + 1
+        return range(first, min(first + self.shard_lines, self.lines + 1))
+
+    def check(self) -> None:
+        """Proves the segments of all shards that are done. Raises: Damaged."""
+        for shard in sorted(self.base.finished()):
+            if shard < self.base.count:
+                proven_segment(self.base, shard, len(self.numbers(shard)))
+        for shards, chosen in self.redone:
+            for shard, lines in chosen.items():
+                proven_segment(shards, shard, len(lines))
 
     def records(self) -> Iterator[Record]:
         """All records in source order; each shard is proven as it is read.
@@ -80,12 +113,10 @@ class Stored:
             Damaged: a shard's bytes are not those that were recorded; nothing of it was yielded in vain but what was sound.
         """
         for shard in range(self.base.count):
-            first = shard * self.shard_lines + 1
-            lines = range(first, min(first + self.shard_lines, self.lines + 1))
             newer: dict[int, Record] = {}
             for shards, chosen in self.redone:
                 newer |= {record.line: record for record in shard_records(shards, shard, chosen.get(shard, []))}
-            for record in shard_records(self.base, shard, lines):
+            for record in shard_records(self.base, shard, self.numbers(shard)):
                 yield newer.get(record.line, record)
 
 
@@ -96,15 +127,8 @@ def shard_records(shards: Shards, shard: int, lines: Any) -> Iterator[Record]:
     """
     if not lines:
         return
-    done = shards.done(shard)
-    path = shards.folder / "done" / f"{shard:06}.json"
-    remedy = "run the same command again: the shard is labelled anew"
-    if done is None or done.records != len(lines):
-        raise Damaged(f"{path}: missing or damaged - {remedy}", shards, shard)
-    path = shards.segment(shard, done.attempt)
-    if not path.is_file() or hash_of_first(path, done.bytes) != done.sha256:
-        raise Damaged(f"{path}: missing or damaged - {remedy}", shards, shard)
-    found = segments.read_segment(path, shards.head(shard), done.bytes)
+    path, size = proven_segment(shards, shard, len(lines))
+    found = segments.read_segment(path, shards.head(shard), size)
     count = 0
     for (record, _), line in zip(found, lines, strict=False):
         if record.line != line:
@@ -112,7 +136,21 @@ def shard_records(shards: Shards, shard: int, lines: Any) -> Iterator[Record]:
         count += 1
         yield record
     if count != len(lines):
-        raise Damaged(f"{path}: damaged at line {lines[count]} - {remedy}", shards, shard)
+        raise Damaged(f"{path}: damaged at line {lines[count]}", shards, shard)
+
+
+def proven_segment(shards: Shards, shard: int, count: int) -> tuple[Path, int]:
+    """The segment file of a finished shard of `count` records, and how many of its bytes count.
+
+    Raises: Damaged: its bytes are not those that were recorded.
+    """
+    done = shards.done(shard)
+    if done is None or done.records != count:
+        raise Damaged(f"{shards.folder / 'done' / f'{shard:06}.json'}: missing or damaged", shards, shard)
+    path = shards.segment(shard, done.attempt)
+    if not path.is_file() or hash_of_first(path, done.bytes) != done.sha256:
+        raise Damaged(f"{path}: missing or damaged", shards, shard)
+    return path, done.bytes
 
 
 def merged_records(folder: Path) -> Iterator[Record]:
@@ -146,10 +184,11 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
     Args:
         model: the teacher's folder, which soft labels are bound to.
         suffix: of line-aligned files: "", ".gz", ".xz" or ".zst".
-        lease: of this merge. Should it sleep and another take over, both write the same bytes, each beside their place.
+        lease: of this merge. Should it sleep and another take over, that one's results stay: each writes beside their place.
 
     Raises:
-        Damaged: a shard has to be done again. ResourceError: the disk refuses, or gives back something else.
+        Damaged: a shard has to be done again. Superseded: another has taken over.
+        ResourceError: the disk refuses, or gives back something else.
     """
     stored = Stored(folder)
     options, source = stored.manifest["options"], stored.manifest["source"]
@@ -168,9 +207,10 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
             bound: Any = {
                 "model": model, "source": source["sha256"], "k": options["soft_labels"], "floor": options["soft_floor"],
             }  # fmt: skip
-            for name in ("soft", "forced") if stored.manifest["target"] else ("soft",):
-                writer = SoftLabelsWriter(_beside(folder, name, lease), **bound)
-                stores[name] = soft_files.enter_context(writer)
+            for name in stored.stores:
+                part = _beside(folder, name, lease)
+                soft_files.callback(shutil.rmtree, part, ignore_errors=True)
+                stores[name] = soft_files.enter_context(SoftLabelsWriter(part, **bound))
         with ExitStack() as text_files:
             out = {kind: text_files.enter_context(line_writer(folder / name)) for kind, name in files.items()}
             for record in stored.records():
@@ -178,17 +218,20 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
                 out["statuses"].write(record.verdict)
                 for rank, each in enumerate(record.candidates if "nbest" in out else (), 1):
                     out["nbest"].write(f"{record.line}\t{rank}\t{each.score:.6f}\t{each.text}")
-                for name, store in stores.items():
-                    store.append(getattr(record, name))
+                if "soft" in stores:  # a student that learns from the store shall not learn an excluded line
+                    stores["soft"].append(record.soft if record.verdict in USABLE else b"")
+                if "forced" in stores:
+                    stores["forced"].append(record.forced)
                 counts[record.verdict] += 1
                 tokens += record.candidates[0].tokens if record.candidates else 0
                 lines += 1
-        if "soft" in stores:
-            stores["soft"].finish(out["pseudo"].sha256)
-        if "forced" in stores:
-            stores["forced"].finish(stored.manifest["target"]["sha256"])
-    for name in stores:
-        _put_in_place(folder, name, lease)
+            _stop_superseded(lease)
+        hashes = {name: out[kind].sha256 for kind, name in files.items()}
+        for name, store in stores.items():
+            text = out["pseudo"].sha256 if name == "soft" else stored.manifest["target"]["sha256"]
+            _stop_superseded(lease)
+            hashes[header(name)] = store.finish(text).hash
+            _put_in_place(folder, name, lease)
     for kind, name in files.items():
         found = _read_back(folder / name)
         if found != (out[kind].lines, out[kind].sha256) or (kind != "nbest" and found[0] != stored.lines):
@@ -197,13 +240,14 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
             )
     _remove_others(folder, files)
     done = [stored.base.done(shard) for shard in range(stored.base.count)]
+    _stop_superseded(lease)
     write_json(
         folder / RESULT,
         {
             "job": stored.job.hex(), "lines": lines, "counts": dict(sorted(counts.items())), "target_tokens": tokens,
             "repeated_lines": sum(each.repeated for each in done if each), "source_hash": source["sha256"],
             "pseudo_hash": out["pseudo"].sha256, "files": files,
-            "hashes": {name: out[kind].sha256 for kind, name in files.items()},
+            "hashes": hashes, "redone": stored.generations,
             "redone_lines": [sum(map(len, chosen.values())) for _, chosen in stored.redone],
         },
     )  # fmt: skip
@@ -240,20 +284,53 @@ def open_labels(folder: Path) -> Labels:
         raise DataError(f"{path}: damaged: {error} is missing - {remedy}") from None
 
 
-def _beside(folder: Path, name: str, lease: Lease) -> Path:
-    return folder / f".{name}.{lease.attempt}.part"
+def header(name: str) -> str:
+    """The file of a store that holds the hashes of the others."""
+    return f"{name}/soft_labels.json"
+
+
+def _beside(folder: Path, name: str, lease: Lease, suffix: str = "part") -> Path:
+    return folder / f".{name}.{lease.attempt}.{suffix}"
+
+
+def _stop_superseded(lease: Lease) -> None:
+    if lease.superseded():
+        raise Superseded
 
 
 def _put_in_place(folder: Path, name: str, lease: Lease) -> None:
-    """Replaces a folder by the one that was made beside it, and removes what killed merges left."""
-    with disk_errors(folder / name):
-        if (folder / name).exists():
-            shutil.rmtree(folder / name)
-        os.rename(_beside(folder, name, lease), folder / name)
+    """Replaces a folder by the one that was made beside it, and removes what killed merges left.
+
+    Raises: Superseded: the one beside it was taken away, for this process did not answer.
+    """
+    made, place, old = _beside(folder, name, lease), folder / name, _beside(folder, name, lease, "old")
+    with disk_errors(place):
+        _stop_superseded(lease)
+        while True:
+            with suppress(FileNotFoundError):
+                os.rename(place, old)
+            try:
+                os.rename(made, place)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    _stop_superseded(lease)
+                    raise
+                shutil.rmtree(old, ignore_errors=True)  # another put its own there between the two
         sync_folder(folder)
-        for left in folder.glob(f".{name}.*.part"):
-            if int(left.suffixes[-2][1:]) < lease.attempt:
+        shutil.rmtree(old, ignore_errors=True)
+        for left in [*folder.glob(f".{name}.*.part"), *folder.glob(f".{name}.*.old")]:
+            if _ended(lease, int(left.suffixes[-2][1:])):
                 shutil.rmtree(left, ignore_errors=True)
+
+
+def _ended(lease: Lease, attempt: int) -> bool:
+    """Whether the merge of an attempt is known to have ended; that of one that sleeps may yet wake."""
+    path = lease.path.with_name(f"{lease.shard:06}.{attempt}")
+    if attempt == lease.attempt or not path.exists():
+        return False
+    seen = look(path)
+    return seen.gone or seen.state in ("released", "failed", "done")
 
 
 def _read_back(path: Path) -> tuple[int, str]:

@@ -90,6 +90,6 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
 
 
 def _merged(job: Work, folder: Path) -> Labels:
-    labels = carry_out(replace(job, config=replace(job.config, workers=1)), folder, redone=False)
+    labels = carry_out(replace(job, config=replace(job.config, workers=1)), folder)
     assert labels is not None  # no --shard
     return labels

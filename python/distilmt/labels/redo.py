@@ -15,12 +15,15 @@ from typing import Any, Literal
 
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.errors import ConfigError
+from distilmt.errors import ConfigError, DataError
 from distilmt.label import LabelConfig, Labels, folder_of
 from distilmt.labels.job import carry_out, read_texts
-from distilmt.labels.manifest import describe, read_manifest
-from distilmt.labels.merge import Stored, merged_records, read_redo
+from distilmt.labels.manifest import describe, model_hashes, read_manifest
+from distilmt.labels.merge import Damaged, Stored, merged_records, proven_segment, read_redo, redo_folders
+from distilmt.labels.proof import proven
 from distilmt.labels.records import VERDICTS
+from distilmt.labels.shards import Shards
+from distilmt.labels.source import Text
 from distilmt.labels.worker import Work
 from distilmt.stage import differences
 from distilmt.storage import create_bytes, disk_errors, plain, read_json
@@ -78,30 +81,98 @@ def redo(config: RedoConfig | None = None, **options: Any) -> Labels | str | Non
     before = {"source": stored.manifest["source"], "target": was and {"sha256": was["sha256"]}}
     if changed := differences(before, same):
         raise ConfigError(f"{folder}: these are other texts than the labels are of:\n" + "\n".join(changed))
-    number = len(stored.redone) + 1
-    generation = folder / "redo" / str(number)
     manifest = describe(asked, folder_of(asked.model), text, target) | {
-        "base": stored.job.hex(), "generation": number, "where": sorted(verdicts),
+        "base": stored.job.hex(), "where": sorted(verdicts),
     }  # fmt: skip
-    if (generation / "manifest.json").exists():  # begun before and not finished
-        begun, _ = read_redo(generation)
-        if lines := differences(begun | {"lines": None}, manifest | {"lines": None}):
-            raise ConfigError(
-                f"{generation}: was begun with other options and is unfinished - finish it with the same command, or delete "
-                "it:\n" + "\n".join(lines)
-            )
-    else:
+    _refuse_other_teacher(config, asked, stored, manifest)
+    generation = _broken_off(stored)
+    if generation is None:
+        merged = _whole(folder)
+        if merged is None:
+            was_labelled = resolve(LabelConfig, recorded)
+            if manifest["model"] == stored.manifest["model"]:  # it may lie elsewhere now
+                was_labelled = replace(was_labelled, model=asked.model)
+            merged = _merge(stored, was_labelled, text, target)
+            newest = redo_folders(folder)[-1:]
+            if stored.redone and newest and not _differences(newest[0], manifest):
+                return merged  # what this command began was done, but for the merge
         chosen: dict[str, list[int]] = {}
         for record in merged_records(folder):
             if record.verdict in verdicts:
                 chosen.setdefault(str((record.line - 1) // stored.shard_lines), []).append(record.line)
         if not chosen:
             return f"{folder}: no line has the verdict {' or '.join(sorted(verdicts))}"
+        number = max((int(path.name) for path in redo_folders(folder)), default=0) + 1
+        generation = folder / "redo" / str(number)
         with disk_errors(generation):
             generation.mkdir(parents=True, exist_ok=True)
-        data = json.dumps(plain(manifest | {"lines": chosen}), indent=1, sort_keys=True) + "\n"
+        data = json.dumps(plain(manifest | {"generation": number, "lines": chosen}), indent=1, sort_keys=True) + "\n"
         create_bytes(generation / "manifest.json", data.encode("ascii"))
+    if lines := _differences(generation, manifest):  # broken off, or begun by another process a moment ago
+        raise ConfigError(
+            f"{generation}: was begun with other options and is unfinished - finish it with the same command, or delete "
+            "it:\n" + "\n".join(lines)
+        )
     begun, identity = read_redo(generation)
     lines_of = {int(shard): numbers for shard, numbers in begun["lines"].items()}
     job = Work(str(generation), identity.hex(), text, target, replace(asked, new_run=False), lines_of)
-    return carry_out(job, folder, redone=True)
+    return carry_out(job, folder)
+
+
+def _refuse_other_teacher(config: RedoConfig, asked: LabelConfig, stored: Stored, manifest: dict[str, Any]) -> None:
+    """Raises ConfigError where the teacher is another, and that was not asked for or cannot be."""
+    if not (changed := differences({"model": stored.manifest["model"]}, {"model": manifest["model"]})):
+        return
+    if stored.stores:
+        why = "soft labels are bound to one teacher, and this is another: name the one the labels are from with --model"
+    elif config.model is None:
+        why = "its files are not those the labels are from: if it is to redo the lines, name it with --model"
+    else:
+        return
+    raise ConfigError(f"{asked.model}: {why}\n" + "\n".join(changed))
+
+
+def _broken_off(stored: Stored) -> Path | None:
+    """The first generation that is not done to its end, or whose records are damaged."""
+    for folder in redo_folders(stored.folder):
+        manifest, job = read_redo(folder)
+        shards = Shards(folder, job, stored.base.count, 60.0)
+        try:
+            for shard, lines in manifest["lines"].items() if manifest["base"] == stored.job.hex() else ():
+                proven_segment(shards, int(shard), len(lines))
+        except Damaged:
+            return folder
+    return None
+
+
+def _differences(generation: Path, manifest: dict[str, Any]) -> list[str]:
+    begun, _ = read_redo(generation)
+    same = {"lines": None, "generation": None}
+    return differences(begun | same, manifest | same)
+
+
+def _whole(folder: Path) -> Labels | None:
+    """The results, where they and the records are sound."""
+    try:
+        return proven(folder, segments=True)
+    except Damaged:
+        return None
+
+
+def _merge(stored: Stored, config: LabelConfig, text: Text, target: Text | None) -> Labels | None:
+    """Merges what a process was killed before it could, and labels damaged shards anew.
+
+    Raises: DataError: shards are missing. ConfigError: the teacher is another.
+    """
+    if missing := stored.unfinished():
+        raise DataError(
+            f"{stored.folder}: {missing} shards are still to be labelled - run the same `distilmt label` again"
+        )
+    teacher = {"model": model_hashes(folder_of(config.model))}
+    if changed := differences({"model": stored.manifest["model"]}, teacher):
+        raise ConfigError(
+            f"{stored.folder}: has to be merged again, and {config.model} is another teacher than the labels are from - put "
+            "it back and run the same `distilmt label` again:\n" + "\n".join(changed)
+        )
+    config = replace(config, out=str(stored.folder), shard=None, new_run=False)
+    return carry_out(Work(str(stored.folder), stored.job.hex(), text, target, config), stored.folder)

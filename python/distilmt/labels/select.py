@@ -24,6 +24,10 @@ from distilmt.lines import read_lines
 from distilmt.model_options import ModelOptions
 from distilmt.storage import read_json, write_json
 
+_OF_LABELS = {
+    "labels", "manifest", "job", "cost", "pseudo", "statuses", "nbest", "soft", "forced", "redo", "leases", "segments",
+    "done", "events",
+}  # fmt: skip
 SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
     "chrf": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no",
@@ -93,6 +97,8 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
         raise ConfigError(
             f"--keep {config.keep}: {labels.folder} holds {stored} hypotheses a line - keep at most these"
         )
+    paths = _paths(config)
+    _refuse_overwriting(labels, paths)
     gold = None if config.gold is None else _read_gold(config.gold, labels)
     ranked = rank(
         read_records(config.labels),
@@ -102,7 +108,6 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
         threads=config.threads or usable_cpus(),
     )
     tally = _Tally()
-    paths = _paths(config)
     with ExitStack() as stack:
         outs = [stack.enter_context(line_writer(path)) for path in paths]
         shown = stack.enter_context(bar(labels.lines, "selecting", "line"))
@@ -119,6 +124,18 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     }  # fmt: skip
     write_json(_facts_path(paths[0]), facts)
     return Selection(paths, facts)
+
+
+def _refuse_overwriting(labels: Labels, paths: list[Path]) -> None:
+    """Raises ConfigError where a text or its facts would replace each other, or something of the labelling."""
+    facts = _facts_path(paths[0])
+    if facts in paths:
+        raise ConfigError(f"--out {facts}: this name is that of the facts beside the text - choose another suffix")
+    folder = labels.folder.resolve()
+    for path in [*paths, facts]:
+        found = path.resolve()
+        if folder in found.parents and found.relative_to(folder).parts[0].split(".")[0] in _OF_LABELS:
+            raise ConfigError(f"--out: {path} belongs to the labelling itself - choose another name")
 
 
 class _Tally:

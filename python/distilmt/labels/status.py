@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distilmt.errors import DataError
-from distilmt.files import file_hash
 from distilmt.labels.events import cost, events_of
 from distilmt.labels.lease import look
 from distilmt.labels.merge import RESULT, Damaged, Stored, read_redo, redo_folders, shard_records
+from distilmt.labels.proof import faults
 from distilmt.labels.shards import Shards
-from distilmt.storage import read_json
 
 RECENT_SECONDS = 600.0  # what the present speed is judged by
 
@@ -116,7 +115,8 @@ class Verified:
     def __str__(self) -> str:
         if not self.problems:
             return f"{self.folder}: {self.records:,} records whole, every line once; results as recorded"
-        return "\n".join([*self.problems, f"{self.folder}: {len(self.problems)} problems - run the same command again"])
+        remedy = "run the same `distilmt label` again, or the command that a line names"
+        return "\n".join([*self.problems, f"{self.folder}: {len(self.problems)} problems - {remedy}"])
 
 
 def verify(folder: str | Path) -> Verified:
@@ -132,26 +132,18 @@ def verify(folder: str | Path) -> Verified:
         for shard in sorted(shards.finished() if chosen is None else chosen):
             if shard >= shards.count:
                 continue
-            first = shard * stored.shard_lines + 1
-            every = range(first, min(first + stored.shard_lines, stored.lines + 1))
             try:
-                records += sum(1 for _ in shard_records(shards, shard, every if chosen is None else chosen[shard]))
+                lines = stored.numbers(shard) if chosen is None else chosen[shard]
+                records += sum(1 for _ in shard_records(shards, shard, lines))
             except Damaged as error:
                 problems.append(str(error))
     if missing := stored.unfinished():
         problems.append(f"{folder}: {missing} of {stored.base.count} shards are not labelled yet")
+    problems += [
+        f"{path}: unfinished - run the same `distilmt labels redo` again, or delete it" for path in stored.begun
+    ]
     try:
-        result = read_json(folder / RESULT, "delete it") if (folder / RESULT).exists() else None
-        if result is None:
-            problems.append(f"{folder}: not merged yet")
-        for name, sha256 in (result or {}).get("hashes", {}).items():
-            if not (folder / name).exists() or file_hash(folder / name) != sha256:
-                problems.append(f"{folder / name}: missing, or not what was written")
-        for name in ("soft", "forced"):
-            if (folder / name).is_dir():
-                from distilmt.soft_labels import SoftLabelsStore
-
-                SoftLabelsStore(folder / name).verify()
+        problems += faults(stored)
     except DataError as error:
         problems.append(str(error))
     return Verified(folder, records, problems)

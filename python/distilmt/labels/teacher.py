@@ -67,12 +67,12 @@ class Teacher:
             Candidate(_one_line(each.text), each.ids, each.score, sum(each.log_probs), len(each.log_probs))
             for each in found
         ]
-        return Record(line.number, verdict, candidates, self._soft(found[0]) if found else b"", forced, cause)
+        # Pieces of a line, joined: each has a context of its own, and an end symbol or none.
+        soft = self._soft(found[0]) if found and translation.pieces == 1 else b""
+        return Record(line.number, verdict, candidates, soft, forced, cause)
 
     def _soft(self, best: Hypothesis) -> bytes:
-        if best.soft_labels is None or len(best.log_probs) > len(best.ids) + 1:  # pieces of a line, joined
-            return b""
-        return self._encode(best.ids, best.soft_labels)
+        return b"" if best.soft_labels is None else self._encode(best.ids, best.soft_labels)
 
     def _encode(self, ids: Sequence[int], labels: Any) -> bytes:
         from distilmt.soft_labels import encode
