@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from distilmt.study.findings import outcome_table
 from distilmt.study.plots import pareto, plot_outcome, plot_quality_cost
 from distilmt.study.records import path_of, translations_of
 from distilmt.study.sentences import by_sentences
-from distilmt.study.spec import Planned
 from distilmt.study.summary import mean_of, means
 from distilmt.study.table import outcome_names, save
 from study_data import made, record
@@ -145,9 +143,6 @@ def test_what_is_missing_is_said_with_what_can_still_be_said(tmp_path: Path) -> 
     assert "| b − a | 2 / 2 | 1 |" in text and "Incomplete blocks are left out: 3." in text
     one = study.report(made(tmp_path / "one", {("a",): numbers([1]), ("b",): numbers([2])}, **contrast())).markdown()
     assert "**One repetition**: no spread, no interval, no test" in one and "| a | 1 | 1 |" in one
-    odd = made(tmp_path / "odd", {("a",): numbers([1, 2]), ("b",): numbers([2, 3])})
-    odd = replace(odd, contrasts=[Planned(outcome="seconds", factor="f0", pairs=(("a", "a"),))])
-    assert "Planned contrast of seconds by f0: contrasts: a pair comes twice" in study.report(odd).markdown()
     nothing = made(tmp_path / "none", {("a",): numbers([None]), ("b",): numbers([None])})
     with pytest.raises(DataError, match="no cell is done - `distilmt study run` makes them"):
         study.report(nothing)
