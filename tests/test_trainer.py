@@ -86,6 +86,15 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def in_parts(vocabulary, pairs, folder: Path, monkeypatch, **given) -> torch.nn.Module:
+    """The student of a training that was interrupted at update 6 and begun again."""
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            fit(vocabulary, pairs, folder, **given)
+    return fit(vocabulary, pairs, folder, **given)[0]
+
+
 def test_training_learns_and_reports(vocabulary, pairs, tmp_path):
     model, result = fit(vocabulary, pairs, tmp_path, updates=60, eval_every=20)
     losses = [e["loss"] for e in events(tmp_path) if "loss" in e]
@@ -119,12 +128,7 @@ def test_a_queue_resumes_bit_exactly_trap_7(vocabulary, pairs, tmp_path, monkeyp
     objective = f"NLL() + SelectiveKD(0.3, level='global', queue_size=300, update={update!r})"
     given = {"objective": objective, "teacher": student(vocabulary, seed=5), "accumulate": 2}
     whole, _ = fit(vocabulary, pairs, tmp_path / "whole", **given)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 6, interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            fit(vocabulary, pairs, tmp_path / "parts", **given)
-    resumed, _ = fit(vocabulary, pairs, tmp_path / "parts", **given)
-    assert same_weights(whole, resumed)
+    assert same_weights(whole, in_parts(vocabulary, pairs, tmp_path / "parts", monkeypatch, **given))
     once, again = ({e["update"]: e["gates"] for e in events(tmp_path / f) if "loss" in e} for f in ("whole", "parts"))
     assert once == again and list(once) == list(range(1, 13))
     assert all(len(gates) == 2 and (gates[0] == gates[1]) == (update == "step") for gates in once.values())
@@ -135,12 +139,7 @@ def test_a_queue_resumes_bit_exactly_trap_7(vocabulary, pairs, tmp_path, monkeyp
 def test_what_is_learnt_beside_the_student_resumes_bit_exactly(vocabulary, pairs, tmp_path, monkeypatch):
     given = {"objective": "NLL() + LayerCombination()", "teacher": student(vocabulary, seed=5)}
     whole, _ = fit(vocabulary, pairs, tmp_path / "whole", **given)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 6, interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            fit(vocabulary, pairs, tmp_path / "parts", **given)
-    resumed, _ = fit(vocabulary, pairs, tmp_path / "parts", **given)
-    assert same_weights(whole, resumed)
+    assert same_weights(whole, in_parts(vocabulary, pairs, tmp_path / "parts", monkeypatch, **given))
     once, again = ([e["loss"] for e in events(tmp_path / f) if "loss" in e] for f in ("whole", "parts"))
     assert once[-4:] == again[-4:]
 

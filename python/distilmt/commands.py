@@ -8,13 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.model_options import ModelOptions, SearchFlags
+from distilmt.model_options import ModelOptions, SearchFlags, folder_of
 from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
     from distilmt.translate import Translator
 
     translator = Translator(
-        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
     search: Any = asdict(config.search)
     lines = _standard_input(config.on_invalid_utf8)
@@ -139,7 +138,7 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
 
     text = corpus.load_corpus((config.source, config.target))
     translator = Translator(
-        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
     if config.out is not None:
         from distilmt.forced import store_forced
@@ -199,12 +198,3 @@ def explain(expression: str) -> str:
         text = sys.modules[type(term).__module__].__doc__ or ""
         lines += [f"    {line}".rstrip() for line in inspect.cleandoc(text).splitlines()]
     return "\n".join(lines)
-
-
-def _folder(model: str) -> Path:
-    """The model's folder; only a hub name pays for the import of torch, which the native translator has no need of."""
-    if Path(model).is_dir():
-        return Path(model)
-    from distilmt.models import folder_of
-
-    return folder_of(model)

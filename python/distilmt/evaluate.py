@@ -25,7 +25,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import language_of, plain_language
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, folder_of
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     from distilmt.translate import Translator
 
     translator = Translator(
-        _folder(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
+        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
     translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
     usages = []
@@ -313,15 +313,6 @@ def _target_lang(config: EvaluateConfig) -> str:
     if config.target_lang is not None or config.test_set is not None:
         return config.target_lang or (config.test_set or "").rpartition("-")[2]
     return language_of(config.test[1] if config.test else config.references[0])
-
-
-def _folder(model: str) -> Path:
-    """The model's folder; only a hub name needs Hugging Face's libraries, which take seconds to load."""
-    if Path(model).is_dir():
-        return Path(model)
-    from distilmt.models import folder_of
-
-    return folder_of(model)
 
 
 def _whole(path: str | Path) -> list[str]:

@@ -190,6 +190,14 @@ def file_hash(path: StrPath) -> str:
     return digest.hexdigest()
 
 
+def lines_hash(lines: Iterable[str]) -> str:
+    """SHA-256 (hex) of these lines as a file would hold them: what `file_hash` gives of what `write_lines` writes."""
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
 @contextmanager
 def atomic_file(path: StrPath) -> Iterator[BinaryIO]:
     """A binary file that appears under its name whole and on the disk, or not at all.

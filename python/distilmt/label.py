@@ -192,12 +192,3 @@ def read_labels(folder: str | Path) -> Labels:
     from distilmt.labels.merge import open_labels
 
     return open_labels(Path(folder))
-
-
-def folder_of(model: str) -> Path:
-    """The model's folder; only a hub name pays for the import of torch, which the native translator has no need of."""
-    if Path(model).is_dir():
-        return Path(model)
-    from distilmt.models import folder_of as from_hub
-
-    return from_hub(model)

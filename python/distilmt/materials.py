@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.dataset import is_column
 from distilmt.errors import ConfigError
-from distilmt.files import write_lines
+from distilmt.files import file_hash, lines_hash, write_lines
 from distilmt.lines import read_lines
 from distilmt.methods import ALONE
 from distilmt.train import fit_text, new_model
@@ -298,22 +298,13 @@ class Materials:
 
 def alone(lines: list[str], statuses: list[str]) -> Corpus:
     """Source text without targets, as a corpus that a labelling completes; statuses as those of lines, or of labels."""
-    import hashlib
-
     from distilmt.corpus import Corpus
 
-    digest = hashlib.sha256("".join(line + "\n" for line in lines).encode()).hexdigest()
     found = [
         "empty_source" if status == "ok" and not line.strip() else status
         for line, status in zip(lines, statuses, strict=True)
     ]
-    return Corpus(lines, [""] * len(lines), found, digest, "")
-
-
-def file_hash(path: str) -> str:
-    from distilmt import corpus
-
-    return corpus.file_hash(path)
+    return Corpus(lines, [""] * len(lines), found, lines_hash(lines), "")
 
 
 def subset(text: Corpus, share: float) -> Corpus:
@@ -322,23 +313,23 @@ def subset(text: Corpus, share: float) -> Corpus:
         return text
     import numpy as np
 
-    usable = [index for index, *_ in text.pairs()]
-    kept = set(np.random.default_rng(1).permutation(usable)[: max(1, round(share * len(usable)))].tolist())
-    lines = [i for i in range(len(text)) if i in kept]
-    return joined([(text, lines)])
-
-
-def joined(parts: list[tuple[Corpus, list[int]]]) -> Corpus:
-    """Lines of several corpora, one behind the other, as a corpus of its own."""
-    import hashlib
-
     from distilmt.corpus import Corpus
 
-    sources = [text.sources[i] for text, lines in parts for i in lines]
-    targets = [text.targets[i] for text, lines in parts for i in lines]
-    statuses = [text.statuses[i] for text, lines in parts for i in lines]
-    one, other = (
-        hashlib.sha256("".join(line + "\n" for line in side).encode()).hexdigest() for side in (sources, targets)
+    pairs = list(text.pairs())
+    chosen = np.random.default_rng(1).permutation(len(pairs))[: max(1, round(share * len(pairs)))]
+    kept = [pairs[i] for i in sorted(chosen.tolist())]
+    sources, targets = [source for _, source, _ in kept], [target for _, _, target in kept]
+    return Corpus(
+        sources, targets, ["ok"] * len(kept), lines_hash(sources), lines_hash(targets), notes=list(text.notes)
     )
-    notes = list(dict.fromkeys(note for text, _ in parts for note in text.notes))
-    return Corpus(sources, targets, statuses, one, other, notes=notes)
+
+
+def joined(*parts: Corpus) -> Corpus:
+    """Corpora one behind the other, as a corpus of its own."""
+    from distilmt.corpus import Corpus
+
+    sources, targets, statuses = (
+        [entry for part in parts for entry in getattr(part, name)] for name in ("sources", "targets", "statuses")
+    )
+    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
+    return Corpus(sources, targets, statuses, lines_hash(sources), lines_hash(targets), notes=notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 
@@ -51,3 +52,12 @@ class SearchFlags:
     top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
     top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
     seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})
+
+
+def folder_of(model: str) -> Path:
+    """The model's folder; only a hub name pays for the import of torch, which the native translator has no need of."""
+    if Path(model).is_dir():
+        return Path(model)
+    from distilmt.models import folder_of as from_hub
+
+    return from_hub(model)

@@ -226,22 +226,24 @@ def _refuse_other(run: Path, name: str, recorded: dict[str, Any], given: dict[st
 
 def differences(recorded: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """What differs between two nested objects of plain data, a line each: `  key.inner: old -> new`."""
-    old, new = _flat(recorded), _flat(given)
+    old, new = flat(recorded), flat(given)
     return [
-        f"  {key}: {_short(old, key)} -> {_short(new, key)}"
+        f"  {key}: {short(old, key)} -> {short(new, key)}"
         for key in list(dict.fromkeys([*old, *new]))
         if key not in old or key not in new or old[key] != new[key]
     ]
 
 
-def _flat(value: dict[str, Any], above: str = "") -> dict[str, Any]:
+def flat(value: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """The leaves of nested objects by their dotted paths."""
     leaves: dict[str, Any] = {}
     for key, item in value.items():
-        leaves |= _flat(item, f"{above}{key}.") if isinstance(item, dict) and item else {f"{above}{key}": item}
+        leaves |= flat(item, f"{above}{key}.") if isinstance(item, dict) and item else {f"{above}{key}": item}
     return leaves
 
 
-def _short(leaves: dict[str, Any], key: str) -> str:
+def short(leaves: dict[str, Any], key: str) -> str:
+    """A leaf in a message: its JSON, cut at 60 letters."""
     if key not in leaves:
         return "(absent)"
     text = json.dumps(leaves[key], ensure_ascii=False)

@@ -18,7 +18,7 @@ from distilmt import search
 from distilmt.config import to_dict
 from distilmt.energy import Meter
 from distilmt.errors import DataError, ResourceError
-from distilmt.label import LabelConfig, Labels, folder_of
+from distilmt.label import LabelConfig, Labels
 from distilmt.labels import merge as merging
 from distilmt.labels.events import Log, cost
 from distilmt.labels.lease import look
@@ -28,6 +28,7 @@ from distilmt.labels.proof import proven
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
+from distilmt.model_options import folder_of
 from distilmt.storage import disk_errors, write_json
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
-from distilmt.label import LabelConfig, Labels, folder_of
+from distilmt.label import LabelConfig, Labels
 from distilmt.labels.job import carry_out, read_texts
 from distilmt.labels.manifest import describe, model_hashes, read_manifest
 from distilmt.labels.merge import Damaged, Stored, merged_records, proven_segment, read_redo, redo_folders
@@ -25,6 +25,7 @@ from distilmt.labels.records import VERDICTS
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text
 from distilmt.labels.worker import Work
+from distilmt.model_options import folder_of
 from distilmt.stage import differences
 from distilmt.storage import create_bytes, disk_errors, plain, read_json
 

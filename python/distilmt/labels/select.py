@@ -17,11 +17,11 @@ from typing import Any
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.files import COMPRESSED, FileFacts, file_facts, line_writer
-from distilmt.label import Labels, folder_of, read_labels
+from distilmt.label import Labels, read_labels
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
 from distilmt.lines import read_lines
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, folder_of
 from distilmt.storage import read_json, write_json
 
 _OF_LABELS = {

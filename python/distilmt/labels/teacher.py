@@ -24,7 +24,7 @@ class Teacher:
     """A model, loaded with the options of a job."""
 
     def __init__(self, config: LabelConfig, threads: int | None) -> None:
-        from distilmt.label import folder_of
+        from distilmt.model_options import folder_of
         from distilmt.translate import Translator
 
         self.config = config

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
 from distilmt.corpus import Corpus
+from distilmt.files import lines_hash
 from distilmt.label import Labels
 from distilmt.labels.rank import RankOptions, rank
 from distilmt.labels.records import read_records
@@ -39,9 +39,8 @@ def chosen(
 
 def with_targets(pseudo: Corpus, targets: list[str]) -> Corpus:
     """The corpus with other targets; lines that have none are left out."""
-    digest = hashlib.sha256("".join(line + "\n" for line in targets).encode()).hexdigest()
     statuses = [
         status if target or status != "ok" else "label_missing"
         for status, target in zip(pseudo.statuses, targets, strict=True)
     ]
-    return replace(pseudo, targets=targets, statuses=statuses, target_hash=digest)
+    return replace(pseudo, targets=targets, statuses=statuses, target_hash=lines_hash(targets))

@@ -17,5 +17,4 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The pseudo pairs of the training text, then those of --monolingual-source."""
-    own, more = materials.pseudo(), materials.forward()
-    return joined([(own, list(range(len(own)))), (more, list(range(len(more))))])
+    return joined(materials.pseudo(), materials.forward())

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distilmt.labels.rank import RankOptions
 from distilmt.materials import joined
+from distilmt.recipes.n_best import best
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -17,9 +17,4 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The training text, then the pairs of each place of the lists."""
-    text = materials.text
-    every = list(range(len(text)))
-    chosen = materials.selected(
-        f"select-best-{materials.options.keep}", RankOptions(rule="model"), materials.options.keep
-    )
-    return joined([(text, every), *((corpus, every) for corpus in chosen)])
+    return joined(materials.text, *best(materials))

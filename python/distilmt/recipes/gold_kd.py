@@ -16,6 +16,4 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The training text, then its pseudo pairs."""
-    text = materials.text
-    every = list(range(len(text)))
-    return joined([(text, every), (materials.pseudo(), every)])
+    return joined(materials.text, materials.pseudo())

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 def make(materials: Materials) -> Corpus:
     """The training text, its pseudo pairs, and its references with back-translated sources."""
     text, back = materials.text, materials.reverse_labels()
-    every = list(range(len(text)))
     turned = replace(text, sources=text.targets, targets=text.sources)
     reverse = seq_kd(turned, back)
     returned = replace(reverse, sources=reverse.targets, targets=reverse.sources)
-    return joined([(text, every), (materials.pseudo(), every), (returned, every)])
+    return joined(text, materials.pseudo(), returned)

@@ -6,12 +6,12 @@ Source: the data mixing of NVIDIA's NeMo recipe ("sequence-level interpolation" 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distilmt.files import lines_hash
 from distilmt.recipes.seq_kd import seq_kd
 
 if TYPE_CHECKING:
@@ -25,5 +25,4 @@ def make(materials: Materials) -> Corpus:
     draws = np.random.default_rng(2).random(len(text)) < materials.options.pseudo_share
     taken = [bool(draw) and status == "ok" for draw, status in zip(draws, pseudo.statuses, strict=True)]
     targets = [p if take else g for take, p, g in zip(taken, pseudo.targets, text.targets, strict=True)]
-    digest = hashlib.sha256("".join(line + "\n" for line in targets).encode()).hexdigest()
-    return replace(text, targets=targets, target_hash=digest)
+    return replace(text, targets=targets, target_hash=lines_hash(targets))

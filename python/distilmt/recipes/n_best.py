@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The pairs of each place of the lists."""
-    every = list(range(len(materials.text)))
-    chosen = materials.selected(
-        f"select-best-{materials.options.keep}", RankOptions(rule="model"), materials.options.keep
-    )
-    return joined([(corpus, every) for corpus in chosen])
+    return joined(*best(materials))
+
+
+def best(materials: Materials) -> list[Corpus]:
+    """The `keep` best of each list by the teacher's own score, a corpus for each place."""
+    keep = materials.options.keep
+    return materials.selected(f"select-best-{keep}", RankOptions(rule="model"), keep)

@@ -18,5 +18,4 @@ if TYPE_CHECKING:
 
 def make(materials: Materials) -> Corpus:
     """The pseudo pairs of the training text, then those of --monolingual-target, fully synthetic."""
-    own, more = materials.pseudo(), materials.round_trip()
-    return joined([(own, list(range(len(own)))), (more, list(range(len(more))))])
+    return joined(materials.pseudo(), materials.round_trip())

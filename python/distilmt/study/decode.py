@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError, DataError
-from distilmt.model_options import ModelOptions
+from distilmt.model_options import ModelOptions, folder_of
 from distilmt.study.measure import Numbers, Work
 
 OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
@@ -59,7 +58,7 @@ def load(task: DecodeTask) -> Work:
         raise DataError(f"{task.test[0]}: no lines to translate")
     language = language_of(task.test[1])
     bleu_of(language)  # says now what is not installed
-    folder = model_folder(task.model)
+    folder = folder_of(task.model)
     translator = Translator(
         folder, compute_type=task.compute_type, threads=task.threads, slots=task.slots, **asdict(task.asked)
     )
@@ -91,12 +90,3 @@ def load(task: DecodeTask) -> Work:
     work = Work(once, outcomes, inputs, translations=hypotheses)
     work.notes.append(f"compute type {translator.compute_type}, {translator.threads} workers")
     return work
-
-
-def model_folder(model: str) -> Path:
-    """The model's folder; only a hub name pays for the import of torch, which would sit in the peak of memory."""
-    if Path(model).is_dir():
-        return Path(model)
-    from distilmt.models import folder_of
-
-    return folder_of(model)

@@ -10,7 +10,6 @@ OUT/lock-HOST          the runner at work on a machine; lock-block-N: the block 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.errors import ConfigError, DataError
+from distilmt.stage import flat, short
 from distilmt.storage import disk_errors, read_json, write_json
 from distilmt.study.spec import Cell, Study
 
@@ -87,13 +87,13 @@ def require_same(study: Study) -> None:
 def difference(before: Record, now: Record) -> list[str]:
     """What has changed, line by line, additions of repeats, levels and their treatments aside."""
     known = {name: value for name, value in now["treatments"].items() if name in before["treatments"]}
-    old, new = _flat(before), _flat(now | {"treatments": known})
+    old, new = flat(before), flat(now | {"treatments": known})
     lines = []
     for key in dict.fromkeys([*old, *new]):
         added = key not in old and key.startswith("factors.")
         grown = key == "repeats" and new[key] >= old[key]
         if not added and not grown and old.get(key, "(absent)") != new.get(key, "(absent)"):
-            lines.append(f"  {key}: {_short(old, key)} -> {_short(new, key)}")
+            lines.append(f"  {key}: {short(old, key)} -> {short(new, key)}")
     return lines
 
 
@@ -186,15 +186,3 @@ def duration(seconds: float) -> str:
 
 def now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _flat(value: Record, above: str = "") -> Record:
-    leaves: Record = {}
-    for key, item in value.items():
-        leaves |= _flat(item, f"{above}{key}.") if isinstance(item, dict) and item else {f"{above}{key}": item}
-    return leaves
-
-
-def _short(leaves: Record, key: str) -> str:
-    text = json.dumps(leaves[key], ensure_ascii=False) if key in leaves else "(absent)"
-    return text if len(text) <= 60 else text[:57] + "..."
