@@ -16,16 +16,18 @@ from distilmt.files import write_lines
 LINES = int(os.environ.get("DISTILMT_LINES", "500000"))
 MEBIBYTES = 160  # the interpreter with what a job imports takes half of it
 SCRIPT = """
-import json, os, resource, sys
+import json, os, sys
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from toy_labels import ToyTeacher
 from distilmt import cli
+from distilmt.energy.machine import resident_peak
 from distilmt.labels import teacher
 teacher.Teacher = ToyTeacher
 before = len(os.listdir("/proc/self/fd"))
 code = cli.main(sys.argv[2:])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-json.dump([code, peak // 1024, len(os.listdir("/proc/self/fd")) - before], sys.stderr)
+peak = resident_peak(Path("/proc"))  # ru_maxrss would start from the size of the process that started this one
+json.dump([code, peak // 2**20, len(os.listdir("/proc/self/fd")) - before], sys.stderr)
 """
 
 

@@ -39,7 +39,7 @@ def distributions(draw: Any) -> np.ndarray[Any, Any]:
     """The most probable k of 1 to 40 ids, of every shape from certain to flat."""
     k = draw(st.integers(1, 40))
     weights = np.array(draw(st.lists(st.floats(0, 1), min_size=k + 1, max_size=k + 1)), np.float64) + 1e-30
-    sharp = weights ** draw(st.sampled_from([0.01, 1, 5, 50]))
+    sharp = (weights / weights.max()) ** draw(st.sampled_from([0.01, 1, 5, 50]))
     return np.sort(sharp / sharp.sum())[None, :0:-1]
 
 

@@ -60,7 +60,9 @@ def test_cells_run_once_in_order_each_in_its_own_process(tmp_path, capsys):
     assert all(row["answer"] == 10 * int(row["size"]) + row["block"] for row in table)  # its seed is the block
     assert outcome_names(asked) == ["seconds", "cpu_seconds", "peak_rss_bytes", "answer"]  # what is unknown is absent
     assert all(row["passes"] == 1 and row["attempts"] == 1 and row["error"] is None for row in table)
-    assert table[0]["load_after"] >= 0 and 0 <= table[0]["steal_share"] <= 1
+    assert all(row["load_after"] >= 0 for row in table)
+    shares = [row["steal_share"] for row in table]  # None where a cell ended before the kernel's clock struck
+    assert all(share is None or 0 <= share <= 1 for share in shares)
     assert "cell 1 of 8: block 1, " in capsys.readouterr().err
     study.run(file)
     assert len(calls()) == 16 and not os.listdir("out/work")
