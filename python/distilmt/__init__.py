@@ -17,6 +17,7 @@ from distilmt.bill.payback import payback as payback
 from distilmt.distill import distill as distill
 from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label
+from distilmt.multilingual.command import multilingual as multilingual
 from distilmt.quickstart import quickstart as quickstart
 from distilmt.report import report as report
 from distilmt.train import train as train

@@ -64,7 +64,8 @@ class Ragged:
 class Pairs:
     """Sentence pairs as token ids; `lines` [pairs] are their line numbers (from 1) in the files they came from.
 
-    Of a mixture, `parts` says where each of its corpora begins and ends, and `shares` how many of the batches it gets.
+    Of a mixture, `parts` says where each of its corpora begins and ends, and `shares` how many of the batches it gets;
+    `directed` where each batch is to say of which part it is.
     """
 
     source: Ragged
@@ -73,9 +74,10 @@ class Pairs:
     skipped: dict[str, int]
     parts: Sequence[tuple[int, int]] = ()
     shares: Sequence[float] = ()
+    directed: bool = False
 
     @classmethod
-    def mixed(cls, parts: Sequence[Pairs], shares: Sequence[float]) -> Pairs:
+    def mixed(cls, parts: Sequence[Pairs], shares: Sequence[float], *, directed: bool = False) -> Pairs:
         """One behind the other."""
         ends = np.cumsum([0, *map(len, parts)]).tolist()
         skipped: dict[str, int] = {}
@@ -84,12 +86,16 @@ class Pairs:
                 skipped[reason] = skipped.get(reason, 0) + count
         return cls(
             Ragged.joined([part.source for part in parts]), Ragged.joined([part.target for part in parts]),
-            np.concatenate([part.lines for part in parts]), skipped, list(pairwise(ends)), shares,
+            np.concatenate([part.lines for part in parts]), skipped, list(pairwise(ends)), shares, directed,
         )  # fmt: skip
 
     def plan(self, lengths: NDArray[np.int64], **options: Any) -> BatchPlan | MixedPlan:
         """The plan of a training on them; options as of BatchPlan."""
         return MixedPlan(lengths, self.parts, self.shares, **options) if self.parts else BatchPlan(lengths, **options)
+
+    def part_of(self, index: int) -> int:
+        """Number of the part that a pair is of."""
+        return next(number for number, (_, end) in enumerate(self.parts) if index < end)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -100,7 +106,7 @@ class Pairs:
 
 def encode_pairs(
     sources: Sequence[str], targets: Sequence[str], lines: Sequence[int], vocab: Vocab, *, max_tokens: int, what: str,
-    store: SoftLabelsStore | None = None,
+    store: SoftLabelsStore | None = None, tag: str | None = None,
 ) -> Pairs:  # fmt: skip
     """Encodes line-aligned pairs; pairs longer than the model's positions, or empty after tokenization, are left out.
 
@@ -111,10 +117,11 @@ def encode_pairs(
         max_tokens: positions of the model, end symbol included.
         what: name of the corpus in messages.
         store: the targets' soft labels; pairs without any are left out.
+        tag: `>>fra<<`, whose id goes before each source.
     Returns: the pairs kept; `skipped` counts the others by reason.
     Raises: DataError: nothing is left; soft labels of another text.
     """
-    source_ids, target_ids = vocab.encode_source(list(sources)), vocab.encode_target(list(targets))
+    source_ids, target_ids = vocab.encode_source(list(sources), tag=tag), vocab.encode_target(list(targets))
     whole = [True] * len(target_ids)
     if store is not None:
         from distilmt.stored_teacher import stored_targets
@@ -124,7 +131,7 @@ def encode_pairs(
         target_ids = [ids or own for ids, own in zip(stored, target_ids, strict=True)]
     kept, skipped = [], {"too_long": 0, "no_tokens": 0, "no_soft_labels": 0}
     for i, (source, target) in enumerate(zip(source_ids, target_ids, strict=True)):
-        if not source or not target:
+        if len(source) == (tag is not None) or not target:
             skipped["no_tokens"] += 1
         elif max(len(source), len(target)) >= max_tokens:
             skipped["too_long"] += 1
@@ -262,7 +269,8 @@ def collate(
     """Pads one batch.
 
     Returns: `input_ids` [n, S], `attention_mask` [n, S], `decoder_input_ids` [n, T] (pad starts, Marian's habit), `labels`
-        [n, T] (end symbol included, IGNORED after it), `lines` [n]; int64. And what a stored teacher says of the labels.
+        [n, T] (end symbol included, IGNORED after it), `lines` [n]; int64. And what a stored teacher says of the labels, and
+        of directed pairs `direction` [], the number of the batch's part.
     """
     sources, targets = [pairs.source[i] for i in indices], [pairs.target[i] for i in indices]
     width = [-(-(max(map(len, side)) + 1) // pad_to) * pad_to for side in (sources, targets)]
@@ -283,4 +291,5 @@ def collate(
         "labels": torch.from_numpy(labels),
         "lines": torch.from_numpy(lines),
         **(teacher.rows(lines, labels) if teacher else {}),
+        **({"direction": torch.tensor(pairs.part_of(indices[0]))} if pairs.directed else {}),
     }

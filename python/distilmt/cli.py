@@ -28,6 +28,7 @@ from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.select import SelectConfig, select
+from distilmt.multilingual.command import MultilingualConfig, multilingual
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report import ReportConfig
 from distilmt.storage import explain
@@ -68,6 +69,7 @@ def split_command(
 
 command(app, "train", TrainConfig, train)
 command(app, "distill", DistillConfig, distill)
+command(app, "multilingual", MultilingualConfig, multilingual)
 command(app, "label", LabelConfig, label)
 command(app, "translate", TranslateConfig, commands.translate)
 command(app, "score", ScoreConfig, commands.score)

@@ -93,9 +93,10 @@ def _probe(digest: bytes, data: bytes) -> str:
 
 
 def train_spm(
-    lines: Sequence[str], size: int, *, model_type: str, threads: int, character_coverage: float, byte_fallback: bool
-) -> bytes:
-    """Trains a model of Marian's layout: `</s>` 0, `<unk>` 1, pieces, `<pad>` size - 1; returns the bytes of its file.
+    lines: Sequence[str], size: int, *, model_type: str, threads: int, character_coverage: float, byte_fallback: bool,
+    symbols: Sequence[str] = (),
+) -> bytes:  # fmt: skip
+    """Trains a model of Marian's layout: `</s>` 0, `<unk>` 1, symbols, pieces, `<pad>` size - 1; returns the bytes of its file.
 
     Args:
         lines: None longer than SentencePiece's limit of 4,192 bytes, none with control characters.
@@ -104,6 +105,7 @@ def train_spm(
         threads: Unigram pieces depend on it in their last digits, so it belongs to the recipe.
         character_coverage: Share of the text's characters that get a piece.
         byte_fallback: Spell other characters in bytes.
+        symbols: Names of ids that no text can spell.
 
     Raises:
         ConfigError: The text does not support this size; the message says which it does.
@@ -118,6 +120,7 @@ def train_spm(
             model_type=model_type,
             character_coverage=character_coverage,
             byte_fallback=byte_fallback,
+            control_symbols=list(symbols),
             num_threads=threads,
             eos_id=0,
             unk_id=1,

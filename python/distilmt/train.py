@@ -150,7 +150,6 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
 
     from distilmt import corpus, models, vocab
     from distilmt.knn import StoredNeighbours
-    from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
     from distilmt.soft_labels import SoftLabels
 
@@ -185,16 +184,7 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
             vocabulary.save(work / "vocab")
     if store is None and teacher is not None and needs:
         vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
-    size = models.parse_size(config.size)
-    if config.init_from:
-        vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.init_from)))
-        student = first = models.load(config.init_from)
-        if models.size_of(first) != size:
-            student = new_model(size, vocabulary, config.training, first.config.activation_function)
-            encoder, decoder = copy_layers(student, first)
-            print(f"distilmt: layers {encoder} and {decoder} of {config.init_from} are copied", file=sys.stderr)
-    else:
-        student = new_model(size, vocabulary, config.training)
+    student = first_student(models.parse_size(config.size), vocabulary, config.training, config.init_from)
     # Counters count whole machines, so one process looks at them: torchrun's first; accelerate knows its rank only once it trains.
     leads, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
     with Meter(config.metering, checkpoint=cost) if leads else nullcontext() as meter:
@@ -226,6 +216,26 @@ def new_model(size: Any, vocabulary: Any, options: TrainingOptions, activation: 
         size, vocabulary, dropout=options.dropout, seed=options.seed, max_positions=options.max_positions,
         activation=activation,
     )  # fmt: skip
+
+
+def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_from: str | None) -> Any:
+    """What a training begins with: a new model, the one named by `init_from`, or, of another depth, a copy of its layers.
+
+    Raises: DataError: it has another vocabulary; ConfigError: another width.
+    """
+    from distilmt import models, vocab
+    from distilmt.layer_init import copy_layers
+
+    if init_from is None:
+        return new_model(size, vocabulary, options)
+    vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(init_from)))
+    first = models.load(init_from)
+    if models.size_of(first) == size:
+        return first
+    student = new_model(size, vocabulary, options, first.config.activation_function)
+    encoder, decoder = copy_layers(student, first)
+    print(f"distilmt: layers {encoder} and {decoder} of {init_from} are copied", file=sys.stderr)
+    return student
 
 
 def fit_text(

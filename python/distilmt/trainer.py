@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -45,6 +45,9 @@ from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
 from distilmt.trainer_support import curve, dev_scores, keep_freed_memory, pair_lengths
 from distilmt.vocab import Vocab
+
+if TYPE_CHECKING:
+    from distilmt.multilingual.loss import Directed, DirectedLoss
 
 # It warns at each checkpoint of file systems with coarse times, where it rightly orders checkpoints by number.
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
@@ -189,8 +192,9 @@ class _Trainer(Seq2SeqTrainer):
             self._clock()
             sums = {name: float(self.accelerator.reduce(value, reduction="sum")) for name, value in self.sums.items()}
             self.sums = {}
-            counts = {"": sums.pop("tokens", 0.0), "own_": sums.pop("own_tokens", 0.0)}
-            tokens = sum(counts.values())
+            # Of all targets, of those the student said, and of each direction's.
+            counts = {name[:-6]: sums.pop(name) for name in list(sums) if name.endswith("tokens")}
+            tokens = counts.setdefault("", 0.0) + counts.get("own_", 0.0)
             seconds = max(1e-9, self.progress["seconds"] - self.progress["logged"])
             logs["tokens_per_second"] = tokens / seconds
             logs["updates_per_second"] = (self.state.global_step - self.progress["logged_update"]) / seconds
@@ -200,7 +204,8 @@ class _Trainer(Seq2SeqTrainer):
             self.progress["target_tokens"] += tokens
             self.progress["logged"], self.progress["logged_update"] = self.progress["seconds"], self.state.global_step
             for name, value in sums.items():
-                logs[f"term_{name}"] = value / max(1.0, counts["own_" if name.startswith("own_") else ""])
+                of = max((prefix for prefix in counts if name.startswith(prefix)), key=len)
+                logs[f"term_{name}"] = value / max(1.0, counts[of])
         logs["target_tokens"] = self.progress["target_tokens"]
         logs["seconds"] = self.progress["seconds"]
         super().log(logs, start_time)
@@ -247,7 +252,7 @@ class _Trainer(Seq2SeqTrainer):
 class _Step(TrainerCallback):
     """Tells the loss where the training stands, and the objective that an optimizer step has ended."""
 
-    def __init__(self, loss: StudentLoss) -> None:
+    def __init__(self, loss: StudentLoss | DirectedLoss) -> None:
         self.loss = loss
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -270,6 +275,7 @@ def fit(
     name: str = "training",
     own: OwnTargets | None = None,
     target_lang: str = "",
+    directed: Directed | None = None,
 ) -> FitResult:
     """Trains a student and keeps the checkpoint with the best dev BLEU in `folder/best`.
 
@@ -285,6 +291,7 @@ def fit(
         name: label of the progress bar.
         own: batches whose targets the student says itself; none where absent.
         target_lang: of the dev set's references, as for `distilmt.evaluate.score`.
+        directed: of a multilingual student: its teachers and dev sets, in place of `teacher` and `dev`.
     Returns: curve, BLEU and cost.
     Raises: ConfigError, ResourceError; KeyboardInterrupt on Ctrl-C and after the checkpoint that SIGTERM asks for.
     """
@@ -320,13 +327,18 @@ def fit(
         stored = StoredTeacher(teacher, student.config.vocab_size - 1)
     own = own or OwnTargets()
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
-    loss = StudentLoss(student, objective, teacher if stored is None else stored, own_objective(own, objective))
+    loss: StudentLoss | DirectedLoss
+    if directed is None:
+        loss = StudentLoss(student, objective, teacher if stored is None else stored, own_objective(own, objective))
+        dev_of: Any = partial(dev_scores, dev=dev, options=options, target_lang=target_lang)
+    else:
+        loss, dev_of = directed.loss(student, objective), partial(directed.dev_scores, options=options)
     sayer = Sayer(own, eos=vocab.eos_id, pad=vocab.pad_id, seed=options.seed, threads=options.threads, pad_to=pad_to)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
-        sayer=sayer,
-        dev=partial(dev_scores, dev=dev, options=options, target_lang=target_lang),
-        model=loss, args=args, train_dataset=pairs, eval_dataset=pairs, callbacks=[stop, _Step(loss)],
+        sayer=sayer, dev=dev_of,
+        model=loss, args=args, train_dataset=pairs, eval_dataset=pairs,
+        callbacks=[stop, _Step(loss), *([directed] if directed else [])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

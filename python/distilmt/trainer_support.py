@@ -33,10 +33,12 @@ def pair_lengths(pairs: Pairs) -> Any:
 
 
 def dev_scores(
-    model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions, target_lang: str = ""
-) -> dict[str, float]:
-    """BLEU and chrF of a model folder on the dev set, whose words are split as its target language asks."""
-    translator = Translator(model, compute_type="float32", threads=options.threads)
+    model: Path, dev: tuple[Sequence[str], Sequence[str]], options: TrainingOptions, target_lang: str = "",
+    tag: str | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """BLEU and chrF of a model folder on the dev set, whose words are split as its target language asks; `tag`: the target
+    language that a multilingual model is told."""
+    translator = Translator(model, compute_type="float32", threads=options.threads, target_language=tag)
     out = translator.translate(list(dev[0]), beam_size=options.eval_beam_size)
     scores = score([t.text for t in out], list(dev[1]), target_lang=target_lang)
     return {"bleu": scores.bleu, "chrf": scores.chrf}
@@ -44,16 +46,18 @@ def dev_scores(
 
 def curve(history: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per evaluation: update, seconds, tokens, dev BLEU, and the training loss and terms logged last before it,
-    with the plain NLL of the gold targets, its perplexity, and updates per second."""
+    with the plain NLL of the gold targets, its perplexity, and updates per second; of several directions the BLEU of each."""
     points, last = [], {}
     for entry in history:
         if "loss" in entry:
             last = entry
         if "eval_bleu" in entry:
+            own = {k[10:]: v for k, v in entry.items() if k.startswith("eval_bleu_")}
             terms = {k[5:]: v for k, v in last.items() if k.startswith("term_")}
             points.append({
                 "update": entry["step"], "seconds": entry["seconds"], "target_tokens": entry["target_tokens"],
                 "train_loss": last.get("loss"), "dev_bleu": entry["eval_bleu"], "dev_chrf": entry["eval_chrf"], "terms": terms,
                 **{name: last.get(name) for name in ("nll", "perplexity", "updates_per_second")},
+                **({"directions": own} if own else {}),
             })  # fmt: skip
     return points

@@ -74,6 +74,7 @@ class Vocab:
         source_lang: str = "",
         target_lang: str = "",
         model_max_length: int = 512,
+        tags: Sequence[str] = (),
     ) -> Vocab:
         """Trains one joint vocabulary on the lines of both sides; the same arguments give the same bytes.
 
@@ -88,6 +89,7 @@ class Vocab:
             byte_fallback: Spell rarer characters in bytes instead of `<unk>`.
             max_lines: SentencePiece holds its text in memory; beyond this many lines a random sample stands for all.
             source_lang: For `tokenizer_config.json`; target_lang and model_max_length too.
+            tags: Target languages of a multilingual model; `fra` makes the symbol `>>fra<<`.
 
         Raises:
             ConfigError: The text does not support this size (the message says which it does), or a wrong option.
@@ -109,6 +111,7 @@ class Vocab:
                 threads=threads,
                 character_coverage=character_coverage,
                 byte_fallback=byte_fallback,
+                symbols=[f">>{language}<<" for language in tags],
             )
         )
         side = Side(model, model.id_to_piece(list(range(size))))
