@@ -85,7 +85,7 @@ def test_word_level_where_vocabularies_agree_else_the_sequence(directions, forme
     with pytest.raises(ConfigError, match=r"de-en: level word: .* - write level: sequence") as error:
         run({"de-en": ours["en-de"] | {"level": "word"}}, tmp_path / "refused", vocab=str(former))
     assert "is not the student's" in str(error.value)
-    with pytest.raises(ConfigError, match=r"begin with >>en<<, those of .* with None"):
+    with pytest.raises(ConfigError, match=r"begin with >>en<<, those of .* with none"):
         untagged = models.load(former)
         models.save(untagged, Vocab.load(former), tmp_path / "untagged")
         both = {

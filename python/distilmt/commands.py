@@ -183,7 +183,8 @@ def methods() -> str:
             begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
             lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
     lines += ["", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."]
-    return "\n".join([*lines, "Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."])
+    lines += ["Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."]
+    return "\n".join([*lines, "", "Several directions, a teacher each: distilmt multilingual (docs/multilingual.md)."])
 
 
 def explain(expression: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from distilmt.model_options import ModelOptions, SearchFlags
 
 if TYPE_CHECKING:
     from distilmt.bill.forecast import Forecast
+    from distilmt.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +184,27 @@ def label(config: LabelConfig | None = None, **options: Any) -> Labels | Forecas
     from distilmt.labels.job import run
 
     return run(config)
+
+
+def label_stage(run: Run, name: str, inputs: Mapping[str, Any], **options: Any) -> Labels:
+    """A labelling as a stage of a run: a job of its own inside it, so that a killed one goes on.
+
+    Args:
+        inputs: what its result depends on; options: of `label`, without `out`.
+    """
+    with run.stage(name, inputs, "labelling") as stage:
+        if not stage.done:
+            labels = label(out=str(stage.folder), metering=run.metering, **options)
+            assert isinstance(labels, Labels)  # neither --shard nor --dry-run
+            stage.finish(
+                outputs={kind: stage.folder / file for kind, file in labels.files.items()}
+                | {"labels": stage.folder / "labels.json"},
+                facts={
+                    "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
+                    "counts": labels.counts, "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
+                },
+            )  # fmt: skip
+        return read_labels(stage.folder)
 
 
 def read_labels(folder: str | Path) -> Labels:

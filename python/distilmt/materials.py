@@ -258,7 +258,7 @@ class Materials:
         """One labelling, a job of its own inside its stage, so that a killed one goes on. With `gold`, file and hash, the
         teacher's likeliest words are stored too, of its own translations and of these."""
         from distilmt import models
-        from distilmt.label import Labels, label, read_labels
+        from distilmt.label import label_stage
 
         config = self.config
         self.made.append(name)
@@ -267,23 +267,11 @@ class Materials:
         if gold:
             options |= {"target": gold[0], "soft_labels": config.cache_teacher}
             inputs |= {"target": gold[1], "soft_labels": config.cache_teacher}
-        with self.run.stage(name, inputs, "labelling") as stage:
-            if not stage.done:
-                labels = label(
-                    model=str(model), source=source, out=str(stage.folder), threads=config.training.threads,
-                    on_invalid_utf8=config.on_invalid_utf8, metering=config.metering, **options,
-                )  # fmt: skip
-                assert isinstance(labels, Labels)  # neither --shard nor --dry-run
-                stage.finish(
-                    outputs={kind: stage.folder / file for kind, file in labels.files.items()}
-                    | {"labels": stage.folder / "labels.json"},
-                    facts={
-                        "target_tokens": labels.target_tokens, "tokens_per_second": labels.tokens_per_second,
-                        "counts": labels.counts, "work": {"lines": labels.lines, "target_tokens": labels.target_tokens},
-                    },
-                )  # fmt: skip
-            self._labels[name] = read_labels(stage.folder)
-            return self._labels[name]
+        self._labels[name] = label_stage(
+            self.run, name, inputs, model=str(model), source=source, threads=config.training.threads,
+            on_invalid_utf8=config.on_invalid_utf8, **options,
+        )  # fmt: skip
+        return self._labels[name]
 
     def notes(self) -> list[str]:
         """A summary of each labelling."""

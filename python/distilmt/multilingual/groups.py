@@ -4,9 +4,9 @@ What is compared is the side where the directions differ: source languages on th
 the way out of one. Source of the idea: Do & Lee 2023 (doi:10.1145/3546067), whose groups have a teacher each; Tan et al. 2019
 (D19-1089) compare families with learnt clusters.
 
-FAMILIES is the genealogical classification of Glottolog 5.1 (Hammarström, Forkel, Haspelmath & Bank, October 2024,
-glottolog.org): branches of Indo-European, which is too large for one student, elsewhere whole families. "Romance" are
-Glottolog's Italic languages of today, Slavic and Baltic its Balto-Slavic ones. Codes are those of ISO 639-1.
+FAMILIES follows the genealogical classification of Glottolog (Hammarström, Forkel, Haspelmath & Bank, glottolog.org, as of
+October 2024): branches of Indo-European, which is too large for one student, elsewhere whole families. "romance" are its
+Italic languages of today, slavic and baltic its Balto-Slavic ones. Codes are those of ISO 639-1.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TABLE = {
     "slavic": "be bg bs cs hr mk pl ru sh sk sl sr uk",
     "baltic": "lt lv",
     "celtic": "br cy ga gd gv kw",
-    "hellenic": "el",
+    "greek": "el",
     "albanian": "sq",
     "armenian": "hy",
     "indo-iranian": "as bn fa gu hi ku mr ne or pa ps sa sd si tg ur",
     "uralic": "et fi hu se",
     "turkic": "az ba kk ky tk tr tt ug uz",
-    "semitic": "am ar he mt ti",
+    "afro-asiatic": "am ar ha he mt so ti",
     "atlantic-congo": "ig rn rw sn st sw tn wo xh yo zu",
-    "austronesian": "fj haw id jv mg mi ms sm su tl",
+    "austronesian": "fj id jv mg mi ms sm su tl",
     "dravidian": "kn ml ta te",
     "sino-tibetan": "bo my zh",
     "austroasiatic": "km vi",

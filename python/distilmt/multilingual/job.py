@@ -11,13 +11,15 @@ from typing import Any
 from distilmt import models
 from distilmt.batches import Pairs, encode_pairs
 from distilmt.checkpoints import remove_checkpoints
+from distilmt.corpora import alone
 from distilmt.corpus import Corpus, load_corpus
+from distilmt.dataset import is_column
 from distilmt.distill_report import set_name
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate
-from distilmt.label import Labels, label, read_labels
+from distilmt.files import write_lines
+from distilmt.label import Labels, label_stage
 from distilmt.lines import read_lines
-from distilmt.materials import alone
 from distilmt.multilingual.command import MultilingualConfig
 from distilmt.multilingual.directions import Direction, known, target_of, write_known
 from distilmt.multilingual.groups import grouped
@@ -174,7 +176,10 @@ class _Job:
             return f"the vocabulary of {task.teacher} is not the student's (train it with the student's by --vocab)"
         if task.teacher_languages != (None, task.tag):
             theirs = task.teacher_languages[1]
-            return f"sources of the student begin with {task.symbol}, those of {task.teacher} with {theirs and f'>>{theirs}<<'}"
+            return (
+                f"sources of the student begin with {task.symbol or 'no tag'}, those of {task.teacher} with "
+                f"{f'>>{theirs}<<' if theirs else 'none'} (train it by `distilmt multilingual`, --tags as here)"
+            )
         return ""
 
     def _labels(self, task: Task) -> Labels:
@@ -183,20 +188,14 @@ class _Job:
         inputs = {
             "source": task.text.source_hash, "model": models.weights_hash(teacher), "beam_size": config.label_beam_size,
         } | asked  # fmt: skip
-        with self.run.stage(f"label-{task.name}", inputs, "labelling") as stage:
-            if not stage.done:
-                labels = label(
-                    model=teacher, source=task.direction.train[0], out=str(stage.folder), beam_size=config.label_beam_size,
-                    threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering, **asked,
-                )  # fmt: skip
-                assert isinstance(labels, Labels)  # neither --shard nor --dry-run
-                work = {"lines": labels.lines, "target_tokens": labels.target_tokens}
-                stage.finish(
-                    outputs={kind: stage.folder / file for kind, file in labels.files.items()}
-                    | {"labels": stage.folder / "labels.json"},
-                    facts={"counts": labels.counts, "work": work},
-                )
-            return read_labels(stage.folder)
+        source = task.direction.train[0]
+        if is_column(source):
+            source = str(self.run.folder / f"label-{task.name}-source.txt")
+            write_lines(source, task.text.sources)
+        return label_stage(
+            self.run, f"label-{task.name}", inputs, model=teacher, source=source,
+            beam_size=config.label_beam_size, threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, **asked,
+        )  # fmt: skip
 
     def _scores(self, stage: str, model: Path, task: Task, languages: tuple[str | None, str | None]) -> dict[str, Any]:
         """BLEU and chrF of a model on a direction: `dev`, at the beam of the evaluations, and the test sets."""
