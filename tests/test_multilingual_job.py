@@ -105,10 +105,24 @@ def test_an_old_direction_is_rehearsed_on_what_the_former_student_says(direction
     assert len(next(pseudo).read_text().splitlines()) == 200
     run({"de-en": new}, tmp_path / "lost", init_from=str(former))
     assert "knows en-de, which this training does not rehearse" in capsys.readouterr().err
-    with pytest.raises(
-        ConfigError, match=r"en-it: the vocabulary has no tag >>it<< - train the first student with --spare-tags it"
-    ):
-        run({"de-en": new, "en-it": old}, tmp_path / "new", init_from=str(former))
+
+
+def test_a_direction_into_a_new_language_widens_the_former_student_by_its_tag(directions, former, tmp_path):
+    new, old = directions["de-en"], directions["en-de"]
+    rehearsed = old | {"train": old["train"][0], "teacher": str(former)}
+    result = run({"de-it": new, "en-de": rehearsed}, tmp_path / "new", init_from=str(former))
+    first, wider = Vocab.load(former), Vocab.load(result.models["all"])
+    assert wider.source.pieces == [*first.source.pieces[:-1], ">>it<<", "<pad>"]
+    assert wider.encode_source([">>it<< der Hund"]) == first.encode_source([">>it<< der Hund"])  # text stays text
+    both = former, tmp_path / "new" / "former"
+    before, after = (models.load(folder).model.shared.weight for folder in both)
+    assert before[:-1].equal(after[:-2]) and not after[-1].any() and after[-2].any()
+    said = [Translator(each, target_language="de", threads=1).translate(["the dog sees the house ."]) for each in both]
+    best, again = (translations[0].hypotheses[0] for translations in said)
+    assert best.ids == again.ids and best.score == pytest.approx(again.score, abs=0.01)  # one id more to choose from
+    assert [(row["direction"], row["level"]) for row in result.rows] == [("de-it", "gold"), ("en-de", "word")]
+    with pytest.raises(ConfigError, match=r"--vocab .*: has no tag >>it<< - leave --vocab out"):
+        run({"de-it": new, "en-de": old}, tmp_path / "refused", vocab=str(former))
 
 
 def test_a_child_begins_with_its_parent_s_weights(directions, former, tmp_path):

@@ -147,3 +147,26 @@ def train_spm(
         largest = int(too_large[1]) + 1
         raise ConfigError(f"vocabulary: the text supports at most {largest} ids, {size} asked for - ask for {largest}")
     raise DataError(f"vocabulary: SentencePiece {sentencepiece.__version__} could not be trained ({message})")
+
+
+def with_symbols(model: bytes, symbols: Sequence[str]) -> bytes:
+    """The file of a model that `train_spm` wrote, with further symbols before `<pad>`, its last piece.
+
+    A piece is field 1 of the file's protocol buffer: name (field 1), score (2, float32), type (3: control is 3).
+
+    Raises:
+        ConfigError: Its last piece is another.
+    """
+
+    def piece(name: str) -> bytes:
+        text = name.encode()
+        body = b"\x0a" + bytes([len(text)]) + text + b"\x15\0\0\0\0\x18\x03"
+        return b"\x0a" + bytes([len(body)]) + body
+
+    before, pad, behind = model.partition(piece("<pad>"))
+    known = sentencepiece.SentencePieceProcessor(model_proto=model)
+    if not pad or known.id_to_piece(known.get_piece_size() - 1) != "<pad>":
+        raise ConfigError(
+            "vocabulary: <pad> is not its last piece, so none can be added before it - train a new vocabulary"
+        )
+    return b"".join([before, *map(piece, symbols), pad, behind])

@@ -218,7 +218,7 @@ def new_model(size: Any, vocabulary: Any, options: TrainingOptions, activation: 
     )  # fmt: skip
 
 
-def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_from: str | None) -> Any:
+def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_from: str | Path | None) -> Any:
     """What a training begins with: a new model, the one named by `init_from`, or, of another depth, a copy of its layers.
 
     Raises: DataError: it has another vocabulary; ConfigError: another width.

@@ -23,7 +23,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.files import atomic_file
 from distilmt.lines import CONTROL
 from distilmt.pieces import Side
-from distilmt.spm import train_spm
+from distilmt.spm import train_spm, with_symbols
 from distilmt.vocab_files import EOS, PAD, UNK, read_vocab_files, vocabulary_problems
 
 __all__ = ["TooLong", "Vocab", "apply_too_long", "require_same", "vocabulary_problems"]
@@ -116,6 +116,20 @@ class Vocab:
         )
         side = Side(model, model.id_to_piece(list(range(size))))
         return cls(side, side, source_lang=source_lang, target_lang=target_lang, model_max_length=model_max_length)
+
+    def with_tags(self, tags: Sequence[str]) -> Vocab:
+        """This vocabulary with the symbols `>>ron<<` of further target languages before `<pad>`; other ids stay.
+
+        Raises:
+            ConfigError: It is not of this package's layout.
+        """
+        if self.separate or not self.source.same_ids:
+            raise ConfigError("vocabulary: not of distilmt's layout, so no tag can be added - train a new one")
+        proto = with_symbols(self.source.model.serialized_model_proto(), [f">>{language}<<" for language in tags])
+        model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        side = Side(model, model.id_to_piece(list(range(model.get_piece_size()))))
+        languages = {"source_lang": self.source_lang, "target_lang": self.target_lang}
+        return Vocab(side, side, **languages, model_max_length=self.model_max_length)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Vocab:

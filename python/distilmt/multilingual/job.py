@@ -26,6 +26,7 @@ from distilmt.multilingual.groups import grouped
 from distilmt.multilingual.loss import Directed, without_teacher
 from distilmt.multilingual.report import MultilingualResult, write_report
 from distilmt.multilingual.sampling import shares
+from distilmt.multilingual.widen import widened
 from distilmt.objectives import parse
 from distilmt.recipes.seq_kd import seq_kd
 from distilmt.run import Run
@@ -33,6 +34,8 @@ from distilmt.train import first_student, say_notes
 from distilmt.trainer import fit
 from distilmt.trainer_support import pair_lengths
 from distilmt.vocab import Vocab, require_same
+
+UNKNOWN = 0.01  # share of a side's tokens from which on it is said
 
 
 @dataclass
@@ -104,9 +107,9 @@ def _task(name: str, direction: Direction, config: MultilingualConfig) -> Task:
 class _Job:
     def __init__(self, run: Run, config: MultilingualConfig) -> None:
         self.run, self.config = run, config
-        self.former, self.tagged = (
-            ([], False) if config.init_from is None else known(models.folder_of(config.init_from))
-        )
+        self.begin = None if config.init_from is None else models.folder_of(config.init_from)
+        self.former, self.tagged = ([], False) if self.begin is None else known(self.begin)
+        self.instead: dict[Path, Path] = {}  # the former student, widened
 
     def prepare(self, tasks: list[Task]) -> None:
         """Vocabulary, tags, teachers, levels and labels of all directions."""
@@ -122,19 +125,22 @@ class _Job:
         self.tagged |= self.config.tags == "always" or len(targets) > 1
         tags = [*targets, *self.config.spare_tags] if self.tagged else list(self.config.spare_tags)
         self.vocab = self._vocabulary(tasks, list(dict.fromkeys(tags)))
+        missing = [tag for tag in dict.fromkeys(tags) if f">>{tag}<<" not in self.vocab.source.tags]
+        if missing and self.begin is None:
+            raise ConfigError(
+                f"--vocab {self.config.vocab}: has no tag >>{missing[0]}<< - leave --vocab out, or take one of a run that knows "
+                f"{missing[0]}, or keeps a tag for it (--spare-tags {missing[0]})"
+            )
+        if missing and self.begin is not None:
+            self.begin, self.vocab = self._widened(self.begin, missing)
         for task in tasks:
             task.tag = target_of(task.name) if self.tagged else None
-            if task.symbol is not None and task.symbol not in self.vocab.source.tags:
-                raise ConfigError(
-                    f"directions.{task.name}: the vocabulary has no tag {task.symbol} - train the first student with --spare-tags "
-                    f"{task.tag}, or a new one without --init-from and --vocab"
-                )
             if task.direction.teacher is not None:
                 self._teach(task)
 
     def _vocabulary(self, tasks: list[Task], tags: list[str]) -> Vocab:
         config = self.config
-        given = [Vocab.load(models.folder_of(name)) for name in (config.vocab, config.init_from) if name is not None]
+        given = [Vocab.load(models.folder_of(name)) for name in (config.vocab, self.begin) if name is not None]
         if given:
             require_same(given[0], given[-1])
             return given[0]
@@ -149,11 +155,25 @@ class _Job:
                 stage.finish(outputs={"vocab": stage.folder})
             return Vocab.load(stage.folder)
 
+    def _widened(self, former: Path, tags: list[str]) -> tuple[Path, Vocab]:
+        """The former student with tags for more target languages, which also takes its place as a teacher."""
+        seed = self.config.training.seed
+        with self.run.stage("former", {"model": models.weights_hash(former), "tags": tags, "seed": seed}) as stage:
+            if not stage.done:
+                vocab = self.vocab.with_tags(tags)
+                models.save(widened(models.load(former), vocab, seed), vocab, stage.folder)
+                if self.former:
+                    write_known(stage.folder, *known(former))
+                stage.finish(outputs={"model": stage.folder})
+            self.instead[former.resolve()] = stage.folder
+            return stage.folder, Vocab.load(stage.folder)
+
     def _teach(self, task: Task) -> None:
         """Finds out what the teacher is told and on which level it teaches; labels where that is the sequence."""
         direction = task.direction
         assert direction.teacher is not None
-        task.teacher = models.folder_of(direction.teacher)
+        folder = models.folder_of(direction.teacher)
+        task.teacher = self.instead.get(folder.resolve(), folder)
         own_tag = target_of(task.name) if known(task.teacher)[1] else None
         task.teacher_languages = direction.teacher_source_language, direction.teacher_target_language or own_tag
         task.level, why = direction.level, ""
@@ -227,11 +247,11 @@ class _Job:
             "directions": {task.name: task.inputs() for task in tasks}, "size": config.size, "vocab": self.vocab.hash,
             "objective": config.objective, "training": config.training.inputs(), "switch": config.switch,
             "threshold": config.threshold, "sampling_temperature": config.sampling_temperature,
-            "init_from": config.init_from and models.weights_hash(models.folder_of(config.init_from)),
+            "init_from": self.begin and models.weights_hash(self.begin),
         }  # fmt: skip
         with self.run.stage(f"student-{group}", inputs, "student-training") as stage:
             if not stage.done:
-                student = first_student(models.parse_size(config.size), self.vocab, config.training, config.init_from)
+                student = first_student(models.parse_size(config.size), self.vocab, config.training, self.begin)
                 parts = [self._encoded(task, student.config.max_position_embeddings) for task in tasks]
                 chances = shares([int(pair_lengths(part).max(1).sum()) for part in parts], config.sampling_temperature)
                 loaded: dict[Path, Any] = {}
@@ -261,10 +281,17 @@ class _Job:
 
     def _encoded(self, task: Task, positions: int) -> Pairs:
         kept = list(task.text.pairs())
-        return encode_pairs(
+        part = encode_pairs(
             [source for _, source, _ in kept], [target for _, _, target in kept], [index + 1 for index, _, _ in kept],
             self.vocab, max_tokens=positions, what=f"training text of {task.name}", tag=task.symbol,
         )  # fmt: skip
+        for side, ids in (("source", part.source.ids), ("target", part.target.ids)):
+            if (share := float((ids == self.vocab.unk_id).mean())) > UNKNOWN:
+                print(
+                    f"distilmt: {task.name}: {share:.1%} of the {side}'s tokens are unknown to the vocabulary",
+                    file=sys.stderr,
+                )
+        return part
 
     def scored(self, group: str, student: Path, tasks: list[Task], facts: dict[str, Any]) -> list[dict[str, Any]]:
         """A row of the report per direction."""
