@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from distilmt import models
+from distilmt.check import check
 from distilmt.cli import main
+from distilmt.config import resolve
 from distilmt.errors import ConfigError
-from distilmt.multilingual import multilingual
-from distilmt.multilingual.directions import known
+from distilmt.multilingual import MultilingualConfig, multilingual
+from distilmt.multilingual.directions import known, read_directions
 from distilmt.quickstart import write_corpus
 from distilmt.train import TrainingOptions, train
 from distilmt.translate import Translator
@@ -29,6 +31,12 @@ def directions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, 
     text = write_corpus(tmp_path_factory.mktemp("text"), 1, train=200, dev=8, test=8)
     back = {name: pair[::-1] for name, pair in text.items()}
     return {"de-en": dict(text, test=[text["test"]]), "en-de": dict(back, test=[back["test"]])}
+
+
+@pytest.mark.parametrize("name", ["alone", "distilled"])
+def test_the_examples_are_read(name: str):
+    config = resolve(MultilingualConfig, Path(__file__).parents[1] / "examples" / "multilingual" / f"{name}.yaml")
+    assert config.training.updates == 2600 and list(read_directions(config.directions)) == ["de-en", "fr-en"]
 
 
 def run(directions: dict[str, Any], out: Path, **options: Any):
@@ -50,6 +58,7 @@ def test_a_student_without_teachers_knows_its_directions_and_their_tags(former: 
         tag: Translator(former, target_language=tag, threads=1).translate(["der Hund"])[0].text for tag in ("en", "de")
     }
     assert said["en"] != said["de"]
+    assert check(str(former), [">>en<< der Hund sieht das Haus .", "der Hund"]).ok  # every engine reads it alike
     rows = json.loads((former.parents[1] / "multilingual.json").read_text())["directions"]
     assert [(row["direction"], row["level"], row["tag"], row["teacher"]) for row in rows] == [
         ("de-en", "gold", ">>en<<", None), ("en-de", "gold", ">>de<<", None),

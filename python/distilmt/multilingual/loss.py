@@ -83,7 +83,7 @@ class DirectedLoss(nn.Module):
     def forward(
         self, labels: Tensor, denominator: Tensor, direction: Tensor, **inputs: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As StudentLoss.forward; sums have the name of the direction in front, as in `de-en:NLL`, but for `nll`."""
+        """As StudentLoss.forward; sums are named by direction, as in `de-en:NLL`; `tokens` and `nll` also stand alone."""
         number = int(direction)
         loss: Any = self.alone
         if share := self.factors[number]:
@@ -91,8 +91,9 @@ class DirectedLoss(nn.Module):
             loss.objective = blended(self.objective, share)
         loss.progress = self.progress
         value, sums = loss(labels, denominator, **inputs)
+        sums["tokens"] = (labels != -100).sum()
         own = {f"{self.names[number]}:{name}": each for name, each in sums.items()}
-        return value, own | {f"{self.names[number]}:tokens": (labels != -100).sum(), "nll": sums["nll"]}
+        return value, own | {"tokens": sums["tokens"], "nll": sums["nll"]}
 
 
 class Directed(TrainerCallback):
