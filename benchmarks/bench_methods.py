@@ -4,7 +4,8 @@
 
 Steps (batch, loss, gradients, optimizer) of the student alone, of word-level distillation from a teacher that runs and from its
 stored words (k 8), of selection by batch and by queue, of the ranking on given prefixes, and from stored neighbours (k 16); and
-the teacher's forward pass with its output layer by itself. Prints each by the step of the student alone; writes benchmarks/results/methods.json.
+the teacher's forward pass, output layer included, by itself. Prints each by the step of the student alone; writes
+benchmarks/results/methods.json.
 """
 
 from __future__ import annotations
