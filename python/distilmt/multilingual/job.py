@@ -192,7 +192,8 @@ class _Job:
         assert task.teacher is not None
         if not parse(self.config.objective).needs_teacher:
             return f"the objective {self.config.objective!r} looks at no teacher"
-        if Vocab.load(task.teacher).hash != self.vocab.hash:
+        marian = (task.teacher / "source.spm").exists()  # other families have other vocabularies
+        if not marian or Vocab.load(task.teacher).hash != self.vocab.hash:
             return f"the vocabulary of {task.teacher} is not the student's (train it with the student's by --vocab)"
         if task.teacher_languages != (None, task.tag):
             theirs = task.teacher_languages[1]

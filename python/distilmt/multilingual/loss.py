@@ -83,7 +83,7 @@ class DirectedLoss(nn.Module):
     def forward(
         self, labels: Tensor, denominator: Tensor, direction: Tensor, **inputs: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As StudentLoss.forward; sums are named by direction, as in `de-en:NLL`; `tokens` and `nll` also stand alone."""
+        """As StudentLoss.forward; sums are named by direction, as in `de-en:NLL`, those of all directions stand alone."""
         number = int(direction)
         loss: Any = self.alone
         if share := self.factors[number]:
@@ -92,8 +92,8 @@ class DirectedLoss(nn.Module):
         loss.progress = self.progress
         value, sums = loss(labels, denominator, **inputs)
         sums["tokens"] = (labels != -100).sum()
-        own = {f"{self.names[number]}:{name}": each for name, each in sums.items()}
-        return value, own | {"tokens": sums["tokens"], "nll": sums["nll"]}
+        common = {name: sums[name] for name in ("tokens", "nll", "gate") if name in sums}
+        return value, common | {f"{self.names[number]}:{name}": each for name, each in sums.items() if name != "gate"}
 
 
 class Directed(TrainerCallback):
