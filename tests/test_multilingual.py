@@ -132,7 +132,13 @@ def model(vocabulary: Vocab, seed: int = 1):
 
 
 def fit(
-    vocabulary: Vocab, pairs: Pairs, folder: Path, scores: tuple = (1e3, 1e3), watch: Callable | None = None, **given
+    vocabulary: Vocab,
+    pairs: Pairs,
+    folder: Path,
+    scores: tuple = (1e3, 1e3),
+    watch: Callable | None = None,
+    objective: str = TAN,
+    **given,
 ):
     teachers = [model(vocabulary, 5), model(vocabulary, 6)]
     for teacher in teachers:
@@ -144,7 +150,7 @@ def fit(
     )  # fmt: skip
     student = model(vocabulary)
     result = trainer.fit(
-        student, vocabulary, pairs, ((), ()), objective=parse(TAN), teacher=None, folder=folder, directed=directed,
+        student, vocabulary, pairs, ((), ()), objective=parse(objective), teacher=None, folder=folder, directed=directed,
         options=replace(OPTIONS, **given),
     )  # fmt: skip
     return student, result
@@ -204,6 +210,13 @@ def test_an_interrupted_training_takes_the_switch_up_where_it_stood_bit_for_bit(
         json.loads((tmp_path / "whole" / "checkpoint-12" / "trainer_state.json").read_text())["best_metric"] is not None
     )
     assert result.updates == 12
+
+
+def test_tokens_are_selected_within_a_batch(vocabulary, pairs, tmp_path):
+    fit(vocabulary, pairs, tmp_path, objective="NLL() + SelectiveKD(0.5)", updates=4)
+    for event in (event for event in events(tmp_path) if "loss" in event):
+        assert len(event["gates"]) == 1 and not any("gate" in name for name in event if name != "gates")
+        assert [0.4 < value < 0.7 for name, value in event.items() if name.endswith(":selected")] == [True]
 
 
 def test_a_memory_for_several_directions_is_refused(vocabulary):

@@ -22,7 +22,7 @@ from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 
 TINY = TrainingOptions(updates=4, batch_tokens=512, eval_every=2, max_positions=48, threads=1, precision="float32")
-LEARNT = replace(TINY, updates=160, eval_every=80, learning_rate=5e-3, warmup=20, batch_tokens=1024)
+LEARNT = replace(TINY, updates=110, eval_every=110, learning_rate=6e-3, warmup=20, batch_tokens=768)
 SIZE = "1x1:32:64:2"
 
 
