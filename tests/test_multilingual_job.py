@@ -54,10 +54,10 @@ def former(directions: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
 def test_a_student_without_teachers_knows_its_directions_and_their_tags(former: Path):
     assert known(former) == (["de-en", "en-de"], True)
     assert list(Vocab.load(former).source.tags) == [">>en<<", ">>de<<", ">>fr<<"]
-    said = {
-        tag: Translator(former, target_language=tag, threads=1).translate(["der Hund"])[0].text for tag in ("en", "de")
-    }
-    assert said["en"] != said["de"]
+    heard = [
+        Translator(former, target_language=tag, threads=1).score(["der Hund"], ["the dog"]) for tag in ("en", "de")
+    ]
+    assert heard[0][0].log_probs != heard[1][0].log_probs
     assert check(str(former), [">>en<< der Hund sieht das Haus .", "der Hund"]).ok  # every engine reads it alike
     rows = json.loads((former.parents[1] / "multilingual.json").read_text())["directions"]
     assert [(row["direction"], row["level"], row["tag"], row["teacher"]) for row in rows] == [
