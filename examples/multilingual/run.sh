@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # One student for German and French into English on Multi30k: alone, then with a teacher per direction. The French teacher is trained on the way, with
-# the student's vocabulary, as examples/multi30k_en_de.sh trains the English-German one. Resumable: call it again. About two hours on one core.
+# the student's vocabulary, as examples/multi30k_en_de.sh trains the English-German one. Resumable: call it again. Estimated: two hours on one core.
 #     examples/multilingual/run.sh
 set -euo pipefail
 text=../shared/data/multi30k
