@@ -100,7 +100,7 @@ def main() -> None:
 
             batches = {peer: best_batch(lambda batch, p=peer: other(p, batch)) for peer in peers}
             runs: dict[str, Callable[[], Any]] = {kind: lambda k=kind: own(k) for kind in ours}
-            runs |= {peer: lambda p=peer: other(p, batches[p]) for peer in peers}
+            runs |= {peer: lambda p=peer, n=batches[peer]: other(p, n) for peer in peers}
             cpu: dict[str, list[float]] = {each: [] for each in runs}
             taken = interleaved({each: with_cpu_time(run, cpu[each]) for each, run in runs.items()}, given.rounds)
             entry = results[f"beam {beam}"] = {}
