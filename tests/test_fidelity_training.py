@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -148,3 +151,11 @@ def test_published_weights_of_the_methods() -> None:
     assert (first.recipe, first.objective, first.rate) == ("seq-kd", PLAIN, 1.0)
     assert (then.recipe, then.objective, then.rate) == ("seq-inter", METHODS["word-kd"].objective, FINE_TUNING)
     assert FINE_TUNING == 0.1  # Kim & Rush: 0.1 after 1.0
+
+
+@pytest.mark.parametrize("page", ["methods.md", "losses.md"])
+def test_the_pages_write_knn_kd_as_released(page: str) -> None:
+    """Both have fairseq's older smoothing, e / V in every column, and the same weight for both terms."""
+    text = (Path(__file__).parents[1] / "docs" / page).read_text()
+    written = re.findall(r"[`\"](NLL\([^`]*KNNKD\([^)]*\))", text)
+    assert written and all(parse(each) == parse(f"{RELEASED} + KNNKD(temperature=100)") for each in written)
