@@ -6,8 +6,8 @@ import pytest
 
 from distilmt.labels.rank import Ranked, RankOptions, rank
 from distilmt.labels.records import Candidate, Record
-from distilmt.materials import RecipeOptions
 from distilmt.own_targets import OwnTargets
+from distilmt.recipe_options import RecipeOptions
 from distilmt.recipes import mbr, seq_inter
 
 
