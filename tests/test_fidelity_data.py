@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 
+from distilmt.batches import BatchPlan, MixedPlan
 from distilmt.labels.rank import Ranked, RankOptions, rank
 from distilmt.labels.records import Candidate, Record
+from distilmt.objectives.layer_tables import copied, supervised
 from distilmt.own_targets import OwnTargets
 from distilmt.recipe_options import RecipeOptions
 from distilmt.recipes import mbr, seq_inter
@@ -70,3 +75,35 @@ def test_imitation_begins_with_the_text_and_ends_with_the_student() -> None:
     assert [1 - imitation.share_at(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 200**-0.5, 1 / 200])
     assert imitation.share_at(0.13082) == pytest.approx(0.5, abs=1e-4)
     assert OwnTargets().temperature == 0.9 and OwnTargets().share_at(1.0) == 0  # GKD's samples; none unless asked for
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_mixture_of_one_kind_alone_is_that_kinds_plan(share: float) -> None:
+    """hybrid with a share of 0 is the gold text, batch by batch; with 1 it is the teacher's."""
+    lengths = np.random.default_rng(1).integers(3, 20, (50, 2))
+    options = {"tokens": 60, "steps": 40, "seed": 3}
+    mixed = list(MixedPlan(lengths, [(0, 25), (25, 50)], [1 - share, share], **options))
+    first = 25 if share else 0
+    alone = list(BatchPlan(lengths[first : first + 25], **options))
+    assert mixed == [[first + index for index in batch] for batch in alone]
+
+
+# teacher layers: layers of a student, from 0, as the scripts of sequence-to-sequence distillation list them
+COPIED = """
+12: 0 | 0 6 | 0 6 11 | 0 4 8 11 | 0 2 4 7 9 11 | 0 1 2 4 5 7 9 10 11
+16: 0 | 0 15 | 0 8 15 | 0 5 10 15 | 0 3 6 9 12 15 | 0 2 4 6 8 10 12 15 | 0 1 3 5 7 9 11 13 15 | 0 1 2 3 4 5 6 7 9 11 13 15
+6: 0 | 0 5 | 0 2 5 | 0 1 3 5 | 0 1 2 3 4 5
+"""
+SUPERVISED = """
+6: 5 | 3 5 | 1 4 5 | 1 2 4 5
+12: 11 | 5 11 | 3 7 11 | 1 3 5 8 10 11
+16: 15 | 4 9 12 15 | 1 3 5 7 9 11 13 15
+"""
+
+
+@pytest.mark.parametrize(("table", "rule"), [(COPIED, copied), (SUPERVISED, supervised)])
+def test_the_published_tables_of_layers(table: str, rule: Callable[[int, int], list[int]]) -> None:
+    for line in table.split("\n")[1:-1]:
+        teacher, students = line.split(": ")
+        for layers in ([int(layer) for layer in each.split()] for each in students.split("|")):
+            assert rule(int(teacher), len(layers)) == layers
