@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/coverage.md").read_text(encoding="utf-8")
 NAMES = sorted(set(re.findall(r"`([^`]+)`", PAGE)))
 COLUMNS = {
-    "gates", "events.jsonl", "train_perplexity", "top1_agreement", "own_mode", "beam_size", "compute_type", "cool_down", "repeats",
+    "gates", "agreement", "events.jsonl", "train_perplexity", "top1_agreement", "own_mode", "beam_size", "compute_type",
+    "cool_down", "repeats",
 }  # fmt: skip
 
 

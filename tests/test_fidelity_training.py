@@ -11,12 +11,15 @@ from torch import Tensor
 from transformers import MarianMTModel
 
 from conftest import lively_model
+from distilmt import models, trainer
+from distilmt.batches import encode_pairs
 from distilmt.layer_init import copy_layers
 from distilmt.methods import FINE_TUNING, METHODS, PLAIN, RELEASED, Phase
 from distilmt.objectives import Head, LayerTerm, LogitMSE, Neighbours, parse
 from distilmt.objectives.expression import _TERMS
 from distilmt.recipe_options import RecipeOptions
 from distilmt.student_loss import StudentLoss
+from distilmt.train import TrainingOptions
 from distilmt.vocab import Vocab
 
 ONE = torch.tensor(1.0)
@@ -162,3 +165,27 @@ def test_knn_kd_is_as_released() -> None:
     (written,) = re.findall(r"`(NLL\([^`]*KNNKD\([^)]*\))`", page)
     assert parse(written) == parse(METHODS["knn-kd"].objective)
     assert RecipeOptions().knn_exclude == "none" and RecipeOptions().knn_k == 64
+
+
+def test_the_checkpoint_is_chosen_by_bleu_and_not_by_the_loss(
+    tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kim & Rush 2016: perplexity on gold gets worse while translations get better. The loss falls here, BLEU has a top."""
+    lines = [f"the {n} sees the {m} ." for n in ("dog", "cat", "tree") for m in ("house", "river")]
+    pairs = encode_pairs(lines, lines, list(range(1, 7)), tiny_vocab, max_tokens=64, what="text")
+    bleu, weights = iter([5.0, 9.0, 9.0, 7.0]), []
+
+    def scores(model: Path, dev: object, options: object, target_lang: str) -> dict[str, float]:
+        weights.append(models.load(model).state_dict())
+        return {"bleu": next(bleu), "chrf": 0.0}
+
+    monkeypatch.setattr(trainer, "dev_scores", scores)
+    options = TrainingOptions(updates=8, batch_tokens=64, eval_every=2, log_every=1, threads=1, precision="float32")
+    found = trainer.fit(
+        lively_model(tiny_vocab, "1x1:16:32:2"), tiny_vocab, pairs, (lines, lines), objective=parse("NLL()"), teacher=None,
+        options=options, folder=tmp_path,
+    )  # fmt: skip
+    kept = models.load(found.model).state_dict()
+    assert (found.best_update, found.dev_bleu) == (4, 9.0)  # the first of equals
+    assert all(torch.equal(kept[name], value) for name, value in weights[1].items())
+    assert found.curve[-1]["nll"] < found.curve[1]["nll"]
