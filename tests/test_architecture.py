@@ -78,12 +78,12 @@ def test_every_cpp_folder_has_its_arrows() -> None:
 
 
 def module_of(path: Path) -> str:
-    """`corpus` for corpus.py, `objectives` for every file of that folder; in the bill's each file counts by itself."""
+    """`corpus` for corpus.py, `objectives` for every file of that folder; in the bill and the report each file by itself."""
     return room(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def room(parts: Sequence[str]) -> str:
-    inner = parts[0] == "bill" and list(parts[1:2]) not in ([], ["__init__"])
+    inner = parts[0] in ("bill", "report") and list(parts[1:2]) not in ([], ["__init__"])
     return ".".join(parts[:2]) if inner else parts[0]
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import Report, merge, report
-from distilmt.report_cells import duration, energy, size
-from distilmt.report_figures import quality_speed
-from distilmt.report_tables import gap_table, results_tables, stages_table, summary
+from distilmt.report.cells import duration, energy, size
+from distilmt.report.figures import quality_speed
+from distilmt.report.tables import gap_table, results_tables, stages_table, summary
 from report_data import SIGNATURES, example, rows, stage
 
 

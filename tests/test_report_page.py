@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distilmt.report import Report
-from distilmt.report_figures import quality_speed, training_curves
+from distilmt.report.figures import quality_speed, training_curves
 from report_data import SIGNATURES, example
 
 

@@ -52,7 +52,7 @@ def write_report(
 ) -> Report:
     """Puts the report together from what the stages recorded, and writes it."""
     from distilmt.report import Report
-    from distilmt.report_significance import NOT_KEPT, find_significance
+    from distilmt.report.significance import NOT_KEPT, find_significance
     from distilmt.run import versions
 
     teacher = systems[0]

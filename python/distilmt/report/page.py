@@ -7,11 +7,11 @@ import re
 from html import escape
 
 from distilmt.bill.tables import bill_tables
-from distilmt.report_cells import Table
-from distilmt.report_figures import quality_speed, svg, training_curves
-from distilmt.report_numbers import Data, tests_of
-from distilmt.report_significance import significance_table
-from distilmt.report_tables import (
+from distilmt.report.cells import Table
+from distilmt.report.figures import quality_speed, svg, training_curves
+from distilmt.report.numbers import Data, tests_of
+from distilmt.report.significance import significance_table
+from distilmt.report.tables import (
     gap_table,
     making_table,
     provenance,

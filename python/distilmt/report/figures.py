@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from distilmt.report_numbers import Data, System, quality, speed, spread, systems_of, tests_of
+from distilmt.report.numbers import Data, System, quality, speed, spread, systems_of, tests_of
 
 # Tol's bright scheme (personal.sron.nl/~pault): told apart by colour-blind eyes and in print.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distilmt.report_cells import DASH, Table
-from distilmt.report_numbers import MEASURES, Data
+from distilmt.report.cells import DASH, Table
+from distilmt.report.numbers import MEASURES, Data
 
 if TYPE_CHECKING:
     from distilmt.run import Run

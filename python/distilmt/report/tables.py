@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from distilmt.bill.tables import bill_tables
 from distilmt.energy import NOT_MEASURED
-from distilmt.report_cells import DASH, Table, count, duration, energy, ratio_text, size, text
-from distilmt.report_numbers import (
+from distilmt.report.cells import DASH, Table, count, duration, energy, ratio_text, size, text
+from distilmt.report.numbers import (
     MEASURES,
     Data,
     gap_closed,
@@ -22,7 +22,7 @@ from distilmt.report_numbers import (
     systems_of,
     tests_of,
 )
-from distilmt.report_significance import significance_table
+from distilmt.report.significance import significance_table
 
 
 def results_tables(data: Data) -> list[Table]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distilmt.energy import NOT_MEASURED
-from distilmt.report_numbers import Spread
+from distilmt.report.numbers import Spread
 
 DASH = "–"
 
