@@ -29,7 +29,8 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        links = [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        self.links += [link for link in links if not link.startswith("#")]
         if tag not in ("meta", "img", "br"):
             self.open.append(tag)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bill_data import billed
+from bill_data import told
 from distilmt.bill.payback import PaybackConfig, payback_of
 from distilmt.errors import DataError, UserError
 from distilmt.report import Report, merge
@@ -23,7 +23,7 @@ def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def small() -> dict[str, Any]:
-    data = billed()
+    data = told()
     data["systems"] = [entry for entry in data["systems"] if entry["name"] in ("teacher", "alone", "seq-kd")]
     for entry in data["systems"]:
         entry["curve"] = entry["curve"][:1]

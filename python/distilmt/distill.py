@@ -179,11 +179,10 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 trained[name], facts = train_student(name, method, seed, materials)
                 tested = score_system(name, trained[name], materials, tests)
                 systems.append(system(*_titles(method), method, seed, facts, tested))
-        references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
         notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
         if config.soft_labels is not None:
             notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
-        report = write_report(run, config, systems, references, notes)
+        report = write_report(materials, tests, systems, notes)
     return DistillResult(report, trained, Path(config.out))
 
 

@@ -12,7 +12,7 @@ from distilmt.bill.rates import Rates, overlaid
 from distilmt.report.data import Report
 from distilmt.report.numbers import Data
 
-_RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates")
+_RUN_KEYS = ("title", "command", "created", "versions", "machine", "direction", "rates", "setup", "significance")
 UNLIKE_RATES = "The runs were recorded with different rates: give those that shall hold for all, as in --country DEU."
 # Two entries of one name are seeds of one system where these agree.
 _SETTINGS = ("role", "method", "objective", "recipe", "parameters")
@@ -63,7 +63,10 @@ def merge(reports: list[Report]) -> Report:
     for entry in systems:
         settings = [direction[entry["run"]], sorted(entry["test"]), *(entry.get(key) for key in _SETTINGS)]
         if first.setdefault(entry["name"], settings) != settings:
-            entry["name"] = f"{entry['name']} ({entry['run']})"
+            apart = f"{entry['name']} ({entry['run']})"
+            for row in next(run for run in runs if run["label"] == entry["run"]).get("significance") or []:
+                row |= {key: apart for key in ("name", "against") if row[key] == entry["name"]}
+            entry["name"] = apart
     return Report({
         "title": " and ".join(dict.fromkeys(run["title"] for run in runs)),
         "command": "",

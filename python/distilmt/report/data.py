@@ -12,7 +12,7 @@ from distilmt.bill.older import complete
 from distilmt.errors import DataError
 from distilmt.report.numbers import Data
 from distilmt.report.schema import check
-from distilmt.report.tables import markdown
+from distilmt.report.sections import markdown
 from distilmt.storage import disk_errors, plain, read_json, write_bytes, write_json
 
 
@@ -50,7 +50,7 @@ class Report:
 
     def html(self) -> str:
         """Tables and plots as one file that loads nothing."""
-        from distilmt.report.page import page  # brings matplotlib, which tables do not need
+        from distilmt.report.page import page
 
         return page(self.data)
 

@@ -92,8 +92,40 @@ def training_curves(data: Data) -> Figure | None:
                         markevery=max(1, len(points) // 8), label="_" if number else system.name,
                     )  # fmt: skip
             axes.set(xlabel="updates", title=title)
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", integer=True))
             axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
         _legend(figure, panels)
+    return figure
+
+
+def making_bars(data: Data) -> Figure | None:
+    """Machine hours by kind of stage that made each system, means over seeds; None where no making is recorded."""
+    stages = {(stage.get("run"), stage["name"]): stage for stage in data["stages"]}
+    bars: dict[str, dict[str, float]] = {}
+    for system in systems_of(data):
+        for entry in system.entries:
+            for name in entry.get("made_by") or []:
+                if stage := stages.get((entry.get("run"), name)):
+                    own, kind = bars.setdefault(system.name, {}), stage.get("kind") or "other"
+                    own[kind] = own.get(kind, 0.0) + stage["seconds"] / 3600 / len(system.entries)
+    if not bars:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 0.9 + 0.34 * len(bars)), layout="constrained")
+        axes = figure.subplots()
+        left = dict.fromkeys(bars, 0.0)
+        kinds = dict.fromkeys(kind for each in bars.values() for kind in each)
+        for kind, colour, hatch in zip(kinds, _COLOURS, ("", "///", "...", "xxx", "\\\\", "++"), strict=False):
+            widths = [each.get(kind, 0.0) for each in bars.values()]
+            axes.barh(
+                list(bars), widths, left=list(left.values()), color=colour, label=kind, height=0.6, hatch=hatch,
+                edgecolor="white", linewidth=0.5,
+            )  # fmt: skip
+            left = {name: left[name] + width for name, width in zip(left, widths, strict=True)}
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel="machine hours")
+        figure.legend(loc="outside upper left", ncols=len(kinds))
     return figure
 
 

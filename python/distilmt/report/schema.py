@@ -8,7 +8,7 @@ from typing import Any
 
 from distilmt.bill.bill import rates_of
 from distilmt.errors import DataError
-from distilmt.report.numbers import ROLES, Data
+from distilmt.report.numbers import MEASURES, ROLES, Data
 
 _NUMBER, _TEXT = (int, float), (str,)
 _MAYBE_NUMBER = (int, float, type(None))
@@ -45,11 +45,26 @@ _MORE_OF_SYSTEM = {
     "hypotheses": (dict,), "dev_bleu": _NUMBER, "curve": [_POINT], "training": ({}, _TRAINED),
 }  # fmt: skip
 _MORE_OF_STAGE = _ENERGY | {
+    "verdicts": (dict,), "outputs": (dict,),
     "kind": _TEXT, "run": _TEXT, "work": ({}, {"lines": _NUMBER, "target_tokens": _NUMBER}), "peak_rss_method": _TEXT,
     "energy_coverage": [_TEXT], "energy_missing": [_TEXT], "gpu_peak_bytes": _NUMBER,
 }  # fmt: skip
-_RUN = ({key: _TOP[key] for key in _TOP if key not in ("systems", "stages")}, {"label": _TEXT, "direction": _TEXT})
-_MORE = {"direction": _TEXT, "notes": [_TEXT], "significance": (list,), "runs": [_RUN]}
+_SHAPE = dict.fromkeys(("encoder_layers", "decoder_layers", "hidden", "ffn", "heads", "vocabulary"), _NUMBER)
+_TRAINING = dict.fromkeys(
+    ("updates", "batch_tokens", "accumulate", "learning_rate", "warmup", "dropout", "weight_decay", "clip_norm"),
+    _NUMBER,
+) | {"schedule": _TEXT}
+_SETUP = {
+    "texts": [({"name": _TEXT}, {"pairs": _NUMBER, "source_hash": _TEXT, "target_hash": _TEXT})],
+    "teacher": ({}, _SHAPE | {"weights": _TEXT}), "student": ({}, _SHAPE), "training": ({}, _TRAINING),
+    "teacher_training": ({}, _TRAINING), "label_beam_size": _NUMBER, "test_beam_size": _NUMBER,
+    "own": ({}, {"share": _NUMBER}),
+}  # fmt: skip
+_OF_RUN = {
+    "direction": _TEXT, "setup": ({}, _SETUP), "significance": [(_SIGNIFICANCE, {"seeds": [_NUMBER]})], "notes": [_TEXT],
+}  # fmt: skip
+_RUN = ({key: _TOP[key] for key in _TOP if key not in ("systems", "stages")} | {"label": _TEXT}, _OF_RUN)
+_MORE = {"runs": [_RUN]} | _OF_RUN
 
 
 def check(data: Data, where: str) -> None:
@@ -74,12 +89,19 @@ def check(data: Data, where: str) -> None:
             for key in ("bleu_signature", "chrf_signature"):
                 if not scores[key]:
                     raise DataError(f"{where}: {at}test.{test}.{key}: empty - no score without its signature")
-    for number, row in enumerate(data.get("significance") or []):
-        _check_keys(row, _SIGNIFICANCE, where, f"significance[{number}].")
+    for row in (row for part in (data, *(data.get("runs") or [])) for row in part.get("significance") or []):
+        if row["measure"] not in MEASURES:
+            raise DataError(
+                f"{where}: significance: measure: expected one of {', '.join(MEASURES)}, got {row['measure']!r}"
+            )
     merged = any(isinstance(stage, dict) and "run" in stage for stage in data["stages"])
     for number, stage in enumerate(data["stages"]):
         _check_keys(stage, _STAGE, where, f"stages[{number}].")
         _check_more(stage, _MORE_OF_STAGE, where, f"stages[{number}].")
+        for key, kinds in (("verdicts", _NUMBER), ("outputs", _TEXT)):
+            _check_keys(
+                stage.get(key) or {}, dict.fromkeys(stage.get(key) or {}, kinds), where, f"stages[{number}].{key}."
+            )
         if merged:
             _check_keys(stage, {"run": _TEXT}, where, f"stages[{number}].")
         if stage["joules"] == 0:
