@@ -45,7 +45,7 @@ def quality_speed(data: Data) -> Figure | None:
     Bars are one standard deviation over seeds.
     """
     tests = tests_of(data)
-    looks = _looks(systems_of(data))
+    looks = looks_of(systems_of(data))
     timed = [(system, pace) for system in systems_of(data) if (pace := spread(system.entries, speed))]
     if not timed:
         return None
@@ -78,7 +78,7 @@ def training_curves(data: Data) -> Figure | None:
     systems = [system for system in systems_of(data) if any(entry.get("curve") for entry in system.entries)]
     if not systems:
         return None
-    looks = _looks(systems_of(data))
+    looks = looks_of(systems_of(data))
     with mpl.rc_context(STYLE):
         figure, panels = _figure(2)
         for axes, key, title in zip(panels, ("dev_bleu", "train_loss"), ("dev BLEU", "training loss"), strict=True):
@@ -159,7 +159,7 @@ def _legend(figure: Figure, panels: list[Any]) -> None:
     figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns)
 
 
-def _looks(systems: list[System]) -> dict[str, tuple[str, str]]:
+def looks_of(systems: list[System]) -> dict[str, tuple[str, str]]:
     """Colour and marker by name."""
     looks, students, others = {}, 0, 0
     for system in systems:

@@ -8,7 +8,7 @@ from html import escape
 
 from distilmt.report.cells import Table
 from distilmt.report.numbers import Data
-from distilmt.report.sections import Facts, Part, Picture, Quote, Section, head, sections
+from distilmt.report.sections import Facts, Part, Picture, Quote, Section, Sentences, head, sections
 from distilmt.report.story import headline
 
 # Everything hangs below one class, so that a notebook's own styles and these do not meet.
@@ -54,6 +54,11 @@ _STYLE = """
 .distilmt figure img { max-width: 100%; min-width: 27rem; height: auto; }
 .distilmt dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0 0 1rem;
   font-size: .88rem; }
+.distilmt .sentences ol { max-height: 34rem; overflow-y: auto; border: 1px solid var(--hair); border-width: 1px 0;
+  padding: .2rem 1rem .2rem 2.6rem; margin: .6rem 0; } .distilmt .sentences li { margin: .7rem 0; }
+.distilmt .sentences dl.facts { margin: .1rem 0; }
+.distilmt input { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
+  border-radius: 4px; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
 .distilmt dt { color: var(--soft); } .distilmt dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { .distilmt { padding: 1.3rem 1rem 3rem; } .distilmt h1 { font-size: 1.5rem; }
   .distilmt dl.facts { grid-template-columns: 1fr; } .distilmt dl.facts dd { margin-bottom: .5rem; } }
@@ -63,7 +68,8 @@ _STYLE = """
   .distilmt figure img { filter: invert(.9) hue-rotate(180deg); } }
 @media print { .distilmt { --ink: #000; --soft: #333; --rule: #000; --hair: #bbb; --paper: #fff; --panel: #fff;
     font-size: 11pt; max-width: none; padding: 0; }
-  .distilmt figure img { filter: none; min-width: 0; } .distilmt .scroll { overflow: visible; }
+  .distilmt figure img { filter: none; min-width: 0; }
+  .distilmt .scroll, .distilmt .sentences ol { overflow: visible; max-height: none; }
   .distilmt nav, .distilmt .search { display: none; } .distilmt table { font-size: 8pt; }
   .distilmt figure, .distilmt tr, .distilmt h2, .distilmt h3 { break-inside: avoid; break-after: auto; }
   .distilmt h2, .distilmt h3 { break-after: avoid; } }
@@ -134,6 +140,8 @@ def _part(part: Part, above: str) -> str:
         case Facts():
             items = "".join(f"<dt>{escape(name)}</dt><dd>{_code(value)}</dd>" for name, value in part.pairs)
             return f'<dl class="facts">{items}</dl>'
+        case Sentences():
+            return _sentences(part)
         case _:
             return f"<p>{_code(part)}</p>"
 
@@ -176,6 +184,34 @@ def _picture(picture: Picture) -> str:
         f'<h3>{title}</h3>\n<figure class="scroll" tabindex="0" role="region" aria-label="{title}">'
         f'<img alt="{title}: {caption}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+# An attribute and no script element: it works in a notebook too, and finds its own list.
+_SEARCH = (
+    "const box = this.closest('.sentences'), words = this.value.toLowerCase(); let shown = 0;"
+    "for (const item of box.querySelectorAll('ol > li')) {"
+    " item.hidden = !item.textContent.toLowerCase().includes(words); shown += !item.hidden }"
+    "box.querySelector('output').textContent = shown + ' shown'"
+)
+
+
+def _sentences(part: Sentences) -> str:
+    items = []
+    for row in part.rows:
+        lines = "".join(
+            f"<dt>{name}</dt><dd>{escape(row[name]) or '<em>empty</em>'}</dd>"
+            for name in ("source", "reference", "teacher", "student")
+        )
+        where = f"{row['test']}, line {row['line']}: {row['difference']:+.1f} chrF"
+        kl = f", KL {row['kl']:.2f}" if row.get("kl") is not None else ""
+        items.append(f'<li><p class="note">{escape(where + kl)}</p><dl class="facts">{lines}</dl></li>')
+    return (
+        f"<h3>Sentences, by how much better the teacher is than {escape(part.system)}</h3>\n"
+        '<div class="sentences"><p class="search"><label>Search <input type="search" '
+        f'oninput="{escape(_SEARCH)}"></label> <output aria-live="polite">{len(items)} shown</output></p>\n'
+        f'<ol tabindex="0" role="region" aria-label="Sentences">{"".join(items)}</ol>\n'
+        '<p class="note">The largest differences of sentence chrF, teacher minus student; the run folder has all.</p></div>'
     )
 
 

@@ -39,7 +39,19 @@ _REPEAT = ({"seconds": _NUMBER}, _ENERGY)
 _DECODE = dict.fromkeys(("beam_size", "threads", "seconds", "lines", "source_words", "target_tokens"), _NUMBER)
 _POINT = ({"update": _NUMBER}, {"train_loss": _NUMBER, "dev_bleu": _NUMBER, "seconds": _NUMBER, "terms": (dict,)})
 _TRAINED = dict.fromkeys(("updates", "target_tokens", "seconds", "tokens_per_second"), _NUMBER)
+_MEANS = dict.fromkeys(("agreement", "kl", "teacher_loss", "student_loss"), _NUMBER)
+_BIN = ({"name": _TEXT, "tokens": _NUMBER} | _MEANS, {})
+_RANKED = dict.fromkeys(("test", "source", "reference", "teacher", "student"), _TEXT) | {
+    "line": _NUMBER,
+    "difference": _NUMBER,
+}
+_COUNTS = {"teacher": (dict,), "student": (dict,)}
+_MICROSCOPE = {
+    **_MEANS, **dict.fromkeys(("covered", "k", "int8_loss", "teacher_mode", "student_mode"), _NUMBER),
+    "by": ({}, {"position": [_BIN], "frequency": [_BIN], "length": [_BIN]}), "ranked": [(_RANKED, {"kl": _NUMBER})],
+}  # fmt: skip
 _MORE_OF_SYSTEM = {
+    "microscope": ({"sentences": _NUMBER, "tokens": _NUMBER}, _MICROSCOPE | {"counts": (_COUNTS, {})}),
     "compression": _NUMBER, "method": _TEXT, "objective": _TEXT, "recipe": _TEXT, "seed": (int, str), "run": _TEXT,
     "made_by": [_TEXT], "tokens_per_second": _NUMBER, "decode": ({}, _DECODE | {"repeats": [_REPEAT]}),
     "hypotheses": (dict,), "dev_bleu": _NUMBER, "curve": [_POINT], "training": ({}, _TRAINED),
@@ -83,6 +95,8 @@ def check(data: Data, where: str) -> None:
         _check_more(entry, _MORE_OF_SYSTEM, where, at)
         if entry["role"] not in ROLES:
             raise DataError(f"{where}: {at}role: expected one of {', '.join(ROLES)}, got {entry['role']!r}")
+        for side, counts in ((entry.get("microscope") or {}).get("counts") or {}).items():
+            _check_keys(counts, dict.fromkeys(counts, _NUMBER), where, f"{at}microscope.counts.{side}.")
         for test, scores in entry["test"].items():
             _check_keys(scores, _SCORES, where, f"{at}test.{test}.")
             _check_more(scores, {"exact": _NUMBER}, where, f"{at}test.{test}.")

@@ -53,7 +53,15 @@ class Facts:
     pairs: list[tuple[str, str]]
 
 
-Part = str | Table | Picture | Quote | Facts
+@dataclass(frozen=True)
+class Sentences:
+    """Translations of a system beside its teacher's, with a search: keys of `ranked` in docs/report.md."""
+
+    system: str
+    rows: list[Data]
+
+
+Part = str | Table | Picture | Quote | Facts | Sentences
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ def sections(data: Data) -> list[Section]:
         ("Results", [*results_tables(data), significance_table(data), gap_table(data)]),
         ("Quality, speed and cost", _quality_and_cost(data)),
         ("Training", [_curves(data), training_table(data), making_table(data)]),
+        ("The gap under the microscope", _gap(data)),
         ("Labels", [verdicts_table(data)]),
         ("The bill", [_making(data), stages_table(data), *bill_tables(data)]),
         ("Pay-back", _payback(data)),
@@ -107,7 +116,7 @@ def _text(part: Part, above: str) -> str:
             return "\n\n".join([part.text, "\n".join(f"- {each}" for each in part.references)]).strip()
         case Facts():
             return "\n".join(f"- {name}: {value}" for name, value in part.pairs)
-        case Picture():
+        case Picture() | Sentences():
             return ""
         case _:
             return f"- {part}"
@@ -159,6 +168,22 @@ def _curves(data: Data) -> Picture:
         "Dev BLEU and training loss at each evaluation, one line per seed. Losses of different objectives are different "
         "quantities: only their shapes compare.",
     )  # fmt: skip
+
+
+def _gap(data: Data) -> list[Part | None]:
+    if not any(system.get("microscope") for system in data["systems"]):
+        return []
+    from distilmt.report.gap import gap_figure, gap_tables, ranked
+
+    figure = Picture(
+        lambda: gap_figure(data), "Agreement and divergence along the references",
+        "Above: share of tokens at which teacher and student find the same token likeliest. Below: KL of teacher from student, "
+        "a lower bound.",
+    )  # fmt: skip
+    story = story_of(data)
+    sentences = ranked(data, story.best.name if story else None)
+    first, *others = gap_tables(data) or [None]
+    return [first, figure, *others, Sentences(*sentences) if sentences and sentences[1] else None]
 
 
 def _making(data: Data) -> Picture:
