@@ -78,6 +78,14 @@ SETUP = {
     "label_beam_size": 5, "test_beam_size": 4, "own": {"share": 0.5},
 }  # fmt: skip
 
+_MEANS = {"agreement": 0.5, "kl": 1.0, "teacher_loss": 1.5, "student_loss": 2.5}
+MICROSCOPE = {
+    **_MEANS, "sentences": 1, "tokens": 9, "covered": 0.9, "k": 32, "int8_loss": 2.6, "teacher_mode": 0.1,
+    "student_mode": 0.01, "by": {place: [{"name": "1", "tokens": 9, **_MEANS}] for place in ("position", "frequency", "length")},
+    "counts": {"teacher": {"copy": 0}, "student": {"copy": 1}},
+    "ranked": [{"test": "flickr", "line": 1, "source": "a", "reference": "b", "teacher": "b", "student": "", "difference": 9.0}],
+}  # fmt: skip
+
 
 def rows(table: Any) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.head[1:], row[1:], strict=True)) for row in table.rows}

@@ -12,6 +12,7 @@ from bill_data import told
 from distilmt.bill.payback import PaybackConfig, payback_of
 from distilmt.errors import DataError, UserError
 from distilmt.report import Report, merge
+from report_data import MICROSCOPE
 
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -28,6 +29,7 @@ def small() -> dict[str, Any]:
     for entry in data["systems"]:
         entry["curve"] = entry["curve"][:1]
         entry["decode"]["lines"] = 1000
+    data["systems"][-1]["microscope"] = copy.deepcopy(MICROSCOPE)
     data["stages"][0]["energy_missing"] = ["RAPL: none"]
     return data
 

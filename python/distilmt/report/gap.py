@@ -55,7 +55,7 @@ def _overview(systems: list[System]) -> Table:
         f"KL is a lower bound, in nats per token: the ids among the {seen.get('k', DASH)} likeliest of both are told apart, all "
         f"others count as one. They hold at least {covered:.1%} of the teacher's mass, in the mean of each student.",
         "Own mode: probability that a model gives its own beam output, mean over sentences (Kim & Rush 2016, section 5): "
-        "sequence-level distillation is held to work where the student's is high.",
+        "where it is high, little is lost by searching less.",
     ]
     head = [
         "System",
@@ -111,9 +111,9 @@ def _wrong(systems: list[System]) -> Table:
         for name, counts in sides
     ]
     notes = [
-        "Lines, means over seeds, by the verdicts of labels (docs/labelling.md). Suspicions besides: oscillating: a 4-gram "
-        "stands there at least twice more often than any does in the source (Raunak et al. 2021); detached: chrF below 10, perhaps a hallucination, "
-        "perhaps just wrong. Look at them below.",
+        "Lines, means over seeds, by the verdicts of labels (docs/labelling.md).",
+        "Suspicions besides: oscillating, a 4-gram stands there at least twice more often than any does in the source (Raunak "
+        "et al. 2021); detached, chrF below 10: perhaps a hallucination, perhaps just wrong. Look at the sentences.",
     ]
     return Table("What is wrong with translations", ["System", *names], rows, notes)
 
