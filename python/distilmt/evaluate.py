@@ -25,6 +25,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import language_of, plain_language
+from distilmt.learned_metrics import Learned, LearnedOptions, Unavailable
 from distilmt.model_options import ModelOptions, folder_of
 
 
@@ -167,6 +168,7 @@ class EvaluateConfig:
     out: str | None = _option(None, "also write the translations of --model here", "FILE")
     # A model's quality is that of its weights: float32, not what rounds fastest.
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
+    learned: LearnedOptions = field(default_factory=LearnedOptions)
     asked: ModelOptions = field(default_factory=ModelOptions)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
@@ -187,6 +189,10 @@ class EvaluateConfig:
         if self.hypotheses is not None and (unused := self._of_a_model()):
             raise ConfigError(
                 f"evaluate: {', '.join(unused)}: belongs to --model, for a file is only scored - leave it out"
+            )
+        if self.learned.metric and self.hypotheses and not self.test_set and not self.learned.sources:
+            raise ConfigError(
+                f"evaluate: --metric {self.learned.metric} reads the source too: give it by --sources FILE"
             )
         if self.beam_size < 1:
             raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
@@ -212,6 +218,7 @@ class EvaluateResult:
         target_tokens: tokens decoded, end symbols included.
         source_words: words of the source, split at white space.
         usages: time, memory and energy of each decoding of the whole text; loading the model is not in it.
+        learned: what a learned metric found by the first reference, or why it found nothing; None where none was asked for.
     """
 
     scores: Scores
@@ -221,6 +228,7 @@ class EvaluateResult:
     target_tokens: int | None = None
     source_words: int | None = None
     usages: tuple[Usage, ...] = ()
+    learned: Learned | Unavailable | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -244,11 +252,12 @@ class EvaluateResult:
         return max(usage.peak_rss_bytes for usage in self.usages) if self.usages else None
 
     def __str__(self) -> str:
+        scores = f"{self.scores}\n{self.learned}" if self.learned else str(self.scores)
         if self.usage is None:
-            return str(self.scores)
+            return scores
         counts = ", ".join(f"{count} {status}" for status, count in sorted((self.statuses or {}).items()))
         speed = f"speed {self.tokens_per_second:.0f} target tokens/s ({self.target_tokens} tokens; {counts})"
-        return f"{self.scores}\n{speed}\ncost  {self.usage}"
+        return f"{scores}\n{speed}\ncost  {self.usage}"
 
 
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateResult:
@@ -271,13 +280,24 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         assert config.hypotheses is not None  # __post_init__ saw to it
         hypotheses = _whole(config.hypotheses)
         references = test_set(config.test_set)[1] if config.test_set else [_whole(path) for path in config.references]
-        for path, reference in zip(config.references or [config.test_set] * len(references), references, strict=True):
+        aligned = [*zip(config.references or [config.test_set] * len(references), references, strict=True)]
+        sources = (
+            _whole(config.learned.sources)
+            if config.learned.sources
+            else test_set(config.test_set)[0]
+            if config.test_set
+            else []
+        )
+        aligned += [(config.learned.sources, sources)] if config.learned.sources else []
+        for path, reference in aligned:
             if len(reference) != len(hypotheses):
                 raise DataError(
                     f"{config.hypotheses}: {len(hypotheses)} lines, but {path} has {len(reference)} - "
                     "both must be translations of the same lines, in order"
                 )
-        return EvaluateResult(score(hypotheses, references, target_lang=target_lang), hypotheses, references[0])
+        scores = score(hypotheses, references, target_lang=target_lang)
+        found = config.learned.score(sources, hypotheses, references[0])
+        return EvaluateResult(scores, hypotheses, references[0], learned=found)
     sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
     # Here, since scoring a file needs no engine.
     from distilmt.translate import Translator
@@ -306,6 +326,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         target_tokens=usages[0].tokens,
         source_words=sum(len(line.split()) for line in sources),
         usages=tuple(usages),
+        learned=config.learned.score(sources, hypotheses, references[0]),
     )
 
 
