@@ -121,8 +121,9 @@ def test_evaluate_keeps_its_scores_whatever_the_metric_does(python, tmp_path):
     with pytest.raises(DataError, match="must be translations of the same lines"):
         evaluate(**given, sources=files["sources"], python="x")
     for wrong, message in (
-        ({}, "name its interpreter by --python"), ({"python": "x"}, "give it by --sources"),
+        ({}, "name its interpreter by --python"), ({"python": "x"}, "reads the source too"),
         ({"metric": None, "python": "x"}, "go with --metric"),
+        ({"references": (), "test_set": "wmt14/de-en", "sources": "s", "python": "x"}, "and only then"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=message):
             resolve(EvaluateConfig, **(given | wrong))

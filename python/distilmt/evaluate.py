@@ -63,7 +63,6 @@ def score(
         hypotheses: one translation per line.
         references: one line per hypothesis; or a list of such lists, one per set of references.
         target_lang: lets sacreBLEU split Chinese, Japanese or Korean into words its own way (see the signature).
-
     Raises:
         DataError: nothing to score, or counts differ (sacreBLEU itself would silently score the shorter part).
         ConfigError: sacreBLEU lacks the package that splits this language.
@@ -112,10 +111,8 @@ def test_set(name: str) -> tuple[list[str], list[list[str]]]:
 
     Args:
         name: test set and language pair, as in "wmt14/de-en" or "wmt14/full/de-en".
-
     Returns:
         Source lines, and one list of lines per set of references.
-
     Raises:
         ConfigError: no such test set or language pair.
         ResourceError: it is not in the cache and cannot be downloaded.
@@ -190,14 +187,13 @@ class EvaluateConfig:
             raise ConfigError(
                 f"evaluate: {', '.join(unused)}: belongs to --model, for a file is only scored - leave it out"
             )
-        if self.learned.metric and self.hypotheses and not self.test_set and not self.learned.sources:
+        if bool(self.learned.sources) != bool(self.learned.metric and self.references):
             raise ConfigError(
-                f"evaluate: --metric {self.learned.metric} reads the source too: give it by --sources FILE"
+                "evaluate: --metric with --references reads the source too, and only then: --sources FILE"
             )
-        if self.beam_size < 1:
-            raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
-        if self.repeats < 1:
-            raise ConfigError(f"evaluate: --repeats must be 1 or more, got {self.repeats}")
+        for name in ("beam_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluate: --{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
 
     def _of_a_model(self) -> list[str]:
         """Options that say how a model decodes and what is metered, and are not at their defaults."""
@@ -267,7 +263,6 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
 
     Args:
         config: an EvaluateConfig, or its fields as keywords.
-
     Raises:
         ConfigError: options that contradict each other, or no such test set.
         DataError: text that cannot be scored as it is: counts differ, bytes that are not UTF-8, control characters.
@@ -279,25 +274,21 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     if config.model is None:
         assert config.hypotheses is not None  # __post_init__ saw to it
         hypotheses = _whole(config.hypotheses)
-        references = test_set(config.test_set)[1] if config.test_set else [_whole(path) for path in config.references]
-        aligned = [*zip(config.references or [config.test_set] * len(references), references, strict=True)]
-        sources = (
-            _whole(config.learned.sources)
-            if config.learned.sources
-            else test_set(config.test_set)[0]
-            if config.test_set
-            else []
-        )
-        aligned += [(config.learned.sources, sources)] if config.learned.sources else []
-        for path, reference in aligned:
+        if config.test_set:
+            sources, references = test_set(config.test_set)
+            names = [config.test_set] * (1 + len(references))
+        else:
+            names = [config.learned.sources or config.hypotheses, *config.references]  # no metric, no source
+            sources, *references = map(_whole, names)
+        for path, reference in zip(names, [sources, *references], strict=True):
             if len(reference) != len(hypotheses):
                 raise DataError(
                     f"{config.hypotheses}: {len(hypotheses)} lines, but {path} has {len(reference)} - "
                     "both must be translations of the same lines, in order"
                 )
         scores = score(hypotheses, references, target_lang=target_lang)
-        found = config.learned.score(sources, hypotheses, references[0])
-        return EvaluateResult(scores, hypotheses, references[0], learned=found)
+        learned = config.learned.score(sources, hypotheses, references[0])
+        return EvaluateResult(scores, hypotheses, references[0], learned=learned)
     sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
     # Here, since scoring a file needs no engine.
     from distilmt.translate import Translator

@@ -50,7 +50,7 @@ def main():
         say(error=f"{type(error).__name__}: {error}")
         return
     say(protocol=PROTOCOL, metric=metric, version=found, model=model)
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
             say(id=asked["id"], scores=score(asked["sources"], asked["hypotheses"], asked["references"]))
