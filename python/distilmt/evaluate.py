@@ -58,7 +58,6 @@ def score(
     hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]], *, target_lang: str = ""
 ) -> Scores:
     """Scores hypotheses against one or several references each.
-
     Args:
         hypotheses: one translation per line.
         references: one line per hypothesis; or a list of such lists, one per set of references.
@@ -108,7 +107,6 @@ def bleu_of(target_lang: str) -> Any:
 
 def test_set(name: str) -> tuple[list[str], list[list[str]]]:
     """Reads one of sacreBLEU's named test sets, from its cache (~/.sacrebleu or $SACREBLEU) or from the network.
-
     Args:
         name: test set and language pair, as in "wmt14/de-en" or "wmt14/full/de-en".
     Returns:
@@ -260,7 +258,6 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     """Scores a model or a file of translations with BLEU and chrF.
 
     Everything is read and counted before the model is loaded.
-
     Args:
         config: an EvaluateConfig, or its fields as keywords.
     Raises:
