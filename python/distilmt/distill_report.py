@@ -105,7 +105,7 @@ def _setup(materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
             {"name": name, "pairs": text.counts()["ok"], "source_hash": text.source_hash, "target_hash": text.target_hash}
             for name, text in texts.items()
         ],
-        "teacher": shape, "student": asdict(size), "label_beam_size": config.label_beam_size,
+        "teacher": shape, "student": asdict(size), "label_beam_size": config.label.beam_size,
         "test_beam_size": config.test_beam_size, "training": _options(config.training),
         "teacher_training": _options(config.teacher_training) if config.teacher is None else None,
         "own": asdict(config.own) if config.own.share else None,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from distilmt.distill_report import set_name
 from distilmt.soft_labels import SoftLabels
 from distilmt.translate import Hypothesis, Scored, Translation, Translator, repeats
+from distilmt.vocab import Vocab
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -130,17 +131,18 @@ class Microscope:
     @cached_property
     def _targets(self) -> list[NDArray[np.int64]]:
         """Ids of the references, end symbols included."""
-        vocab = self._teacher.translator.vocab
+        vocab = Vocab.load(self.materials.teacher)
         return [np.array([*ids, vocab.eos_id]) for ids in vocab.encode_target(self.references)]
 
     @cached_property
     def _per_million(self) -> Floats:
         """How often each id stands in a million tokens of the training targets."""
-        vocab, text = self._teacher.translator.vocab, self.materials.text
+        vocab, text = Vocab.load(self.materials.teacher), self.materials.text
         usable = [target for _, _, target in text.pairs()]
         ids = vocab.encode_target([usable[i] for i in spread(len(usable), TRAINING_LINES)])
         flat = np.fromiter((i for line in ids for i in (*line, vocab.eos_id)), np.int64)
-        return np.bincount(flat, minlength=vocab.target_size) * (1e6 / max(1, len(flat)))
+        counts: Floats = np.bincount(flat, minlength=vocab.target_size).astype(np.float64)
+        return counts * 1e6 / max(1, len(flat))
 
     def _compare(self, folder: Path, translations: Mapping[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         teacher, student = self._teacher, self._model(folder, translations)

@@ -40,7 +40,7 @@ _DECODE = dict.fromkeys(("beam_size", "threads", "seconds", "lines", "source_wor
 _POINT = ({"update": _NUMBER}, {"train_loss": _NUMBER, "dev_bleu": _NUMBER, "seconds": _NUMBER, "terms": (dict,)})
 _TRAINED = dict.fromkeys(("updates", "target_tokens", "seconds", "tokens_per_second"), _NUMBER)
 _MEANS = dict.fromkeys(("agreement", "kl", "teacher_loss", "student_loss"), _NUMBER)
-_BIN = ({"name": _TEXT, "tokens": _NUMBER} | _MEANS, {})
+_BIN: tuple[dict[str, Any], dict[str, Any]] = ({"name": _TEXT, "tokens": _NUMBER} | _MEANS, {})
 _RANKED = dict.fromkeys(("test", "source", "reference", "teacher", "student"), _TEXT) | {
     "line": _NUMBER,
     "difference": _NUMBER,

@@ -182,8 +182,8 @@ def _gap(data: Data) -> list[Part | None]:
     )  # fmt: skip
     story = story_of(data)
     sentences = ranked(data, story.best.name if story else None)
-    first, *others = gap_tables(data) or [None]
-    return [first, figure, *others, Sentences(*sentences) if sentences and sentences[1] else None]
+    tables = gap_tables(data)
+    return [*tables[:1], figure, *tables[1:], Sentences(*sentences) if sentences and sentences[1] else None]
 
 
 def _making(data: Data) -> Picture:
