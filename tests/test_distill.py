@@ -31,8 +31,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
 def config(text: dict[str, tuple[str, str]], out: Path, **changes: object) -> DistillConfig:
     options = {
         "train": text["train"], "dev": text["dev"], "test": (text["test"],), "out": str(out), "student_size": "1x1:16:32:2",
-        "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd", "label": LabelSearch(beam_size=2),
-        "test_beam_size": 2, "exact": True, "training": TINY,
+        "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd",
+        "label": LabelSearch(beam_size=2), "test_beam_size": 2, "exact": True, "training": TINY,
         "teacher_training": replace(TINY, updates=150, eval_every=75, learning_rate=5e-3, warmup=20, batch_tokens=1024),
     }  # fmt: skip
     return DistillConfig(**(options | changes))  # type: ignore[arg-type]
@@ -62,6 +62,7 @@ def test_every_room_is_walked_through(run):
         assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
     looked = [system.get("microscope", {}).get("sentences") for system in report["systems"]]
     assert looked == [None, 8, 8, 8, 8]
+    assert {"processor", "cpus", "memory", "system"} <= set(report["machine"])
     assert [text["name"] for text in report["setup"]["texts"]] == ["train", "dev", "test"]
     assert report["setup"]["texts"][0]["pairs"] == 200 and report["setup"]["student"]["hidden"] == 16
     label = next(stage for stage in report["stages"] if stage["name"] == "label")

@@ -42,6 +42,13 @@ def test_a_gain_is_told_with_how_sure_it_is(significance, said):
     assert said in summary(told() | {"significance": significance})
 
 
+def test_a_student_that_closes_nothing():
+    data = told()
+    for entry in data["systems"]:
+        entry["test"]["flickr"]["bleu"] = 40.0 if entry["role"] == "teacher" else 30.0
+    assert "which closes none of that gap" in summary(data)
+
+
 def test_a_student_that_is_no_faster_never_pays_back():
     data = told()
     for entry in data["systems"]:
@@ -118,7 +125,7 @@ def test_runs_stand_beside_each_other():
     found = rows(runs_table(both))
     assert list(found) == ["A <b>title</b> & more", "bigger", "third"]
     assert found["bigger"] == {
-        "Best student": "seq-kd (bigger)", "Test set": "flickr", "BLEU": "38.0", "Teacher": "40.0", "Alone": "30.0",
+        "Best student": "seq-kd (bigger)", "BLEU": "38.0", "Teacher": "40.0", "Alone": "30.0",
         "Gap closed": "80%", "Parameters": "2 M", "Speed-up": "5.0×", "Made in": "1 h 30 min", "Paid back after": "667 k",
     }  # fmt: skip
     assert runs_table(told()) is None and summary(both) == ""

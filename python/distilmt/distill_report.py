@@ -72,7 +72,7 @@ def write_report(materials: Materials, tests: list[Corpus], systems: list[dict[s
         "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
-        "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        "machine": _machine(),
         "systems": systems,
         "significance": significance,
         "stages": run.stages(),
@@ -115,6 +115,19 @@ def _setup(materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
 def _options(training: TrainingOptions) -> dict[str, Any]:
     """Without the seed, which is each system's own."""
     return {key: value for key, value in training.inputs().items() if key != "seed"}
+
+
+def _machine() -> dict[str, Any]:
+    """Hardware and system, as names and values."""
+    import torch
+
+    from distilmt.report.cells import size
+
+    found = {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()}
+    found["memory"] = size(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    if torch.cuda.is_available():
+        found["cards"] = ", ".join(torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count()))
+    return found
 
 
 def _processor() -> str:

@@ -61,6 +61,7 @@ _STYLE = """
   border-radius: 4px; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
 .distilmt dt { color: var(--soft); } .distilmt dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { .distilmt { padding: 1.3rem 1rem 3rem; } .distilmt h1 { font-size: 1.5rem; }
+  .distilmt figure img { max-width: none; width: 38rem; }
   .distilmt dl.facts { grid-template-columns: 1fr; } .distilmt dl.facts dd { margin-bottom: .5rem; } }
 @media (prefers-color-scheme: dark) {
   .distilmt { --ink: #dfdfdb; --soft: #a3a5a3; --rule: #bbb; --hair: #3a3b3c; --paper: #191a1b; --panel: #242627;
@@ -68,9 +69,9 @@ _STYLE = """
   .distilmt figure img { filter: invert(.9) hue-rotate(180deg); } }
 @media print { .distilmt { --ink: #000; --soft: #333; --rule: #000; --hair: #bbb; --paper: #fff; --panel: #fff;
     font-size: 11pt; max-width: none; padding: 0; }
-  .distilmt figure img { filter: none; min-width: 0; }
+  .distilmt figure img { filter: none; min-width: 0; max-width: 100%; width: auto; }
   .distilmt .scroll, .distilmt .sentences ol { overflow: visible; max-height: none; }
-  .distilmt nav, .distilmt .search { display: none; } .distilmt table { font-size: 8pt; }
+  .distilmt nav, .distilmt .search, .distilmt .sentences li:nth-child(n+11) { display: none; } .distilmt table { font-size: 8pt; }
   .distilmt figure, .distilmt tr, .distilmt h2, .distilmt h3 { break-inside: avoid; break-after: auto; }
   .distilmt h2, .distilmt h3 { break-after: avoid; } }
 """
@@ -155,6 +156,8 @@ def _table(table: Table, *, titled: bool) -> str:
             name = "th" if column == 0 else tag
             scope = "" if name == "td" else ' scope="row"' if tag == "td" else ' scope="col"'
             content = f"<code>{escape(cell)}</code>" if formula and tag == "td" else escape(cell)
+            if tag == "th":  # a long name of a test set may break
+                content = re.sub(r"(?<=\w)([._/])(?=\w)", r"\1<wbr>", content)
             style = f' class="{kind}"' if kind else ""
             marks.append(f"<{name}{scope}{style}>{content}</{name}>")
         return "".join(marks)

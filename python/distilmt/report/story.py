@@ -118,9 +118,8 @@ def _sentences(story: Story) -> list[str]:
     reached = f"{chosen} ({story.best.name}) reaches {story.own.mean:.1f}"
     if story.teacher and story.alone:
         before = f"the teacher reaches {story.teacher.mean:.1f} BLEU, the student trained alone {story.alone.mean:.1f}"
-        reached = f"{before}; {reached}" + (
-            f", which closes {story.gap:.0%} of that gap" if story.gap is not None else ""
-        )
+        closed = "" if story.gap is None else f", which closes {_share(story.gap)} of that gap"
+        reached = f"{before}; {reached}{closed}"
     else:
         reached += " BLEU"
     found = [f"On {story.test} {reached}{_sureness(story)}."]
@@ -131,6 +130,10 @@ def _sentences(story: Story) -> list[str]:
         energy = f" and {story.energy}" if story.energy else " (its energy was not measured)"
         found.append(f"Making it took {duration(story.seconds)} of one machine{energy}{_returns(story.paid_back)}.")
     return found
+
+
+def _share(gap: float) -> str:
+    return f"{gap:.0%}" if gap >= 0.005 else "none"
 
 
 def _sureness(story: Story) -> str:
@@ -186,7 +189,7 @@ def runs_table(data: Data) -> Table | None:
     runs = runs_of(data)
     if len(runs) < 2:
         return None
-    head = ["Run", "Best student", "Test set", "BLEU", "Teacher", "Alone", "Gap closed", "Parameters", "Speed-up"]
+    head = ["Run", "Best student", "BLEU", "Teacher", "Alone", "Gap closed", "Parameters", "Speed-up"]
     head += ["Made in", "Paid back after"]
     rows = []
     for run in runs:
@@ -196,10 +199,12 @@ def runs_table(data: Data) -> Table | None:
             continue
         bleu = [f"{each.mean:.1f}" if each else "–" for each in (story.own, story.teacher, story.alone)]
         after = "–" if story.paid_back is None else "never" if story.paid_back == math.inf else count(story.paid_back)
-        row = [run["label"], story.best.name, story.test, *bleu, "–" if story.gap is None else f"{story.gap:.0%}"]
+        row = [run["label"], story.best.name, *bleu, "–" if story.gap is None else f"{story.gap:.0%}"]
         row += [count(story.best.first("parameters")), ratio_text(story.faster.mean if story.faster else None)]
         rows.append([*row, duration(story.seconds), after])
-    notes = ["The best student of each run, chosen on its first test set; sentences until machine time is paid back."]
-    if len({row[2] for row in rows}) > 1:
+    sets = {run["label"]: story.test for run in runs if (story := story_of(run))}
+    on = ", ".join(dict.fromkeys(sets.values()))
+    notes = [f"The best student of each run, chosen on {on}; sentences until machine time is paid back."]
+    if len(set(sets.values())) > 1:
         notes.append("The runs were tested on different sets: their scores do not compare.")
-    return Table("The runs beside each other", head, rows, notes, left=3)
+    return Table("The runs beside each other", head, rows, notes, left=2)
