@@ -66,12 +66,12 @@ def seen(tiny_model_folder: Path, tiny_vocab, tmp_path_factory):
     student = folder / "student"
     models.save(lively_model(tiny_vocab, seed=2), tiny_vocab, student)
     text = Corpus(SOURCES, TARGETS, ["ok"] * 12, lines_hash(SOURCES), lines_hash(TARGETS))
-    config = SimpleNamespace(test=(("test.de", "test.en"),), training=SimpleNamespace(threads=1))
+    config = SimpleNamespace(training=SimpleNamespace(threads=1))
     with Run.open(folder / "run", {}) as run:
         for name, lines in (("teacher", TARGETS), ("student", [*TARGETS[:10], SOURCES[10], " ".join(["cat"] * 9)])):
             (run.folder / name).write_text("".join(f"{line}\n" for line in lines))
         materials = SimpleNamespace(run=run, config=config, text=text, teacher=tiny_model_folder)
-        microscope = Microscope(materials, [text], {"test": "teacher"})
+        microscope = Microscope(materials, {"test": text}, {"test": "teacher"})
         found = microscope.look("x-1", student, {"test": "student"})
         record = run.folder / "stages" / "microscope-x-1.json"
         before = record.stat().st_mtime_ns

@@ -190,7 +190,8 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         tested = score_system("teacher", materials.teacher, materials, tests)
         systems = [system("teacher", "teacher", None, None, materials.teacher_facts, tested)]
         kept = tested.get("hypotheses")  # none in runs of an older version
-        microscope = Microscope(materials, tests, kept) if config.microscope and kept else None
+        by_name = {set_name(source): test for (source, _), test in zip(config.test, tests, strict=True)}
+        microscope = Microscope(materials, by_name, kept) if config.microscope and kept else None
         trained = {}
         for seed in config.seeds:
             for method in methods:
@@ -203,7 +204,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
         if config.soft_labels is not None:
             notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
-        report = write_report(materials, tests, systems, notes)
+        report = write_report(materials, by_name, systems, notes)
     return DistillResult(report, trained, Path(config.out))
 
 

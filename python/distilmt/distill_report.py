@@ -48,11 +48,13 @@ def system(
     return facts
 
 
-def write_report(materials: Materials, tests: list[Corpus], systems: list[dict[str, Any]], notes: list[str]) -> Report:
+def write_report(
+    materials: Materials, tests: dict[str, Corpus], systems: list[dict[str, Any]], notes: list[str]
+) -> Report:
     """Puts the report together from what the stages recorded, and writes it.
 
     Args:
-        tests: the test sets in the order of the configuration.
+        tests: the test sets by name.
         systems: entries of the report (`system`), the teacher first.
     """
     from distilmt.report import Report
@@ -63,7 +65,7 @@ def write_report(materials: Materials, tests: list[Corpus], systems: list[dict[s
     for system in systems:
         system["compression"] = teacher["parameters"] / system["parameters"]
     languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
-    references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
+    references = {name: text.targets for name, text in tests.items()}
     significance = find_significance(run, systems, references, languages)
     if any("hypotheses" not in system for system in systems):
         notes = [*notes, NOT_KEPT]
@@ -85,15 +87,14 @@ def write_report(materials: Materials, tests: list[Corpus], systems: list[dict[s
     return report
 
 
-def _setup(materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
+def _setup(materials: Materials, tests: dict[str, Corpus]) -> dict[str, Any]:
     """What the report's methods paragraph and provenance say: texts, models, options (schema: docs/report.md)."""
     from distilmt import models
     from distilmt.model_folder import read_config
     from distilmt.models import parse_size
 
     config, size = materials.config, parse_size(materials.config.student_size)
-    texts = {"train": materials.text, "dev": materials.dev}
-    texts |= {set_name(test[0]): text for test, text in zip(config.test, tests, strict=True)}
+    texts = [("train", materials.text), ("dev", materials.dev), *tests.items()]
     teacher = read_config(materials.teacher)
     shape = {
         "encoder_layers": teacher.encoder_layers, "decoder_layers": teacher.decoder_layers, "hidden": teacher.d_model,
@@ -103,7 +104,7 @@ def _setup(materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
     return {
         "texts": [
             {"name": name, "pairs": text.counts()["ok"], "source_hash": text.source_hash, "target_hash": text.target_hash}
-            for name, text in texts.items()
+            for name, text in texts
         ],
         "teacher": shape, "student": asdict(size), "label_beam_size": config.label.beam_size,
         "test_beam_size": config.test_beam_size, "training": _options(config.training),

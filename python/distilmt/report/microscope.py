@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distilmt.distill_report import set_name
 from distilmt.soft_labels import SoftLabels
 from distilmt.translate import Hypothesis, Scored, Translation, Translator, repeats
 from distilmt.vocab import Vocab
@@ -65,18 +64,18 @@ class Microscope:
     """Looks at the students of one run, the teacher scored once.
 
     Args:
-        tests: the test sets in the order of the configuration.
+        tests: the test sets by name.
         translations: the teacher's, by name of the test set: files in the run folder, a line each.
     """
 
-    def __init__(self, materials: Materials, tests: Sequence[Corpus], translations: Mapping[str, str]) -> None:
+    def __init__(self, materials: Materials, tests: Mapping[str, Corpus], translations: Mapping[str, str]) -> None:
         self.materials, self.translations = materials, translations
         self.lines: list[tuple[str, int]] = []  # test set, number of the line from 0
         self.sources: list[str] = []
         self.references: list[str] = []
         self.inputs: dict[str, Any] = {"k": K, "lines": LINES, "train target": materials.text.target_hash}
-        for pair, text in zip(materials.config.test, tests, strict=True):
-            name, usable = set_name(pair[0]), list(text.pairs())
+        for name, text in tests.items():
+            usable = list(text.pairs())
             self.inputs[f"test {name}"] = text.source_hash + text.target_hash
             for index, source, target in (usable[i] for i in spread(len(usable), LINES)):
                 self.lines.append((name, index))
