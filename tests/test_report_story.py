@@ -133,7 +133,11 @@ def test_runs_stand_beside_each_other():
     assert ("processor", "Some CPU") in shared
     assert first[0] == ("run", "A <b>title</b> & more") and "sacrebleu 2.6.0" in dict(first)["versions"]
     assert "sacrebleu 2.5.0" in dict(second)["versions"]
-    assert len(paragraphs(both)) == 1  # one setup
+    both["runs"][1]["setup"]["teacher"]["weights"] = "00" * 32  # a teacher of its own
+    assert len(paragraphs(both)) == 1
+    both["runs"][1]["setup"]["training"]["updates"] = 9
+    (first, _), (second, _) = paragraphs(both)
+    assert second.startswith("bigger: Teacher and students") and "9 updates" in second and "third" in first
 
 
 def test_each_run_keeps_its_significance_under_the_names_of_the_comparison():

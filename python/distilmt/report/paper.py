@@ -25,7 +25,8 @@ def paragraphs(data: Data) -> list[tuple[str, list[str]]]:
     for run in runs_of(data):
         run = run | {"setup": _known(run.get("setup"))}
         if run["setup"]:
-            groups.setdefault(json.dumps(run["setup"], sort_keys=True), []).append(run)
+            teacher = run["setup"].get("teacher", {}) | {"weights": ""}  # one trained in each run is of one setup
+            groups.setdefault(json.dumps(run["setup"] | {"teacher": teacher}, sort_keys=True), []).append(run)
     found = []
     for runs in groups.values():
         together = runs[0] | {"systems": [entry for run in runs for entry in run["systems"]]}
