@@ -54,8 +54,8 @@ _STYLE = """
 .distilmt figure img { max-width: 100%; min-width: 27rem; height: auto; }
 .distilmt dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0 0 1rem;
   font-size: .88rem; }
-.distilmt .sentences ol { max-height: 34rem; overflow-y: auto; border: 1px solid var(--hair); border-width: 1px 0;
-  padding: .2rem 1rem .2rem 2.6rem; margin: .6rem 0; } .distilmt .sentences li { margin: .7rem 0; }
+.distilmt .list { max-height: 34rem; overflow-y: auto; border: 1px solid var(--hair); border-width: 1px 0;
+  margin: .6rem 0; } .distilmt .list ol { margin: 0; padding: .2rem 1rem .2rem 2.6rem; } .distilmt .sentences li { margin: .7rem 0; }
 .distilmt .sentences dl.facts { margin: .1rem 0; }
 .distilmt input { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
   border-radius: 4px; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
@@ -70,7 +70,7 @@ _STYLE = """
 @media print { .distilmt { --ink: #000; --soft: #333; --rule: #000; --hair: #bbb; --paper: #fff; --panel: #fff;
     font-size: 11pt; max-width: none; padding: 0; }
   .distilmt figure img { filter: none; min-width: 0; max-width: 100%; width: auto; }
-  .distilmt .scroll, .distilmt .sentences ol { overflow: visible; max-height: none; }
+  .distilmt .scroll, .distilmt .list { overflow: visible; max-height: none; }
   .distilmt nav, .distilmt .search, .distilmt .sentences li:nth-child(n+11) { display: none; } .distilmt table { font-size: 8pt; }
   .distilmt figure, .distilmt tr, .distilmt h2, .distilmt h3 { break-inside: avoid; break-after: auto; }
   .distilmt h2, .distilmt h3 { break-after: avoid; } }
@@ -184,7 +184,7 @@ def _picture(picture: Picture) -> str:
     title, caption = escape(picture.title), escape(picture.caption)
     image = base64.b64encode(svg(figure)).decode()
     return (
-        f'<h3>{title}</h3>\n<figure class="scroll" tabindex="0" role="region" aria-label="{title}">'
+        f'<h3>{title}</h3>\n<figure class="scroll" tabindex="0" aria-label="{title}">'
         f'<img alt="{title}: {caption}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
@@ -213,7 +213,7 @@ def _sentences(part: Sentences) -> str:
         f"<h3>Sentences, by how much better the teacher is than {escape(part.system)}</h3>\n"
         '<div class="sentences"><p class="search"><label>Search <input type="search" '
         f'oninput="{escape(_SEARCH)}"></label> <output aria-live="polite">{len(items)} shown</output></p>\n'
-        f'<ol tabindex="0" role="region" aria-label="Sentences">{"".join(items)}</ol>\n'
+        f'<div class="list" tabindex="0" role="region" aria-label="Sentences"><ol>{"".join(items)}</ol></div>\n'
         '<p class="note">The largest differences of sentence chrF, teacher minus student; the run folder has all.</p></div>'
     )
 
