@@ -55,7 +55,8 @@ _STYLE = """
 .distilmt dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 0 0 1rem;
   font-size: .88rem; }
 .distilmt .list { max-height: 34rem; overflow-y: auto; border: 1px solid var(--hair); border-width: 1px 0;
-  margin: .6rem 0; } .distilmt .list ol { margin: 0; padding: .2rem 1rem .2rem 2.6rem; } .distilmt .sentences li { margin: .7rem 0; }
+  margin: .6rem 0; } .distilmt .list ol { margin: 0; padding: .2rem 1rem .2rem 2.6rem; }
+.distilmt .sentences li { margin: .7rem 0; }
 .distilmt .sentences dl.facts { margin: .1rem 0; }
 .distilmt input { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
   border-radius: 4px; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
