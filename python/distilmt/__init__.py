@@ -19,7 +19,7 @@ from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label
 from distilmt.multilingual.command import multilingual as multilingual
 from distilmt.quickstart import quickstart as quickstart
-from distilmt.report import report as report
+from distilmt.report.command import report as report
 from distilmt.train import train as train
 
 if TYPE_CHECKING:

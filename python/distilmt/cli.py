@@ -30,7 +30,7 @@ from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.select import SelectConfig, select
 from distilmt.multilingual.command import MultilingualConfig, multilingual
 from distilmt.quickstart import QuickstartConfig
-from distilmt.report import ReportConfig
+from distilmt.report.command import ReportConfig
 from distilmt.storage import explain
 from distilmt.study.commands import app as study_app
 from distilmt.train import TrainConfig
