@@ -153,7 +153,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     from distilmt import corpus, models
     from distilmt.objectives import parse
     from distilmt.run import Run
-    from distilmt.students import score_system, train_student
+    from distilmt.students import ELSEWHERE, score_system, train_student
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -182,7 +182,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
         notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
         if config.soft_labels is not None:
-            notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
+            billed = any(stage["name"] == ELSEWHERE for stage in run.stages())
+            where = f", translations included, is stage {ELSEWHERE}" if billed else " is in no stage of this run"
+            notes.append(f"The soft labels were made elsewhere: what they cost{where}.")
         report = write_report(run, config, systems, references, notes)
     return DistillResult(report, trained, Path(config.out))
 

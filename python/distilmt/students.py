@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.distill_report import set_name
+from distilmt.labels.cost import of_store
 from distilmt.methods import ALONE, Method, Phase
 from distilmt.recipes import make
 from distilmt.train import fit_text, new_model
@@ -16,6 +17,9 @@ from distilmt.train import fit_text, new_model
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
     from distilmt.materials import Materials
+    from distilmt.soft_labels import SoftLabelsStore
+
+ELSEWHERE = "soft-labels-made-elsewhere"
 
 
 def train_student(name: str, method: Method, seed: int, materials: Materials) -> tuple[Path, dict[str, Any]]:
@@ -93,6 +97,8 @@ def _phase(
         store.require(teacher=inputs["teacher"])
         inputs["soft labels"] = store.hash
     materials.made.clear()
+    if store is not None:
+        materials.made += _made_elsewhere(store, materials)
     text = make(phase.recipe, materials)
     if phase.recipe != "gold":
         parts = text.parts if isinstance(text, Mixture) else [text]
@@ -117,6 +123,17 @@ def _phase(
             stage.finish(outputs={"model": fit.model}, facts=fit.facts())
             remove_checkpoints(stage.folder)
         return stage.folder / "best", dict(stage.facts), [*dict.fromkeys(materials.made), stage.name]
+
+
+def _made_elsewhere(store: SoftLabelsStore, materials: Materials) -> list[str]:
+    """The stage that stands for the labelling which made a store; none where that recorded no cost."""
+    usage, work = of_store(store)
+    if usage is None:
+        return []
+    with materials.run.stage(ELSEWHERE, {"soft labels": store.hash}, "labelling") as stage:
+        if not stage.done:
+            stage.finish(outputs={}, facts={"work": work}, usage=usage)
+    return [ELSEWHERE]
 
 
 def score_system(name: str, folder: Path, materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
