@@ -20,11 +20,11 @@ from distilmt.batches import collate, encode_pairs
 from distilmt.corpus import Corpus, load_corpus
 from distilmt.errors import ConfigError, DataError
 from distilmt.forced import store_forced
+from distilmt.labels.cost import ELSEWHERE
 from distilmt.objectives import Head, parse
 from distilmt.soft_labels import SoftLabels, SoftLabelsStore, SoftLabelsWriter, encode
 from distilmt.stored_teacher import StoredTeacher
 from distilmt.student_loss import StudentLoss, head
-from distilmt.students import ELSEWHERE
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab

@@ -19,9 +19,11 @@ from distilmt.labels.merge import RESULT, header
 from distilmt.storage import read_json
 
 if TYPE_CHECKING:
+    from distilmt.run import Run
     from distilmt.soft_labels import SoftLabelsStore
 
 NAME = "cost.json"
+ELSEWHERE = "soft-labels-made-elsewhere"
 
 
 def cost(folder: Path) -> dict[str, Any]:
@@ -67,6 +69,17 @@ def of_store(store: SoftLabelsStore) -> tuple[Usage | None, dict[str, Any]]:
     if usage is None or labels["hashes"].get(header(store.folder.resolve().name)) != store.hash:
         return None, {}
     return Usage.of(usage), {key: labels[key] for key in ("lines", "target_tokens")}
+
+
+def bill_elsewhere(run: Run, store: SoftLabelsStore) -> list[str]:
+    """Makes a stage of a run of the labelling that made a store, and names it; none where that recorded no cost."""
+    usage, work = of_store(store)
+    if usage is None:
+        return []
+    with run.stage(ELSEWHERE, {"soft labels": store.hash}, "labelling") as stage:
+        if not stage.done:
+            stage.finish(outputs={}, facts={"work": work}, usage=usage)
+    return [ELSEWHERE]
 
 
 def _usages(found: Sequence[Session]) -> list[Usage | None]:
