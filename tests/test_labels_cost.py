@@ -124,7 +124,7 @@ def test_the_speed_of_machines_whose_clocks_differ_and_jump(tmp_path: Path, monk
     )  # what is long ago counts no more
     assert status(job).lines_per_second == pytest.approx(60 + 2 * 100 / 1200)
     monkeypatch.setattr("distilmt.labels.status.time.time", lambda: now + 700)  # nobody has said a word since
-    assert status(job).lines_per_second is None and "speed" not in str(status(job))
+    assert status(job).lines_per_second is None and "lines/s" not in str(status(job))
 
 
 def test_the_bill_has_the_labelling_that_made_a_store(tiny_model_folder: Path, tmp_path: Path) -> None:

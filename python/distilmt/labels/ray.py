@@ -35,7 +35,6 @@ class _Actor:
         job = from_json(data)
         log, began, waiting = Log(Path(job.folder)), time.perf_counter(), 0.0
         log.begin(1, job.threads, job.shards.count)
-        meter = Meter(job.config.metering)
 
         def report(message: dict[str, Any]) -> None:
             nonlocal waiting
@@ -44,13 +43,13 @@ class _Actor:
             if "decoding" in message:
                 log.used(meter.so_far())
 
-        try:
-            with meter:
+        with Meter(job.config.metering) as meter:
+            try:
                 work(job, Teacher(job.config, job.threads), report)
-        finally:
-            with suppress(ResourceError):
-                seconds = time.perf_counter() - began - waiting
-                log.add("end", worker_seconds=seconds, usage=asdict(meter.so_far()))
+            finally:
+                with suppress(ResourceError):
+                    seconds = time.perf_counter() - began - waiting
+                    log.add("end", worker_seconds=seconds, usage=asdict(meter.so_far()))
 
 
 def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options: Any) -> Labels:
