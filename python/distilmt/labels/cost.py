@@ -129,5 +129,5 @@ def _own(spans: Sequence[tuple[str, float, float]]) -> list[float]:
 
 def _scaled(usage: Usage, time: float, share: float) -> Usage:
     names = ("joules", "joules_low", "joules_high", "idle_joules")
-    parts = {name: None if (value := getattr(usage, name)) is None else value * share for name in names}
+    parts: dict[str, Any] = {name: None if (value := getattr(usage, name)) is None else value * share for name in names}
     return replace(usage, seconds=usage.seconds * time, **parts)
