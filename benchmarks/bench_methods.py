@@ -4,7 +4,8 @@
 
 Steps (batch, loss, gradients, optimizer) of the student alone, of word-level distillation from a teacher that runs and from its
 stored words (k 8), of selection by batch and by queue, of the ranking on given prefixes, and from stored neighbours (k 16); and
-the teacher's forward pass by itself. Prints each by the step of the student alone; writes benchmarks/results/methods.json.
+the teacher's forward pass, output layer included, by itself. Prints each by the step of the student alone; writes
+benchmarks/results/methods.json.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def measure(
 
     def forward(batch: dict[str, Any]) -> None:
         with torch.no_grad():
-            teacher.model(**{key: value for key, value in batch.items() if key != "labels"}, use_cache=False)
+            teacher(**{key: value for key, value in batch.items() if key != "labels"}, use_cache=False)
 
     steps["teacher forward"] = forward
     times: dict[str, dict[str, list[float]]] = {name: {"processor": [], "wall": []} for name in steps}
