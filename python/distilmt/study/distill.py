@@ -209,12 +209,15 @@ def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, conf
 
     Whoever asks meanwhile, in a cell beside or on another machine, waits.
     """
+    from distilmt.objectives import parse
     from distilmt.run import Run
 
     label = config.label.for_recipes(config.recipes())
     learnt = {"pseudo_share", "drop_worst"}  # they change what is learnt from, and nothing that is made for it
     data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
     key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
+    # Hours of search are nobody else's to wait for.
+    key |= {"neighbours": any(t.neighbour_temperature for p in task.chosen.phases for _, t in parse(p.objective).terms)}
     folder = shared / hash_of(key)[:16]
     while True:
         try:
