@@ -81,7 +81,7 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
     translator = Translator(
         folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
     )
-    search: Any = asdict(config.search)
+    search: Any = config.search.options()
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):

@@ -31,7 +31,7 @@ class Teacher:
         self.translator = Translator(
             folder_of(config.model), compute_type=config.compute_type, threads=threads, **asdict(config.asked)
         )
-        self._search: Any = asdict(config.search)
+        self._search: Any = config.search.options()
         self._eos = 0
         if config.soft_labels:
             self._eos = soft_vocab(self.translator.folder).eos_id
@@ -52,7 +52,8 @@ class Teacher:
                 record = self._record(line, next(translations), blob)
             else:
                 record = self._record(line, next(translations), b"")
-                record = replace(record, cause=record.cause or f"no soft labels of its gold translation: {blob}")
+                fault = "no_memory" if isinstance(blob, ResourceError) else "not_finite"  # Record.gold_fault reads it
+                record = replace(record, cause=f"{record.cause}; gold {fault}: {blob}".removeprefix("; "))
             records.append(record)
         return records
 
