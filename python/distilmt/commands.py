@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.model_options import ModelOptions, SearchFlags, folder_of
+from distilmt.model_options import ModelOptions, SearchFlags, translator_of
 from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
@@ -76,11 +76,8 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(TranslateConfig, config, **options)
-    from distilmt.translate import Translator
 
-    translator = Translator(
-        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
+    translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     search: Any = asdict(config.search)
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
@@ -134,12 +131,9 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
     """
     config = resolve(ScoreConfig, config, **options)
     from distilmt import corpus
-    from distilmt.translate import Translator
 
     text = corpus.load_corpus((config.source, config.target))
-    translator = Translator(
-        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
+    translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     if config.out is not None:
         from distilmt.forced import store_forced
 
@@ -181,7 +175,12 @@ def methods() -> str:
         lines += [method.name, f"    {method.summary}"]
         for number, phase in enumerate(method.phases):
             begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
+            begin += "with each teacher in turn, " if phase.in_turn else ""
+            begin += "with the adapted teacher on the text it was adapted to, " if phase.adapted else ""
             lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
+            if phase.own:
+                place = "and beside it" if phase.own.beside else "but"
+                lines.append(f"    {place} on the student's samples {phase.own.objective}")
     lines += ["", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."]
     return "\n".join([*lines, "Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."])
 

@@ -3,8 +3,8 @@
 The teacher speaks at every position of such a target, and nothing is learnt from the words themselves: terms of NLL have no
 part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, its share of batches 1 - 200^(-t) at a time t from 0
 to 1: `schedule = "exponential"`; GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all batches; f-distill (Wen et
-al. 2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for one half. No gradient
-goes through the decoding.
+al. 2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for one half of every batch:
+`beside`. No gradient goes through the decoding.
 
 The student is decoded by the native translator, from its weights of at most `every` updates ago.
 """
@@ -34,6 +34,9 @@ class OwnTargets:
     sample: bool = field(default=False, metadata={"help": "draw targets instead of taking the likeliest words"})
     temperature: float = field(default=0.9, metadata={"help": "of samples (GKD: 0.9)"})
     every: int = field(default=4, metadata={"help": "updates between decodings with newer weights"})
+    beside: bool = field(
+        default=False, metadata={"help": "learn from them beside the batch's own targets, not in place of these"}
+    )
     objective: str | None = field(
         default=None, metadata={"help": "what to minimise on these batches; default: the objective without NLL"}
     )
