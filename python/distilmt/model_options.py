@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from distilmt.translate import Translator
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a model is asked; keywords of `Translator`."""
+    """How a model is asked, and with whom; keywords of `Translator`, but for `also`."""
 
     engine: Literal["native", "transformers"] = field(
         default="native", metadata={"help": "native, or transformers for models that it does not know"}
@@ -19,6 +22,16 @@ class ModelOptions:
     )
     target_language: str | None = field(
         default=None, metadata={"help": "language tag of the translation, as the model's tokenizer names it"}
+    )
+    also: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "further models of its vocabulary: all together are an ensemble", "metavar": "MODEL..."},
+    )
+    ensemble: Literal["arithmetic", "geometric"] = field(
+        default="arithmetic", metadata={"help": "mean of an ensemble: of probabilities, or of log-probabilities"}
+    )
+    weights: tuple[float, ...] | None = field(
+        default=None, metadata={"help": "how much each model of an ensemble counts, in any unit; default: equally"}
     )
 
 
@@ -52,6 +65,14 @@ class SearchFlags:
     top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
     top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
     seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})
+
+
+def translator_of(model: str, asked: ModelOptions, **options: Any) -> Translator:
+    """The translator of a model, or of the ensemble that it leads; `options` are keywords of Translator."""
+    from distilmt.translate import Translator
+
+    given = asdict(asked)
+    return Translator([folder_of(each) for each in (model, *given.pop("also"))], **given, **options)
 
 
 def folder_of(model: str) -> Path:
