@@ -1,11 +1,11 @@
 """What a labelling job costs beside its decoding, and what a second worker gains.
 
-    python benchmarks/bench_label.py --model MODEL --source FILE [--target FILE] --workers 1 2 -- \\
+    python benchmarks/bench_label.py --model MODEL --source FILE [--target FILE] --name NAME --workers 1 2 -- \\
         --beam-size 8 --n-best 8 --soft-labels 8
 
 Runs `distilmt label` once per number of workers, one thread each, in turn `--rounds` times, compares the results byte for byte, and
 prints lines/s (wall clock), the share of the workers' time that is not decoding, and the gain over one worker; writes
-benchmarks/results/label.json.
+benchmarks/results/label_NAME.json.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--target")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--name", required=True, help="of the results")
     parser.add_argument("options", nargs="*", help="of `distilmt label`, behind --")
     asked = parser.parse_args()
     texts = ["--source", asked.source, *(["--target", asked.target] if asked.target else [])]
@@ -65,7 +66,7 @@ def main() -> None:
         )
     signed = signature("label", f"{lines} lines", options=" ".join(asked.options))
     print(signed)
-    save("label", {"signature": signed, "workers": found})
+    save(f"label_{asked.name}", {"signature": signed, "workers": found})
 
 
 if __name__ == "__main__":

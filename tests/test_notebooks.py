@@ -67,10 +67,23 @@ def check_labelling(notebook: nbformat.NotebookNode) -> None:
     assert "every line once; results as recorded" in printed
 
 
+def check_methods(notebook: nbformat.NotebookNode) -> None:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    printed = "".join(output["text"] for output in outputs if output.output_type == "stream")
+    assert "JensenShannon()" in printed
+    report = next(cell for cell in notebook.cells if cell.source.endswith("result.report"))
+    assert all(
+        f"student {name}" in report.outputs[-1]["data"]["text/html"]
+        for name in ("word-kd", "seq-kd", "selective-global", "js")
+    )
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+
+
 # By name: how many cells it may have, and what its outputs hold.
 CHECKS: dict[str, tuple[int, Callable[[nbformat.NotebookNode], None]]] = {
     "bill": (14, check_bill),
     "labelling": (14, check_labelling),
+    "methods": (9, check_methods),
     "quickstart": (10, check_quickstart),
     "study": (15, check_study),
     "translate": (16, check_translate),

@@ -20,9 +20,10 @@ from distilmt.distill import DistillConfig
 from distilmt.errors import ConfigError
 from distilmt.label import read_labels
 from distilmt.labels.records import USABLE, read_records
-from distilmt.materials import Materials, RecipeOptions
+from distilmt.materials import Materials
 from distilmt.methods import FINE_TUNING, METHODS, RECIPES, named
 from distilmt.objectives import parse
+from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.recipes import make
 from distilmt.recipes.hybrid import Mixture
 from distilmt.run import Run
@@ -54,7 +55,7 @@ def made(tiny_vocab: Vocab, tmp_path: Path) -> Callable[..., Materials]:
     def of(method: str, folder: str = "run", **options: Any) -> Materials:
         config = DistillConfig(
             train=pair, dev=pair, test=(pair,), out=str(tmp_path / folder), student_size="1x1:32:64:4", method=method,
-            teacher=str(tmp_path / "teacher"), label_beam_size=3, test_beam_size=1, test_repeats=1, training=TINY,
+            teacher=str(tmp_path / "teacher"), label=LabelSearch(beam_size=3), test_beam_size=1, test_repeats=1, training=TINY,
             data=RecipeOptions(**options),
         )  # fmt: skip
         run = Run.open(config.out, {"method": method})

@@ -38,6 +38,21 @@ def test_levels_are_values_or_names_of_settings(tmp_path: Path) -> None:
     assert settings == {"beam_size": 1, "model": "m2", "test": ("a.en", "a.de"), "threads": 1, "length_penalty": 0.3}
 
 
+def test_what_another_file_fixes(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    study_file(
+        tmp_path / "other", "factors:\n  beam_size: [1, 4]\nfixed: {model: m, test: [a, b], threads: 1}", task="decode"
+    )
+    own = "factors:\n  lines: [5, 6]\n  kind: {a: {threads: 2}, b: {}}\nfixed: {model: n}"
+    file = study_file(tmp_path, own, task="decode", like="other/study.yaml")
+    assert [settings for _, settings in read(file).treatments][:2] == [
+        {"model": "n", "test": ("a", "b"), "lines": 5, "threads": 2},
+        {"model": "n", "test": ("a", "b"), "lines": 5, "threads": 1},
+    ]
+    with pytest.raises(ConfigError, match="gone"):
+        read(study_file(tmp_path, own, task="decode", like="gone.yaml"))
+
+
 def test_values_of_functions_are_numbers_where_they_read_as_numbers(tmp_path: Path) -> None:
     study = read(study_file(tmp_path, "factors:\n  size: [1, 2.5, 1e3, true, x, [1, y], null]", repeats=1))
     assert [settings["size"] for _, settings in study.treatments] == [1, 2.5, 1000.0, True, "x", [1, "y"], None]

@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from distilmt.corpus import load_corpus, write_lines
+from conftest import lively_model
+from distilmt import models
+from distilmt.corpus import write_lines
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
 from distilmt.quickstart import write_corpus
+from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.study import decode, distill
 from distilmt.study.measure import Work, measure
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
+from distilmt.vocab import Vocab
 
 LABEL = import_module("distilmt.label")  # `distilmt.label` is the function
 NONE = EnergyOptions(energy="none")
@@ -86,30 +89,23 @@ def test_decode_refuses_what_it_cannot_score(tiny_model_folder: Path, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def task(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> distill.DistillTask:
+def task(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Vocab) -> distill.DistillTask:
+    teacher = lively_model(tiny_vocab, seed=7)
+    teacher.final_logits_bias[0, tiny_vocab.eos_id] = 2.5  # most of its sentences end
+    folder = tmp_path_factory.mktemp("teacher")
+    models.save(teacher, tiny_vocab, folder)
     text = write_corpus(tmp_path_factory.mktemp("text"), 1, train=60, dev=4, test=4)
     training = TrainingOptions(
-        updates=2, batch_tokens=512, eval_every=2, max_positions=48, threads=1, precision="float32"
+        updates=2, batch_tokens=512, eval_every=2, max_positions=64, threads=1, precision="float32"
     )
-    label = distill.LabelOptions(beam_size=1, max_length=12)
+    label = LabelSearch(beam_size=1, max_length=40)
     return distill.DistillTask(
-        train=text["train"], dev=text["dev"], test=text["test"], teacher=str(tiny_model_folder), student_size="1x1:16:32:2",
+        train=text["train"], dev=text["dev"], test=text["test"], teacher=str(folder), student_size="1x1:16:32:2",
         training=training, label=label, test_beam_size=1,
     )  # fmt: skip
 
 
-def labels_of(folder: Path, lines: list[str]) -> SimpleNamespace:
-    """What a teacher that never errs would have made."""
-    return SimpleNamespace(folder=folder, pseudo=lines, statuses=["ok"] * len(lines), pseudo_hash="p")
-
-
-def test_labels_are_made_once_for_all_cells_that_ask_for_the_same(
-    task: distill.DistillTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: list[int] = []
-    gold = Path(task.train[1]).read_text().splitlines()
-    monkeypatch.setattr(LABEL, "label", lambda **options: made.append(options["beam_size"]))
-    monkeypatch.setattr(LABEL, "read_labels", lambda folder: labels_of(folder, gold))
+def test_labels_are_made_once_for_all_cells_that_ask_for_the_same(task: distill.DistillTask, tmp_path: Path) -> None:
     works = [
         distill.load(each, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
         for number, each in enumerate([
@@ -121,38 +117,61 @@ def test_labels_are_made_once_for_all_cells_that_ask_for_the_same(
             replace(task, method="alone"),
         ])
     ]  # fmt: skip
-    assert made == [1, 2]  # and none where nothing is learnt from labels
+    made = sorted((tmp_path / "shared").glob("*/stages/label.json"))
+    assert len(made) == 2  # one of each beam size, and none where nothing is learnt from labels
     results = [measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"] for work in works]
     labelled = [result.get("label_seconds") for result in results]
     assert labelled[0] == labelled[1] == labelled[2] != labelled[3] and labelled[4:] == [None, None]
+    spent = [sum(each["seconds"] for each in json.loads(path.read_text())["attempts"]) for path in made]
+    assert sorted(spent) == sorted({labelled[0], labelled[3]})
     assert results[0]["parameters"] < results[1]["parameters"]
     assert all(result["train_seconds"] > 0 and "bleu" in result and "dev_bleu" in result for result in results)
+    assert all(result["train_perplexity"] > 1 and 0 <= result["top1_agreement"] <= 1 for result in results)
     assert len({result["train_seconds"] for result in results}) == 6
-    assert works[0].inputs == works[2].inputs and "pseudo" in works[0].inputs
+    assert works[0].inputs == works[2].inputs and "pseudo" in works[0].inputs and "pseudo" not in works[5].inputs
     # A cell that was killed after its training finds it done.
     again = distill.load(task, tmp_path / "cell-0", tmp_path / "shared", NONE)
     outcomes = measure(again, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
-    assert outcomes["train_seconds"] == results[0]["train_seconds"] and made == [1, 2]
+    assert outcomes["train_seconds"] == results[0]["train_seconds"]
 
 
-def test_a_labelling_that_was_killed_is_made_again(task, tmp_path, monkeypatch) -> None:
+def test_a_labelling_that_was_killed_is_made_again_and_paid_for_twice(task, tmp_path, monkeypatch) -> None:
     def killed(**options: Any) -> None:
         raise KeyboardInterrupt
 
-    text = load_corpus(task.train)
-    arguments = (task, Path(task.teacher), "teacher", text, tmp_path / "shared", NONE)
-    monkeypatch.setattr(LABEL, "label", killed)
-    with pytest.raises(KeyboardInterrupt):
-        distill.shared_labels(*arguments)
-    (kept,) = (tmp_path / "shared").glob("*")  # no lock, and no record that says it is done
-    lost = json.loads(kept.read_text())["attempts"][0]["seconds"]
-    made: list[str] = []
-    monkeypatch.setattr(LABEL, "label", lambda **options: made.append(options["out"]))
-    monkeypatch.setattr(LABEL, "read_labels", lambda folder: labels_of(folder, ["x"]))
-    labels, cost = distill.shared_labels(*arguments)
-    assert made == [str(labels.folder)] and labels.pseudo == ["x"]
-    assert set(cost) == {"label_seconds", "label_cpu_seconds", "label_joules"} and cost["label_joules"] is None
-    assert lost > 0 and cost["label_seconds"] > lost  # the lost attempt was paid for too
+    with monkeypatch.context() as patched:
+        patched.setattr(LABEL, "label", killed)
+        with pytest.raises(KeyboardInterrupt):
+            distill.load(task, tmp_path / "cell", tmp_path / "shared", NONE)
+    (record,) = (tmp_path / "shared").glob("*/stages/label.json")
+    work = distill.load(task, tmp_path / "cell", tmp_path / "shared", NONE)
+    lost, last = (each["seconds"] for each in json.loads(record.read_text())["attempts"])
+    outcomes = measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
+    assert 0 < lost < outcomes["label_seconds"] == pytest.approx(lost + last) and "label_joules" not in outcomes
+
+
+def test_phases_caches_neighbours_and_further_tests(task: distill.DistillTask, tmp_path: Path) -> None:
+    pytest.importorskip("faiss")
+    more = {"greedy": {"beam_size": 1}, "dev": {"test": list(task.dev)}}
+    found = {}
+    for name, changes in {
+        "cached": {"method": "word-kd", "cache_teacher": 4},
+        "neighbours": {"method": "knn-kd", "data": RecipeOptions(knn_k=3)},
+        "phases": {"method": "seq-kd/seq-inter+word-kd", "label": replace(task.label, beam_size=2)},
+    }.items():
+        work = distill.load(replace(task, further=more, **changes), tmp_path / name, tmp_path / "shared", NONE)
+        found[name] = measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
+    assert all({"bleu_greedy", "chrf_dev", "label_seconds"} <= set(each) for each in found.values())
+    assert all(
+        each["bleu_greedy"] == each["bleu"] and 0 < each["own_mode"] < 1 for each in found.values()
+    )  # both greedy
+    for wrong in ({"a": {"beam": 1}}, {"a": {"test": "x"}}, {"a": {"beam_size": "many"}}, "greedy", {"a": 3}):
+        with pytest.raises(ConfigError, match="further"):
+            replace(task, further=wrong)
+    with pytest.raises(ConfigError, match="keeps what the teacher says of gold and seq-kd, not of seq-inter"):
+        distill.load(
+            replace(task, method="seq-inter+word-kd", cache_teacher=4), tmp_path / "no", tmp_path / "shared", NONE
+        )
 
 
 def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
@@ -160,11 +179,15 @@ def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"
     for changes, message in (
         ({"method": "seq-kt"}, "did you mean seq-kd"),
-        ({"recipe": "silver"}, "on one of gold, seq-kd, seq-inter, got recipe 'silver'"),
+        ({"recipe": "silver"}, "must be one of gold, seq-kd, .* got 'silver'"),
         ({"student_size": "enormous"}, "enormous"),
+        ({"method": "gold-kd-bt"}, "needs --reverse-teacher"),
     ):
         with pytest.raises(ConfigError, match=message):
             replace(task, **changes)
-    wide = replace(task.label, beam_size=4, n_best=None)
-    kept = [replace(task, method=name, label=wide).label.n_best for name in ("seq-kd", "seq-inter", "alone")]
-    assert kept == [1, 4, 1] and replace(task, label=replace(wide, n_best=3)).label.n_best == 3
+    wide = replace(task.label, beam_size=4)
+    kept = [replace(task, method=name, label=wide).config("", NONE) for name in ("seq-kd", "seq-inter", "alone")]
+    assert [each.label.for_recipes(each.recipes()).n_best for each in kept] == [1, 4, 1]
+    assert replace(wide, n_best=3).for_recipes({"seq-inter"}).n_best == 3
+    with pytest.raises(ConfigError, match="label_n_best must lie between 1 and the beam size"):
+        replace(wide, n_best=5)

@@ -24,9 +24,10 @@ from distilmt.distill_report import set_name, system, write_report
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
-from distilmt.materials import Materials, RecipeOptions
+from distilmt.materials import Materials, servable
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
+from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.train import TrainingOptions, say_notes
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ class DistillConfig:
         default=None,
         metadata={"help": "the teacher's stored soft labels of the training text; students then learn from these"},
     )
+    cache_teacher: int = field(
+        default=0,
+        metadata={
+            "help": "likeliest words of the teacher to store with the labels and to learn from, in place of running it"
+        },
+    )
     method: str | None = field(
         default=None,
         metadata={"help": f"methods, separated by commas; see `distilmt methods` [default: {USUAL}]"},
@@ -73,7 +80,6 @@ class DistillConfig:
     new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
     vocab_size: int = field(default=8000, metadata={"help": "size of a vocabulary that is trained here"})
     vocab_model: Literal["unigram", "bpe"] = field(default="unigram", metadata={"help": "its kind"})
-    label_beam_size: int = field(default=5, metadata={"help": "beam size of the teacher's labels"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size on the test sets"})
     test_repeats: int = field(
         default=3, metadata={"help": "timed decodings of the test sets: their spread is the pay-back's interval"}
@@ -83,6 +89,7 @@ class DistillConfig:
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
+    label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
     data: RecipeOptions = field(default_factory=RecipeOptions)
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
@@ -105,9 +112,12 @@ class DistillConfig:
         if self.method is not None and (self.recipe or self.objective):
             raise ConfigError("--method names a recipe and an objective: give it, or --recipe and --objective")
         self.data.check(self.recipes())
-        if self.data.keep > self.label_beam_size and {"gold-best", "n-best"} & self.recipes():
+        kept = self.label.for_recipes(self.recipes()).n_best or 1
+        if self.data.keep > kept and {"gold-best", "n-best"} & self.recipes():
+            raise ConfigError(f"--keep {self.data.keep} hypotheses: the lists have {kept} - raise --label-beam-size")
+        if self.cache_teacher < 0 or (self.cache_teacher and self.soft_labels is not None):
             raise ConfigError(
-                f"--keep {self.data.keep} hypotheses: a beam of {self.label_beam_size} has no more - raise --label-beam-size"
+                "--cache-teacher must be at least 0, and takes the place of --soft-labels - give one of them"
             )
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
@@ -162,7 +172,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         )
     methods = config.methods()
     for phase in (phase for method in methods for phase in method.phases):
-        parse(phase.objective)  # a wrong formula is said before any work
+        objective = parse(phase.objective)  # a wrong formula is said before any work
+        if config.cache_teacher and objective.needs_teacher:
+            servable(phase.recipe, objective)
     _fitting(config, models.parse_size(config.student_size))
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
@@ -176,7 +188,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         for seed in config.seeds:
             for method in methods:
                 name = f"{method.name}-{seed}"
-                trained[name], facts = train_student(name, method, seed, materials)
+                trained[name], facts = train_student(name, method, seed, materials, run)
                 tested = score_system(name, trained[name], materials, tests)
                 systems.append(system(*_titles(method), method, seed, facts, tested))
         references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}

@@ -1,97 +1,34 @@
 """What students are made from: teacher, labels, selections, back-translations. Each is a stage, made once when asked for.
 
-A recipe (recipes/*.py) is a function of these; what it does not ask for is not made.
+A recipe (recipes/*.py) is a function of these; what it does not ask for is not made. So is what an objective looks at.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.dataset import is_column
 from distilmt.errors import ConfigError
-from distilmt.files import file_hash, lines_hash, write_lines
+from distilmt.files import file_hash, write_lines
 from distilmt.lines import read_lines
 from distilmt.methods import ALONE
+from distilmt.recipes.hybrid import Mixture
 from distilmt.train import fit_text, new_model
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
     from distilmt.distill import DistillConfig
+    from distilmt.knn import StoredNeighbours
     from distilmt.label import Labels
     from distilmt.labels.rank import RankOptions
+    from distilmt.objectives import Objective
+    from distilmt.recipe_options import LabelSearch
     from distilmt.run import Run
 
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeOptions:
-    """What some recipes need besides the training text."""
-
-    pseudo_share: float = field(
-        default=0.5, metadata={"help": "of mixed and hybrid: the teacher's share of the targets, or of the batches"}
-    )
-    keep: int = field(default=2, metadata={"help": "of gold-best and n-best: hypotheses of each list to learn from"})
-    reverse_teacher: str | None = field(
-        default=None, metadata={"help": "a model of the other direction, for back-translations and --drop-worst"}
-    )
-    monolingual_source: str | None = field(
-        default=None, metadata={"help": "more text of the source language, for forward", "metavar": "FILE"}
-    )
-    monolingual_target: str | None = field(
-        default=None, metadata={"help": "more text of the target language, for round-trip", "metavar": "FILE"}
-    )
-    subset: float = field(
-        default=1.0, metadata={"help": "share of the training pairs to keep, drawn once by the seed 1"}
-    )
-    drop_worst: float = field(
-        default=0.0,
-        metadata={
-            "help": "share of pseudo pairs to drop whose source the reverse teacher finds least likely (Bergamot: 0.05)"
-        },
-    )
-
-    def __post_init__(self) -> None:
-        for name, low, high in (("pseudo_share", 0, 1), ("drop_worst", 0, 0.99)):
-            if not low <= getattr(self, name) <= high:
-                raise ConfigError(f"--{name.replace('_', '-')} must lie in [{low}, {high}], got {getattr(self, name)}")
-        if not 0 < self.subset <= 1:
-            raise ConfigError(f"--subset must lie in (0, 1], got {self.subset}")
-        if self.keep < 1:
-            raise ConfigError(f"--keep must be at least 1, got {self.keep}")
-        if self.drop_worst and self.reverse_teacher is None:
-            raise ConfigError("--drop-worst asks a model of the other direction: name it with --reverse-teacher, or train one by "
-                              "`distilmt train --train TARGET SOURCE ...`")  # fmt: skip
-
-    def check(self, recipes: set[str]) -> None:
-        """Raises: ConfigError: a recipe lacks what it needs, or an option is given that none of them reads."""
-        for recipe in sorted(recipes):
-            for name in NEEDS.get(recipe, ()):
-                if getattr(self, name) is None:
-                    raise ConfigError(f"recipe {recipe} needs --{name.replace('_', '-')}: {REMEDIES[name]}")
-        for name, readers in READERS.items():
-            if getattr(self, name) != getattr(type(self)(), name) and not readers & recipes:
-                if name == "reverse_teacher" and self.drop_worst:
-                    continue
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} is of {', '.join(sorted(readers))}, which this run has not - leave it out"
-                )
-
-
-BACK = "a model of the other direction, trained by `distilmt train --train TARGET SOURCE ...`"
-REMEDIES = {
-    "reverse_teacher": BACK, "monolingual_source": "a file of source text", "monolingual_target": "a file of target text",
-}  # fmt: skip
-NEEDS = {
-    "gold-kd-bt": ("reverse_teacher",), "forward": ("monolingual_source",),
-    "round-trip": ("reverse_teacher", "monolingual_target"),
-}  # fmt: skip
-READERS = {
-    "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
-    "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
-    "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},
-}  # fmt: skip
+CACHED = {"gold": "forced", "seq-kd": "soft"}  # stores of a labelling, by the recipe whose targets they are of
 
 
 class Materials:
@@ -99,14 +36,94 @@ class Materials:
 
     text, dev: the training text (its subset where one was asked for) and the development text.
     made: names of the stages that were asked for since it was last cleared, for the bill.
+    run: where they are kept; several runs may share one.
     """
 
     def __init__(self, run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> None:
+        from distilmt.corpora import subset
+
         self.run, self.config, self.dev = run, config, dev
         self.options = config.data
         self.text = subset(text, config.data.subset)
         self.made: list[str] = []
         self._labels: dict[str, Labels] = {}
+        self._data: dict[str, tuple[Corpus | Mixture, list[str]]] = {}
+        self._asked: dict[tuple[str, str], tuple[Any, list[str]]] = {}
+
+    def data(self, recipe: str) -> tuple[Corpus | Mixture, list[str]]:
+        """What a student learns from, and the names of the stages that made it; made at the first call."""
+        from distilmt.recipes import make
+
+        if recipe not in self._data:
+            self.made.clear()
+            self._data[recipe] = make(recipe, self), list(dict.fromkeys(self.made))
+        return self._data[recipe]
+
+    def target_hashes(self) -> str:
+        """Names the targets of all data that was made here, gold aside; "" where there is none."""
+        found = []
+        for recipe, (text, _) in sorted(self._data.items()):
+            if recipe != "gold":
+                found += [part.target_hash for part in (text.parts if isinstance(text, Mixture) else [text])]
+        return " ".join(found)
+
+    def looked_at(self, objective: Objective, recipe: str) -> tuple[Any, list[str]]:
+        """What an objective asks about the words: the teacher's folder, what is stored of it, or neighbours; and the stages.
+
+        Raises: ConfigError: nothing is stored of this recipe's targets.
+        """
+        key = repr(objective), recipe
+        if key not in self._asked:
+            self._asked[key] = self._looked_at(objective, recipe)
+        return self._asked[key]
+
+    def _looked_at(self, objective: Objective, recipe: str) -> tuple[Any, list[str]]:
+        from distilmt import models
+        from distilmt.soft_labels import SoftLabels
+
+        if any(term.neighbour_temperature for _, term in objective.terms):
+            return self.neighbours(recipe), ["datastore", "neighbours"]
+        if self.config.soft_labels is not None:
+            store = SoftLabels.open(self.config.soft_labels)
+            store.require(teacher=models.weights_hash(self.teacher))
+            return store, []
+        if self.config.cache_teacher:
+            servable(recipe, objective)
+            return SoftLabels.open(self.labels().folder / CACHED[recipe]), ["label"]
+        return self.teacher, []
+
+    def neighbours(self, recipe: str) -> StoredNeighbours:
+        """The neighbours of every token of the training text, in a datastore of its own tokens.
+
+        Raises: ConfigError: the recipe's targets are others.
+        """
+        from distilmt import knn, models
+
+        if recipe != "gold":
+            raise ConfigError(f"neighbours are those of the gold tokens: KNNKD goes with the recipe gold, not {recipe}")
+        source, target = self._gold()
+        inputs = self.text_inputs() | {"model": models.weights_hash(self.teacher)}
+        with self.run.stage("datastore", inputs, "labelling") as stage:
+            if not stage.done:
+                store = knn.build(
+                    model=str(self.teacher), source=source, target=target, out=str(stage.folder),
+                    threads=self.config.training.threads,
+                )  # fmt: skip
+                stage.finish(outputs={"datastore": stage.folder}, facts={"work": {"target_tokens": store.tokens}})
+            folder = stage.folder
+        options: dict[str, Any] = {"k": self.options.knn_k, "exclude": self.options.knn_exclude}
+        with self.run.stage("neighbours", inputs | options, "labelling") as stage:
+            if not stage.done:
+                found = knn.search(store=str(folder), out=str(stage.folder), **options)
+                stage.finish(outputs={"neighbours": stage.folder}, facts={"work": {"target_tokens": found.tokens}})
+            return knn.StoredNeighbours.open(stage.folder)
+
+    def _gold(self) -> tuple[str, str]:
+        """Files of the training text, whole or its subset."""
+        source, target = self.config.train
+        if is_column(source) or self.options.subset < 1:
+            source, target = (self._file(f"gold-{n}.txt", getattr(self.text, n)) for n in ("sources", "targets"))
+        return source, target
 
     @cached_property
     def teacher(self) -> Path:
@@ -153,16 +170,13 @@ class Materials:
             "dev source": self.dev.source_hash, "dev target": self.dev.target_hash,
         }  # fmt: skip
 
-    def labels(self, n_best: int = 1) -> Labels:
-        """The teacher's labels of the training source, with lists at least as long as any method of the run asks for."""
-        source = self.config.train[0]
-        if is_column(source) or self.options.subset < 1:
-            source = self._file("label-source.txt", self.text.sources)
-        return self._label("label", self.teacher, source, self.text.source_hash, max(n_best, self._longest_lists()))
-
-    def _longest_lists(self) -> int:
-        lists = {"seq-inter", "mbr", "gold-best", "n-best"} & self.config.recipes()
-        return self.config.label_beam_size if lists else 1
+    def labels(self) -> Labels:
+        """The teacher's labels of the training source, with lists as long as the methods of the run ask for."""
+        source, target = self._gold()
+        return self._label(
+            "label", self.teacher, source, self.text.source_hash, self.config.label.for_recipes(self.config.recipes()),
+            (target, self.text.target_hash) if self.config.cache_teacher else None,
+        )  # fmt: skip
 
     def reverse_labels(self) -> Labels:
         """The reverse teacher's translations of the training target.
@@ -182,6 +196,7 @@ class Materials:
 
     def forward(self) -> Corpus:
         """--monolingual-source with the teacher's labels of it."""
+        from distilmt.corpora import alone
         from distilmt.recipes.seq_kd import seq_kd
 
         path = str(self.options.monolingual_source)
@@ -191,6 +206,7 @@ class Materials:
 
     def round_trip(self) -> Corpus:
         """--monolingual-target translated back by the reverse teacher, and the teacher's labels of that."""
+        from distilmt.corpora import alone
         from distilmt.labels.records import USABLE
         from distilmt.recipes.seq_kd import seq_kd
 
@@ -235,21 +251,27 @@ class Materials:
             scores: list[float | None] = read_json(path, "delete it and score again")["scores"]
             return scores
 
-    def _label(self, name: str, model: Path, source: str, source_hash: str, n_best: int = 1) -> Labels:
-        """One labelling, a job of its own inside its stage, so that a killed one goes on."""
+    def _label(
+        self, name: str, model: Path, source: str, source_hash: str, search: LabelSearch | None = None,
+        gold: tuple[str, str] | None = None,
+    ) -> Labels:  # fmt: skip
+        """One labelling, a job of its own inside its stage, so that a killed one goes on. With `gold`, file and hash, the
+        teacher's likeliest words are stored too, of its own translations and of these."""
         from distilmt import models
         from distilmt.label import Labels, label, read_labels
 
         config = self.config
         self.made.append(name)
-        inputs = {"source": source_hash, "model": models.weights_hash(model), "beam_size": config.label_beam_size}
-        if n_best > 1:
-            inputs["n_best"] = n_best
+        options = asdict(search or replace(config.label, n_best=1))
+        inputs = {"source": source_hash, "model": models.weights_hash(model)} | options
+        if gold:
+            options |= {"target": gold[0], "soft_labels": config.cache_teacher}
+            inputs |= {"target": gold[1], "soft_labels": config.cache_teacher}
         with self.run.stage(name, inputs, "labelling") as stage:
             if not stage.done:
                 labels = label(
-                    model=str(model), source=source, out=str(stage.folder), beam_size=config.label_beam_size, n_best=n_best,
-                    threads=config.training.threads, on_invalid_utf8=config.on_invalid_utf8, metering=config.metering,
+                    model=str(model), source=source, out=str(stage.folder), threads=config.training.threads,
+                    on_invalid_utf8=config.on_invalid_utf8, metering=config.metering, **options,
                 )  # fmt: skip
                 assert isinstance(labels, Labels)  # neither --shard nor --dry-run
                 stage.finish(
@@ -276,7 +298,7 @@ class Materials:
         from distilmt.recipes.seq_kd import seq_kd
         from distilmt.vocab import Vocab
 
-        labels = self.labels(keep)
+        labels = self.labels()
         self.made.append(name)
         inputs: dict[str, Any] = {
             "labels": labels.pseudo_hash, "gold": self.text.target_hash, "ranking": asdict(ranking),
@@ -296,40 +318,16 @@ class Materials:
         return [with_targets(pseudo, [line.text for line in read_lines(path)]) for path in paths]
 
 
-def alone(lines: list[str], statuses: list[str]) -> Corpus:
-    """Source text without targets, as a corpus that a labelling completes; statuses as those of lines, or of labels."""
-    from distilmt.corpus import Corpus
+def servable(recipe: str, objective: Objective) -> None:
+    """Raises: ConfigError: stored words of the teacher (--cache-teacher) cannot be what this objective asks about."""
+    import torch
 
-    found = [
-        "empty_source" if status == "ok" and not line.strip() else status
-        for line, status in zip(lines, statuses, strict=True)
-    ]
-    return Corpus(lines, [""] * len(lines), found, lines_hash(lines), "")
+    from distilmt.objectives import TopK
 
-
-def subset(text: Corpus, share: float) -> Corpus:
-    """A share of a corpus's usable pairs, the same ones each time, as a corpus with line numbers of its own."""
-    if share == 1:
-        return text
-    import numpy as np
-
-    from distilmt.corpus import Corpus
-
-    pairs = list(text.pairs())
-    chosen = np.random.default_rng(1).permutation(len(pairs))[: max(1, round(share * len(pairs)))]
-    kept = [pairs[i] for i in sorted(chosen.tolist())]
-    sources, targets = [source for _, source, _ in kept], [target for _, _, target in kept]
-    return Corpus(
-        sources, targets, ["ok"] * len(kept), lines_hash(sources), lines_hash(targets), notes=list(text.notes)
-    )
-
-
-def joined(*parts: Corpus) -> Corpus:
-    """Corpora one behind the other, as a corpus of its own."""
-    from distilmt.corpus import Corpus
-
-    sources, targets, statuses = (
-        [entry for part in parts for entry in getattr(part, name)] for name in ("sources", "targets", "statuses")
-    )
-    notes = list(dict.fromkeys(note for part in parts for note in part.notes))
-    return Corpus(sources, targets, statuses, lines_hash(sources), lines_hash(targets), notes=notes)
+    if recipe not in CACHED:
+        raise ConfigError(f"--cache-teacher keeps what the teacher says of {' and '.join(CACHED)}, not of {recipe}")
+    if objective.needs_layers or objective.passes > 1:
+        raise ConfigError(f"--cache-teacher keeps words of given targets: {objective!r} asks for more - leave it out")
+    for _, term in objective.terms:
+        if term.looks_at == "teacher":
+            term.native(TopK(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1)))

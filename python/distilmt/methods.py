@@ -103,6 +103,8 @@ METHODS = {
             "annealing", "gold", "LogitMSE(stages=10)", "the teacher's logits, annealed, then gold (Jafari et al. 2021)",
             then=(Phase("gold", PLAIN),),
         ),
+        _loss("knn-kd", "NLL(label_smoothing=0.1) + KNNKD(temperature=100)",
+              "what the nearest neighbours of each token say, searched once (kNN-KD, Yang et al. 2022)"),
         Method(
             "layers", "gold", PLAIN, "gold pairs from a thinner copy of the teacher (shrink and fine-tune, Shleifer & Rush 2020)",
             teacher_layers=True,

@@ -14,6 +14,7 @@ from typing import Any
 from distilmt.config import resolve
 from distilmt.distill import DistillConfig, DistillResult, distill
 from distilmt.energy import EnergyOptions
+from distilmt.recipe_options import LabelSearch
 from distilmt.train import TrainingOptions
 
 
@@ -65,7 +66,7 @@ def quickstart_config(config: QuickstartConfig, text: dict[str, tuple[str, str]]
         train=text["train"], dev=text["dev"], test=(text["test"],), out=config.out, new_run=config.new_run,
         metering=config.metering,
         teacher_size="2x2:128:512:4", student_size="1x1:64:256:4", method=config.method, vocab_size=1000, vocab_model="bpe",
-        exact=True,
-        label_beam_size=4, test_beam_size=4, title="Quickstart: a generated German-English corpus", seeds=(config.seed,),
+        exact=True, label=LabelSearch(beam_size=4), test_beam_size=4,
+        title="Quickstart: a generated German-English corpus", seeds=(config.seed,),
         training=replace(STUDENT, seed=config.seed), teacher_training=replace(TEACHER, seed=config.seed),
     )  # fmt: skip

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.distill_report import set_name
 from distilmt.methods import ALONE, Method, Phase
-from distilmt.recipes import make
 from distilmt.train import fit_text, new_model
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
     from distilmt.materials import Materials
+    from distilmt.run import Run
 
 
-def train_student(name: str, method: Method, seed: int, materials: Materials) -> tuple[Path, dict[str, Any]]:
-    """One student's folder and the facts of its training; `made_by` names the stages that it took.
+def train_student(name: str, method: Method, seed: int, materials: Materials, run: Run) -> tuple[Path, dict[str, Any]]:
+    """One student's folder in `run` and the facts of its training; `made_by` names the stages that it took.
 
     The updates are shared out among the phases, so that every method of a run takes equally many.
     """
@@ -31,8 +31,9 @@ def train_student(name: str, method: Method, seed: int, materials: Materials) ->
         last = number == count
         own = max(1, updates // count if not last else updates - (updates // count) * (count - 1))
         folder, facts, stages = _phase(
-            name if last else f"{name}.{number}", phase, seed, materials, folder, own, taught=method is not ALONE
-        )
+            name if last else f"{name}.{number}", phase, seed, materials, run, folder, own,
+            taught=method is not ALONE,
+        )  # fmt: skip
         trainings.append(facts)
         made_by += [stage for stage in stages if stage not in made_by]
     assert folder is not None
@@ -59,14 +60,15 @@ def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _phase(
-    name: str, phase: Phase, seed: int, materials: Materials, before: Path | None, updates: int, *, taught: bool
-) -> tuple[Path, dict[str, Any], list[str]]:
+    name: str, phase: Phase, seed: int, materials: Materials, run: Run, before: Path | None, updates: int, *, taught: bool
+) -> tuple[Path, dict[str, Any], list[str]]:  # fmt: skip
     """One training: its folder, its facts, and the stages that it took."""
     from distilmt import models
+    from distilmt.knn import StoredNeighbours
     from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
     from distilmt.recipes.hybrid import Mixture
-    from distilmt.soft_labels import SoftLabels
+    from distilmt.soft_labels import SoftLabelsStore
     from distilmt.vocab import Vocab
 
     config, teacher = materials.config, materials.teacher
@@ -85,20 +87,20 @@ def _phase(
         inputs["layers"] = "teacher"
     if before is not None:
         inputs["before"] = models.weights_hash(before)
-    store = SoftLabels.open(config.soft_labels) if config.soft_labels and needs else None
+    looked_at, stages = materials.looked_at(objective, phase.recipe) if needs else (None, [])
     own = config.own if config.own.share and needs else None
     if own is not None:
         inputs["own"] = asdict(own)
-    if store is not None:
-        store.require(teacher=inputs["teacher"])
-        inputs["soft labels"] = store.hash
-    materials.made.clear()
-    text = make(phase.recipe, materials)
+    if isinstance(looked_at, SoftLabelsStore):
+        inputs["soft labels"] = looked_at.hash
+    elif isinstance(looked_at, StoredNeighbours):
+        inputs["neighbours"] = looked_at.hash
+    text, made = materials.data(phase.recipe)
     if phase.recipe != "gold":
         parts = text.parts if isinstance(text, Mixture) else [text]
         inputs["pseudo target"] = [part.target_hash for part in parts] if len(parts) > 1 else parts[0].target_hash
         inputs |= {"data": asdict(config.data)} if config.data != type(config.data)() else {}
-    with materials.run.stage(f"student-{name}", inputs, "student-training") as stage:
+    with run.stage(f"student-{name}", inputs, "student-training") as stage:
         if not stage.done:
             vocabulary = Vocab.load(teacher)
             size = models.parse_size(config.student_size)
@@ -110,13 +112,13 @@ def _phase(
                 copy_layers(student, first)
             else:
                 student = new_model(size, vocabulary, options)
-            looked_at = models.load(teacher) if needs and store is None else store
+            asked = models.load(looked_at) if isinstance(looked_at, Path) else looked_at
             fit = fit_text(
-                student, vocabulary, text, materials.dev, objective, looked_at, options, stage.folder, name, own
+                student, vocabulary, text, materials.dev, objective, asked, options, stage.folder, name, own
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=fit.facts())
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", dict(stage.facts), [*dict.fromkeys(materials.made), stage.name]
+        return stage.folder / "best", dict(stage.facts), [*dict.fromkeys([*made, *stages]), stage.name]
 
 
 def score_system(name: str, folder: Path, materials: Materials, tests: list[Corpus]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distilmt.materials import joined
+from distilmt.corpora import joined
 from distilmt.recipes.n_best import best
 
 if TYPE_CHECKING:

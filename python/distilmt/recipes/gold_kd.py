@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from distilmt.materials import joined
+from distilmt.corpora import joined
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from distilmt.materials import joined
+from distilmt.corpora import joined
 from distilmt.recipes.seq_kd import seq_kd
 
 if TYPE_CHECKING:

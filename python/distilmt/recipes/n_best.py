@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from distilmt.corpora import joined
 from distilmt.labels.rank import RankOptions
-from distilmt.materials import joined
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus

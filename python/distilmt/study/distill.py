@@ -1,55 +1,48 @@
-"""The task `distill`: label, train a student, and serve it.
+"""The task `distill`: label, train a student by a method, and serve it.
 
 The timed region is the student's serving: its translation of the test text, as in the task `decode`. What making it cost
-stands in columns of their own: `train_*`, once per cell, and `label_*`, the same number in every cell that shares the
-labels. A labelling is made once for all cells that ask for the same one (source text, teacher, options of the search).
+stands in columns of their own: `train_*`, once per cell, and `label_*`, all that the data took (labels, selections,
+datastores), the same number in every cell that shares it. These materials are made once for all cells that ask for the same
+ones: a run of their own under the study's folder.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
-from distilmt.energy import EnergyOptions, Meter
+from distilmt.distill import DistillConfig
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, ResourceError
-from distilmt.lock import Lock
+from distilmt.materials import Materials
 from distilmt.methods import ALONE, Method, named
+from distilmt.own_targets import OwnTargets
+from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.stage import hash_of
-from distilmt.storage import disk_errors, read_json, write_json
 from distilmt.study import decode
 from distilmt.study.measure import Numbers, Work
 from distilmt.train import TrainingOptions
 
 if TYPE_CHECKING:
-    from distilmt.corpus import Corpus
-    from distilmt.label import Labels
-    from distilmt.trainer import FitResult
+    from distilmt.run import Run
 
 POLL_SECONDS = 5.0
-KNOWN = ("gold", "seq-kd", "seq-inter")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelOptions:
-    """How the teacher labels; names carry the prefix `label_`."""
-
-    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time"})
-    n_best: int | None = field(default=None, metadata={"help": "kept per line; default: 1, and for seq-inter the beam"})
-    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
-    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
-    compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
+COSTS = ("seconds", "cpu_seconds", "joules")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillTask:
-    """Keywords of `distill`; those of `training` may be given without that prefix.
+    """Keywords of `distill`; those of `training` and `data` may be given without that prefix.
 
     Outcomes: those of `decode`, of the student on `test`; train_seconds, train_cpu_seconds, train_joules,
-    train_peak_rss_bytes, dev_bleu, parameters, file_bytes; with labels label_seconds, label_cpu_seconds, label_joules.
+    train_peak_rss_bytes, train_perplexity, updates_per_second, dev_bleu, parameters, file_bytes; own_mode, top1_agreement (gap.py);
+    bleu_NAME and chrf_NAME of each of `further`; where data had to be made label_seconds, label_cpu_seconds, label_joules.
     """
 
     train: tuple[str, str] = field(metadata={"help": "training text, line-aligned"})
@@ -60,23 +53,32 @@ class DistillTask:
     method: str = field(default="seq-kd", metadata={"help": "see `distilmt methods`; alone is the baseline"})
     recipe: str | None = field(default=None, metadata={"help": "in place of method, what data"})
     objective: str | None = field(default=None, metadata={"help": "in place of method, what loss"})
+    cache_teacher: int = field(default=0, metadata={"help": "its likeliest words to store, in place of running it"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size of serving"})
     compute_type: ComputeType = field(default="float32", metadata={"help": f"of serving: {COMPUTE_TYPE_HELP}"})
-    label: LabelOptions = field(default_factory=LabelOptions, metadata={"prefix": "label_"})
+    further: Any = field(
+        default_factory=dict,
+        metadata={"help": "more scores of the student by name: {NAME: {test: [...], beam_size: N}}"},
+    )
+    label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
+    data: RecipeOptions = field(default_factory=RecipeOptions)
+    own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
 
     def __post_init__(self) -> None:
-        from distilmt.sizes import parse_size
+        self.config("", EnergyOptions())
+        for name, given in self.more.items():
+            wrong = sorted(set(given) - {"test", "beam_size"})
+            test = given.get("test", self.test)
+            if wrong or isinstance(test, str) or len(test) != 2 or not str(given.get("beam_size", 1)).isdecimal():
+                raise ConfigError(f"further.{name}: must hold `test` (two files) and `beam_size`, got {dict(given)}")
 
-        parse_size(self.student_size)
-        if self.chosen.recipe not in KNOWN or len(self.chosen.phases) > 1 or self.chosen.teacher_layers:
-            raise ConfigError(
-                f"method {self.method!r}: a study trains in one phase, from scratch, on one of {', '.join(KNOWN)}, got recipe "
-                f"{self.chosen.recipe!r} - run `distilmt distill` for others"
-            )
-        if self.label.n_best is None:
-            best = self.label.beam_size if self.chosen.recipe == "seq-inter" else 1
-            object.__setattr__(self, "label", replace(self.label, n_best=best))
+    @property
+    def more(self) -> Mapping[str, Any]:
+        """`further`, checked to be names."""
+        if not isinstance(self.further, Mapping) or not all(isinstance(v, Mapping) for v in self.further.values()):
+            raise ConfigError(f"further: must be NAME: {{test: ..., beam_size: ...}}, got {self.further!r}")
+        return self.further
 
     @property
     def chosen(self) -> Method:
@@ -85,113 +87,142 @@ class DistillTask:
             return Method("given", self.recipe or "gold", self.objective or ALONE.objective, "given in full")
         return ALONE if self.method == ALONE.name else named(self.method)
 
+    def config(self, out: str, energy: EnergyOptions) -> DistillConfig:
+        """The distillation that the cell is, with the options that its method reads: a study sets some for all cells.
+
+        Raises: ConfigError.
+        """
+        from distilmt.sizes import parse_size
+
+        parse_size(self.student_size)
+        recipes = {phase.recipe for phase in self.chosen.phases}
+        what: dict[str, Any] = {"recipe": self.recipe, "objective": self.objective}
+        if not self.recipe and not self.objective:
+            what = {"method": self.method}
+        return DistillConfig(
+            train=self.train, dev=self.dev, test=(self.test,), out=out, student_size=self.student_size, teacher=self.teacher,
+            baseline=False, seeds=(self.training.seed,), cache_teacher=self.cache_teacher, label=self.label,
+            data=self.data.read_by(recipes), own=self.own, training=self.training, metering=energy, **what,
+        )  # fmt: skip
+
 
 def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -> Work:
-    """Labels unless that is done, trains the student, and loads it.
+    """Makes what the method learns from unless that is done, trains the student, and loads it.
 
     Args:
         folder: of this cell; an interrupted training goes on in it.
-        shared: of the study, for labels.
+        shared: of the study, for what cells share.
     Raises: ConfigError, DataError, ResourceError.
     """
     from distilmt import corpus, models
-    from distilmt.checkpoints import remove_checkpoints
-    from distilmt.objectives import parse
-    from distilmt.recipes.seq_inter import seq_inter
-    from distilmt.recipes.seq_kd import seq_kd
     from distilmt.run import Run
-    from distilmt.vocab import Vocab
+    from distilmt.students import train_student
 
-    method, teacher = task.chosen, models.folder_of(task.teacher)
-    objective = parse(method.objective)
     text, dev = corpus.load_corpus(task.train), corpus.load_corpus(task.dev)
+    teacher = models.folder_of(task.teacher)
     inputs = {
         "teacher": models.weights_hash(teacher), "train": text.source_hash + text.target_hash,
         "dev": dev.source_hash + dev.target_hash,
     }  # fmt: skip
-    facts: dict[str, float | None] = {}
-    if method.recipe != "gold":
-        labels, facts = shared_labels(task, teacher, inputs["teacher"], text, shared, energy)
-        encode = Vocab.load(teacher).encode_target
-        text = seq_inter(text, labels, encode) if method.recipe == "seq-inter" else seq_kd(text, labels)
-        inputs["pseudo"] = text.target_hash
+    config = task.config(str(folder), energy)
+    with _shared_run(task, inputs, shared, config) as run:
+        materials = Materials(run, config, text, dev)
+        made, costs = _made(materials, task.chosen)
+    if targets := materials.target_hashes():
+        inputs["pseudo"] = targets
     with Run.open(folder, asdict(task), metering=energy) as run:
-        options = {"size": task.student_size, "objective": method.objective, "training": task.training.inputs()}
-        with run.stage("student", inputs | options, kind="student-training") as stage:
-            if not stage.done:
-                fit = _fit(task, objective, teacher, text, dev, stage.folder)
-                made = {"dev_bleu": fit.dev_bleu, "parameters": models.parameters(models.load(fit.model))}
-                stage.finish(outputs={"model": fit.model}, facts=made | {"file_bytes": models.size_bytes(fit.model)})
-                remove_checkpoints(stage.folder)
-    usage = stage.usage
-    facts |= {f"train_{key}": getattr(usage, key) for key in ("seconds", "cpu_seconds", "joules", "peak_rss_bytes")}
-    facts |= stage.facts
-    serving = decode.DecodeTask(
-        model=str(stage.outputs["model"]), test=task.test, beam_size=task.test_beam_size,
-        compute_type=task.compute_type, threads=task.training.threads,
-    )  # fmt: skip
-    served = decode.load(serving)
+        model, facts = train_student("student", task.chosen, task.training.seed, materials, run)
+        usages = [stage for stage in run.stages() if stage["kind"] == "student-training"]
+    outcomes: dict[str, float | None] = dict(costs) if made else {}
+    outcomes |= {f"train_{key}": _sum(usages, key) for key in COSTS}
+    outcomes |= {
+        "train_peak_rss_bytes": max(stage["peak_rss_bytes"] for stage in usages), "dev_bleu": facts["dev_bleu"],
+        "train_perplexity": facts["curve"][-1]["perplexity"], "updates_per_second": facts["curve"][-1]["updates_per_second"],
+        "parameters": models.parameters(models.load(model)), "file_bytes": models.size_bytes(model),
+    }  # fmt: skip
+    return _served(task, model, teacher, inputs, outcomes)
+
+
+def _served(
+    task: DistillTask, model: Path, teacher: Path, inputs: dict[str, str], known: dict[str, float | None]
+) -> Work:
+    """The student, loaded to be served, with what is known of it and what a look at more texts adds."""
+    served = decode.load(decode.DecodeTask(
+        model=str(model), test=task.test, beam_size=task.test_beam_size, compute_type=task.compute_type,
+        threads=task.training.threads,
+    ))  # fmt: skip
     # The student's own hash is a result, not an input: threads may change its last bits.
     inputs |= {f"test {key}": value for key, value in served.inputs.items() if key != "model"}
     outcomes = served.outcomes
 
     def whole(seconds: float) -> Numbers:
-        return facts | dict(outcomes(seconds))
+        return known | dict(outcomes(seconds)) | looks(task, model, teacher)
 
     served.outcomes, served.inputs = whole, inputs
     return served
 
 
-def _fit(task: DistillTask, objective: Any, teacher: Path, text: Any, dev: Any, folder: Path) -> FitResult:
-    from distilmt import models
-    from distilmt.train import fit_text, new_model
-    from distilmt.vocab import Vocab
+def looks(task: DistillTask, model: Path, teacher: Path) -> dict[str, float | None]:
+    """What further test sets, the student's own mode and the teacher's view of the references say."""
+    from distilmt.corpus import load_corpus
+    from distilmt.evaluate import score
+    from distilmt.files import language_of
+    from distilmt.gap import own_mode, top1_agreement
+    from distilmt.translate import Translator
 
-    vocabulary = Vocab.load(teacher)
-    student = new_model(models.parse_size(task.student_size), vocabulary, task.training)
-    seen = models.load(teacher) if objective.needs_teacher else None
-    return fit_text(student, vocabulary, text, dev, objective, seen, task.training, folder, "student")
+    student = Translator(model, compute_type="float32", threads=task.training.threads)
+    found: dict[str, float | None] = {}
+    for name, given in task.more.items():
+        pair = tuple(given.get("test", task.test))
+        text = load_corpus(pair)
+        out = student.translate(text.sources, beam_size=int(given.get("beam_size", task.test_beam_size)))
+        scores = score([each.text for each in out], text.targets, target_lang=language_of(pair[1]))
+        found |= {f"bleu_{name}": scores.bleu, f"chrf_{name}": scores.chrf}
+    text = load_corpus(task.test)
+    found["own_mode"] = own_mode(student.translate(text.sources, beam_size=task.test_beam_size))
+    asked = Translator(teacher, compute_type="float32", threads=task.training.threads)
+    found["top1_agreement"] = top1_agreement(student, asked, text.sources, text.targets)
+    return found
 
 
-def shared_labels(
-    task: DistillTask, teacher: Path, teacher_hash: str, text: Corpus, shared: Path, energy: EnergyOptions
-) -> tuple[Labels, dict[str, float | None]]:
-    """The teacher's labels of the training source, and what making them cost; made by the first cell that asks.
+def _made(materials: Materials, method: Method) -> tuple[list[str], dict[str, float | None]]:
+    """Makes all that the phases of a method ask for: names of the stages, and what these cost in all."""
+    from distilmt.objectives import parse
 
-    Whoever asks meanwhile, on another machine, waits. Threads do not change labels, so they are no part of the key.
+    made: list[str] = []
+    for phase in method.phases:
+        made += materials.data(phase.recipe)[1]
+        objective = parse(phase.objective)
+        made += materials.looked_at(objective, phase.recipe)[1] if objective.needs_teacher else []
+    stages = [stage for stage in materials.run.stages() if stage["name"] in made]
+    return made, {f"label_{key}": _sum(stages, key) for key in COSTS}
+
+
+def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
+    values = [stage[key] for stage in stages]
+    return None if None in values else sum(values)
+
+
+@contextmanager
+def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, config: DistillConfig) -> Iterator[Run]:
+    """The run that holds what cells with these texts, this teacher and these options share.
+
+    Whoever asks meanwhile, in a cell beside or on another machine, waits.
     """
-    from distilmt.dataset import is_column
-    from distilmt.files import write_lines
-    from distilmt.label import label, read_labels
+    from distilmt.run import Run
 
-    inputs = {"source": text.source_hash, "model": teacher_hash, "options": asdict(task.label)}
-    folder = shared / f"labels-{hash_of(inputs)[:16]}"
-    done = folder.with_suffix(".json")
-    with disk_errors(shared):
-        shared.mkdir(parents=True, exist_ok=True)
-    lock = Lock(folder.with_suffix(".lock"))
+    label = config.label.for_recipes(config.recipes())
+    learnt = {"pseudo_share", "drop_worst"}  # they change what is learnt from, and nothing that is made for it
+    data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
+    key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
+    folder = shared / hash_of(key)[:16]
     while True:
         try:
-            lock.acquire()
+            run = Run.open(folder, key, metering=config.metering)
             break
         except ResourceError:
-            if not lock.path.exists():
+            if not (folder / "lock").exists():
                 raise
             time.sleep(POLL_SECONDS)
-    try:
-        if not done.exists():
-            source = task.train[0]
-            if is_column(source):
-                source = str(folder.with_suffix(".source.txt"))
-                write_lines(source, text.sources)
-            with Meter(energy, checkpoint=folder.with_suffix(".meter.json")) as meter:  # killed attempts cost too
-                label(
-                    model=str(teacher), source=source, out=str(folder), threads=task.training.threads,
-                    **asdict(task.label),
-                )  # fmt: skip
-            assert meter.usage is not None
-            write_json(done, {"inputs": inputs, "usage": asdict(meter.usage)})
-    finally:
-        lock.release()
-    usage = read_json(done, "delete it to label again")["usage"]
-    return read_labels(folder), {f"label_{key}": usage[key] for key in ("seconds", "cpu_seconds", "joules")}
+    with run:
+        yield run

@@ -1,7 +1,8 @@
 """Runs what is missing of a study: cell by cell, each in a process of its own, in the order of the blocks.
 
-One runner works on a machine at a time, so that cells do not disturb each other; runners on several machines share a
-folder and take whole blocks. Killed at any instant, the same command goes on: a cell counts once its record says so.
+One runner works on a machine at a time, so that cells do not disturb each other; only where the study says `parallel` they run
+side by side. Runners on several machines share a folder and take whole blocks. Killed at any instant, the same command goes
+on: a cell counts once its record says so.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from pathlib import Path
 
@@ -25,6 +29,9 @@ from distilmt.storage import disk_errors, plain, read_json, write_json
 from distilmt.study import noise, records
 from distilmt.study.records import Record, Status, path_of, record_of
 from distilmt.study.spec import COLUMNS, Cell, Source, Study, file_name, read
+
+_running: set[subprocess.Popen[bytes]] = set()
+_stopped = threading.Event()  # by Ctrl-C or an error: cells end, and nothing is recorded of them
 
 
 def run(source: Source, *, cells: Sequence[str] = (), shard: str | None = None) -> Status:
@@ -65,20 +72,57 @@ def _run_blocks(study: Study, chosen: list[Cell], mine: Lock) -> list[str]:
             notes.append(f"block {block}: {error}")
             continue
         try:
-            for cell in group:
-                if record_of(study, cell).get("status") != "done":
-                    mine.check()
-                    number = chosen.index(cell)
-                    left = [each for each in chosen[number:] if record_of(study, each).get("status") != "done"]
-                    seconds = records.seconds_left(study, left)
-                    eta = f"; about {records.duration(seconds)} left" if seconds else ""
-                    _say(study, f"cell {number + 1} of {len(chosen)}: block {block}, {cell.treatment}{eta}")
-                    record = run_cell(study, cell)
-                    if record["status"] == "failed":
-                        _say(study, f"{cell.name} failed: {record['error']} (log: {study.folder / record['log']})")
+            with _side_by_side(study.config.parallel) as start:
+                for cell in group:
+                    if record_of(study, cell).get("status") != "done":
+                        start(_announced, study, cell, chosen, mine)
         finally:
             lock.release()
     return notes
+
+
+def _announced(study: Study, cell: Cell, chosen: list[Cell], mine: Lock) -> None:
+    """Runs a cell and says so."""
+    mine.check()
+    number = chosen.index(cell)
+    left = [each for each in chosen[number:] if record_of(study, each).get("status") != "done"]
+    seconds = records.seconds_left(study, left)
+    eta = f"; about {records.duration(seconds / study.config.parallel)} left" if seconds else ""
+    _say(study, f"cell {number + 1} of {len(chosen)}: block {cell.block}, {cell.treatment}{eta}")
+    record = run_cell(study, cell)
+    if record["status"] == "failed":
+        _say(study, f"{cell.name} failed: {record['error']} (log: {study.folder / record['log']})")
+
+
+@contextmanager
+def _side_by_side(most: int) -> Iterator[Callable[..., None]]:
+    """A function that starts a call as soon as fewer than `most` run; all have ended behind the block.
+
+    Whatever ends the block early, Ctrl-C too, ends the cells that run.
+    """
+    _stopped.clear()
+    with ThreadPoolExecutor(most) as pool:
+        running: set[Future[None]] = set()
+
+        def wait(left: int) -> None:
+            nonlocal running
+            while len(running) > left:
+                done, running = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+
+        def start(call: Callable[..., None], *arguments: object) -> None:
+            wait(most - 1)
+            running.add(pool.submit(call, *arguments))
+
+        try:
+            yield start
+            wait(0)
+        except BaseException:
+            _stopped.set()
+            for process in list(_running):
+                _end(process)
+            raise
 
 
 def run_cell(study: Study, cell: Cell) -> Record:
@@ -86,7 +130,8 @@ def run_cell(study: Study, cell: Cell) -> Record:
     config, path = study.config, path_of(study, cell)
     log = Path("logs") / f"{cell.name}.log"
     before = noise.read()
-    time.sleep(config.cool_down)
+    if _stopped.wait(config.cool_down):
+        raise KeyboardInterrupt
     start, began = noise.read(), time.monotonic()
     record = {
         "cell": cell.name, "status": "running", "block": cell.block, "position": cell.position, "levels": cell.levels,
@@ -120,14 +165,16 @@ def _process(study: Study, cell: Cell, log: Path) -> Record:
             [sys.executable, "-m", "distilmt.study.cell", job, result], stdin=subprocess.DEVNULL, stdout=stream,
             stderr=subprocess.STDOUT, start_new_session=True,  # Ctrl-C is the runner's, who ends the whole group
         )  # fmt: skip
+    _running.add(process)
     try:
         process.wait(config.max_seconds)
     except subprocess.TimeoutExpired:
         error = f"took longer than max_seconds ({config.max_seconds:g})"
     finally:
-        with suppress(ProcessLookupError):  # what it may have left behind would disturb the next cell
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _end(process)
+        _running.discard(process)
+    if _stopped.is_set():
+        raise KeyboardInterrupt
     if not error and not result.exists():
         code = process.returncode
         error = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code} and no result"
@@ -136,6 +183,13 @@ def _process(study: Study, cell: Cell, log: Path) -> Record:
     job.unlink()
     result.unlink(missing_ok=True)
     return found
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a cell with all that it may have left behind, which would disturb the next one."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _other_inputs(study: Study, cell: Cell, record: Record) -> str:

@@ -57,11 +57,15 @@ class StudyConfig:
     task: str = field(metadata={"help": "decode, distill, or MODULE:FUNCTION"})
     factors: Any = field(default_factory=dict, metadata={"help": "levels by factor"})
     fixed: Any = field(default_factory=dict, metadata={"help": "keywords of the task that are equal in all cells"})
+    like: str | None = field(
+        default=None, metadata={"help": "a study file beside this one: its `fixed`, where not set here"}
+    )
     repeats: int = field(default=5, metadata={"help": "blocks: each holds every treatment once"})
     seed: int = field(default=1, metadata={"help": "of the order within the blocks"})
     warm_up: int = field(default=1, metadata={"help": "untimed passes before the timed ones"})
     cool_down: float = field(default=5.0, metadata={"help": "idle seconds before each cell"})
     min_seconds: float = field(default=30.0, metadata={"help": "work is repeated until the timed region lasts so long"})
+    parallel: int = field(default=1, metadata={"help": "cells side by side, where quality and not time is compared"})
     max_seconds: float | None = field(default=None, metadata={"help": "a cell that takes longer is ended and failed"})
     outcomes: tuple[str, ...] = field(default=(), metadata={"help": "columns the report shows, the first ones plotted"})
     contrasts: Any = field(default=(), metadata={"help": "at most five comparisons, named before the run"})
@@ -69,7 +73,7 @@ class StudyConfig:
     rates: Rates = field(default_factory=Rates)
 
     def __post_init__(self) -> None:
-        for key, least in (("repeats", 1), ("warm_up", 0), ("cool_down", 0), ("min_seconds", 0)):
+        for key, least in (("repeats", 1), ("parallel", 1), ("warm_up", 0), ("cool_down", 0), ("min_seconds", 0)):
             if not least <= getattr(self, key) < float("inf"):
                 raise ConfigError(f"{key} must be {least} or more, got {getattr(self, key)}")
         if self.max_seconds is not None and not self.max_seconds > 0:
@@ -184,6 +188,7 @@ def read(source: Source) -> Study:
     for name in factors:
         if name in dict(_mapping(config.fixed, "fixed", where)):
             raise ConfigError(f"{where(f'fixed.{name}')}fixed.{name}: is a factor too - keep one")
+    base = _like(config, Path(source) if is_file else Path())  # type: ignore[arg-type]
     treatments = []
     for chosen in itertools.product(*(list(levels.items()) for levels in factors.values())):
         given = list(fixed)
@@ -193,12 +198,25 @@ def read(source: Source) -> Study:
                 given.append((f"{where(f'factors.{factor}')}factors.", factor, own))
             else:
                 given += [(f"{place}factors.{factor}.{level}.", str(key), item) for key, item in own.items()]
+        given += [each for each in base if each[1] not in {key for _, key, _ in given}]
         levels = dict(zip(factors, (level for level, _ in chosen), strict=True))
         treatments.append((levels, _settings(config.task, given, bool(is_file))))
     path = (*((str(Path(source).resolve().parent),) if is_file else ()), os.getcwd())  # type: ignore[arg-type]
     levels_by_factor = {name: list(levels) for name, levels in factors.items()}
     contrasts = _planned(config.contrasts, levels_by_factor, where("contrasts"), bool(is_file))
     return Study(config, levels_by_factor, treatments, contrasts, path)
+
+
+def _like(config: StudyConfig, here: Path) -> list[tuple[str, str, Any]]:
+    """What another file fixes: (place, key, value)."""
+    if config.like is None:
+        return []
+    path = here.parent / config.like
+    other, lines = resolve(StudyConfig, path), places(path)
+    return [
+        (f"{path}:{lines.get(f'fixed.{key}', 0)}: fixed.", key, value)
+        for key, value in _mapping(other.fixed, "fixed", lambda key: f"{path}: ")
+    ]
 
 
 def treatment_name(levels: Mapping[str, str]) -> str:

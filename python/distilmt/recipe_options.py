@@ -1,0 +1,120 @@
+"""What recipes need besides the training text, and how the teacher's labels are searched: options of `distill` and of studies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.compute_type import ComputeType
+from distilmt.errors import ConfigError
+
+LISTS = {"seq-inter", "mbr", "gold-best", "n-best"}  # recipes that learn from n-best lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSearch:
+    """How the teacher labels; names carry the prefix `label_`."""
+
+    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time"})
+    n_best: int | None = field(
+        default=None, metadata={"help": "kept per line; default: 1, and the beam where a method chooses from lists"}
+    )
+    length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
+    max_length: int = field(default=256, metadata={"help": "longest translation in tokens, end symbol included"})
+    compute_type: ComputeType = field(default="auto", metadata={"help": COMPUTE_TYPE_HELP})
+
+    def __post_init__(self) -> None:
+        if self.n_best is not None and not 1 <= self.n_best <= self.beam_size:
+            raise ConfigError(
+                f"label_n_best must lie between 1 and the beam size ({self.beam_size}), got {self.n_best}"
+            )
+
+    def for_recipes(self, recipes: set[str]) -> LabelSearch:
+        """With `n_best` as these recipes need it, unless it was given."""
+        if self.n_best is not None:
+            return self
+        return replace(self, n_best=self.beam_size if LISTS & recipes else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions:
+    """What some recipes need besides the training text."""
+
+    pseudo_share: float = field(
+        default=0.5, metadata={"help": "of mixed and hybrid: the teacher's share of the targets, or of the batches"}
+    )
+    keep: int = field(default=2, metadata={"help": "of gold-best and n-best: hypotheses of each list to learn from"})
+    reverse_teacher: str | None = field(
+        default=None, metadata={"help": "a model of the other direction, for back-translations and --drop-worst"}
+    )
+    monolingual_source: str | None = field(
+        default=None, metadata={"help": "more text of the source language, for forward", "metavar": "FILE"}
+    )
+    monolingual_target: str | None = field(
+        default=None, metadata={"help": "more text of the target language, for round-trip", "metavar": "FILE"}
+    )
+    subset: float = field(
+        default=1.0, metadata={"help": "share of the training pairs to keep, drawn once by the seed 1"}
+    )
+    drop_worst: float = field(
+        default=0.0,
+        metadata={
+            "help": "share of pseudo pairs to drop whose source the reverse teacher finds least likely (Bergamot: 0.05)"
+        },
+    )
+
+    knn_k: int = field(default=64, metadata={"help": "of knn-kd: neighbours of a token"})
+    knn_exclude: Literal["none", "token", "sentence"] = field(
+        default="none",
+        metadata={"help": "of knn-kd: leave out a token's own entry, or its sentence's; none: as published"},
+    )
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("pseudo_share", 0, 1), ("drop_worst", 0, 0.99)):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(f"--{name.replace('_', '-')} must lie in [{low}, {high}], got {getattr(self, name)}")
+        if not 0 < self.subset <= 1:
+            raise ConfigError(f"--subset must lie in (0, 1], got {self.subset}")
+        if self.keep < 1:
+            raise ConfigError(f"--keep must be at least 1, got {self.keep}")
+        if self.drop_worst and self.reverse_teacher is None:
+            raise ConfigError("--drop-worst asks a model of the other direction: name it with --reverse-teacher, or train one by "
+                              "`distilmt train --train TARGET SOURCE ...`")  # fmt: skip
+
+    def read_by(self, recipes: set[str]) -> RecipeOptions:
+        """Without what none of these recipes reads."""
+        plain = type(self)()
+        unread = {name: getattr(plain, name) for name, readers in READERS.items() if not readers & recipes}
+        if "drop_worst" not in unread and self.drop_worst:
+            unread.pop("reverse_teacher", None)
+        return replace(self, **unread)
+
+    def check(self, recipes: set[str]) -> None:
+        """Raises: ConfigError: a recipe lacks what it needs, or an option is given that none of them reads."""
+        for recipe in sorted(recipes):
+            for name in NEEDS.get(recipe, ()):
+                if getattr(self, name) is None:
+                    raise ConfigError(f"recipe {recipe} needs --{name.replace('_', '-')}: {REMEDIES[name]}")
+        for name, readers in READERS.items():
+            if getattr(self, name) != getattr(type(self)(), name) and not readers & recipes:
+                if name == "reverse_teacher" and self.drop_worst:
+                    continue
+                raise ConfigError(
+                    f"--{name.replace('_', '-')} is of {', '.join(sorted(readers))}, which this run has not - leave it out"
+                )
+
+
+BACK = "a model of the other direction, trained by `distilmt train --train TARGET SOURCE ...`"
+REMEDIES = {
+    "reverse_teacher": BACK, "monolingual_source": "a file of source text", "monolingual_target": "a file of target text",
+}  # fmt: skip
+NEEDS = {
+    "gold-kd-bt": ("reverse_teacher",), "forward": ("monolingual_source",),
+    "round-trip": ("reverse_teacher", "monolingual_target"),
+}  # fmt: skip
+READERS = {
+    "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
+    "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
+    "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},
+}  # fmt: skip
