@@ -136,7 +136,7 @@ METHODS = {
         _loss("reverse-kd", "ReverseKD()", "KL the other way round, on given prefixes (after f-distill, Wen et al. 2023)"),
         Method(
             "f-js", "sampled", "0.5 * SkewKD(skew=0.5)",
-            "the Jensen-Shannon divergence, half on samples of the teacher, half on the student's (f-distill, Wen et al. 2023)",
+            "the Jensen-Shannon divergence, half on samples of the teacher, half on the student's own (f-distill, Wen et al. 2023)",
             own=_samples("0.5 * SkewReverseKD(skew=0.5)"),
         ),
         Method(

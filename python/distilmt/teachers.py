@@ -8,8 +8,10 @@ Sources: Freitag et al. 2017 (arXiv:1702.01802), ensembles; Saleh et al. 2020 (C
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from distilmt.errors import ConfigError
 
@@ -44,3 +46,15 @@ class TeacherMix:
             raise ConfigError(
                 f"--teacher-weights: expected {count} positive numbers, one per teacher, got {list(self.weights)}"
             )
+
+
+def names_of(teacher: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The models that `--teacher` names."""
+    return (teacher,) if isinstance(teacher, str) else tuple(teacher or ())
+
+
+def together_of(folders: Sequence[Path], mix: TeacherMix) -> dict[str, Any]:
+    """The options of `label` and `evaluate` by which these translate as one; weights by NLL need gold, here they are equal."""
+    if len(folders) == 1:
+        return {}
+    return {"also": [str(folder) for folder in folders[1:]], "ensemble": mix.mean, "weights": mix.weights}
