@@ -202,7 +202,7 @@ def test_a_subset_is_the_same_each_time(made: Callable[..., Materials]) -> None:
 
 
 def test_several_hypotheses_need_a_beam_that_has_them(made: Callable[..., Materials]) -> None:
-    with pytest.raises(ConfigError, match="--keep 5 hypotheses: a beam of 3 has no more"):
+    with pytest.raises(ConfigError, match="--keep 5 hypotheses: the lists have 3 - raise"):
         made("n-best", keep=5)
 
 
