@@ -16,6 +16,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.label import Labels, read_labels
 from distilmt.methods import named
 from distilmt.quickstart import write_corpus
+from distilmt.recipe_options import LabelSearch
 from distilmt.recipes.seq_kd import seq_kd
 from distilmt.train import TrainingOptions
 
@@ -30,8 +31,8 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]
 def config(text: dict[str, tuple[str, str]], out: Path, **changes: object) -> DistillConfig:
     options = {
         "train": text["train"], "dev": text["dev"], "test": (text["test"],), "out": str(out), "student_size": "1x1:16:32:2",
-        "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd", "label_beam_size": 2,
-        "test_beam_size": 2, "exact": True, "training": TINY,
+        "teacher_size": "1x1:32:64:2", "vocab_size": 300, "method": "word-kd,seq-kd,seq-kd+word-kd",
+        "label": LabelSearch(beam_size=2), "test_beam_size": 2, "exact": True, "training": TINY,
         "teacher_training": replace(TINY, updates=150, eval_every=75, learning_rate=5e-3, warmup=20, batch_tokens=1024),
     }  # fmt: skip
     return DistillConfig(**(options | changes))  # type: ignore[arg-type]

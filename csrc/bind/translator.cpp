@@ -97,19 +97,24 @@ ModelConfig config_of(const py::dict& fields) {
   return c;
 }
 
-std::unique_ptr<Weights> load(const std::string& path, const std::vector<Entry>& header, const py::dict& fields) {
+std::unique_ptr<Weights> load(const std::string& path, const std::vector<Entry>& header, const py::dict& fields,
+                              int threads) {
   const ModelConfig config = config_of(fields);
   std::vector<TensorEntry> entries;
   for (const auto& [tensor, dtype, shape, begin, end] : header) entries.push_back({tensor, dtype, shape, begin, end});
   const py::gil_scoped_release release;
   const TensorFile file(path, entries);
   std::unordered_set<std::string> used;
-  auto weights =
-      std::make_unique<Weights>(load_weights(config, {[&](const std::string& name) { return file.contains(name); },
-                                                      [&](const std::string& name, const Shape& shape) {
-                                                        used.insert(name);
-                                                        return file.read(name, shape);
-                                                      }}));
+  std::mutex mutex;
+  const TensorSource tensors{[&](const std::string& name) { return file.contains(name); },
+                             [&](const std::string& name, const Shape& shape) {
+                               {
+                                 const std::lock_guard lock(mutex);
+                                 used.insert(name);
+                               }
+                               return file.read(name, shape);
+                             }};
+  auto weights = std::make_unique<Weights>(load_weights(config, tensors, threads));
   // Layers and norms that the config does not have: it is another model's.
   for (const TensorEntry& entry : entries)
     for (const char* part : {"model.encoder.layer", "model.decoder.layer"})
@@ -252,7 +257,7 @@ py::list decode(std::vector<const Weights*> members, std::vector<float> shares, 
 
 void bind_translator(py::module_& m) {
   py::class_<Weights>(m, "Weights", "A model, packed for this machine's instruction set.")
-      .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"));
+      .def(py::init(&load), py::arg("path"), py::arg("entries"), py::arg("config"), py::arg("threads") = 1);
   m.def(
       "decode", &decode, py::arg("models"), py::arg("shares"), py::arg("geometric"), py::arg("sources"),
       py::arg("targets"), py::arg("options"), py::arg("soft_labels"), py::arg("hidden_states"), py::arg("threads"),

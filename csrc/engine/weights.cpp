@@ -1,7 +1,11 @@
 #include "engine/weights.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <exception>
 #include <limits>
+#include <thread>
 
 #include "common/platform.h"
 
@@ -100,6 +104,58 @@ Names query_key_value(const std::string& attention) {
   return {attention + ".q_proj", attention + ".k_proj", attention + ".v_proj"};
 }
 
+std::string layer_name(const char* side, int64_t number) {
+  return std::string("model.") + side + ".layers." + std::to_string(number) + ".";
+}
+
+EncoderLayer read_encoder_layer(const TensorSource& tensors, const ModelConfig& c, int64_t number) {
+  const std::string at = layer_name("encoder", number);
+  EncoderLayer layer;
+  layer.query_key_value = pack_stacked(tensors, c.number, query_key_value(at + "self_attn"), c.hidden, c.hidden);
+  layer.out = pack_linear(tensors, c.number, at + "self_attn.out_proj", c.hidden, c.hidden);
+  layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", c.hidden);
+  layer.up = pack_linear(tensors, c.number, at + "fc1", c.encoder_ffn, c.hidden);
+  layer.down = pack_linear(tensors, c.number, at + "fc2", c.hidden, c.encoder_ffn);
+  layer.final_norm = read_norm(tensors, at + "final_layer_norm", c.hidden);
+  return layer;
+}
+
+DecoderLayer read_decoder_layer(const TensorSource& tensors, const ModelConfig& c, int64_t number) {
+  const std::string at = layer_name("decoder", number);
+  DecoderLayer layer;
+  layer.query_key_value = pack_stacked(tensors, c.number, query_key_value(at + "self_attn"), c.hidden, c.hidden);
+  layer.out = pack_linear(tensors, c.number, at + "self_attn.out_proj", c.hidden, c.hidden);
+  layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", c.hidden);
+  layer.cross_query = pack_linear(tensors, c.number, at + "encoder_attn.q_proj", c.hidden, c.hidden);
+  layer.cross_out = pack_linear(tensors, c.number, at + "encoder_attn.out_proj", c.hidden, c.hidden);
+  layer.cross_norm = read_norm(tensors, at + "encoder_attn_layer_norm", c.hidden);
+  layer.up = pack_linear(tensors, c.number, at + "fc1", c.decoder_ffn, c.hidden);
+  layer.down = pack_linear(tensors, c.number, at + "fc2", c.hidden, c.decoder_ffn);
+  layer.final_norm = read_norm(tensors, at + "final_layer_norm", c.hidden);
+  return layer;
+}
+
+// Does all parts, several at a time; throws what the first of those that failed threw.
+void run_all(const std::vector<std::function<void()>>& parts, int threads) {
+  std::vector<std::exception_ptr> errors(parts.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&] {
+    for (size_t i; (i = next++) < parts.size();) {
+      try {
+        parts[i]();
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+    }
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < std::min<int>(threads, parts.size()); ++i) others.emplace_back(work);
+  work();
+  for (std::thread& thread : others) thread.join();
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+}
+
 }  // namespace
 
 float ModelConfig::embedding_scale() const {
@@ -134,42 +190,25 @@ std::vector<float> m2m100_sinusoids(int64_t first, int64_t count, int64_t hidden
   return table;
 }
 
-Weights load_weights(const ModelConfig& config, const TensorSource& tensors) {
+Weights load_weights(const ModelConfig& config, const TensorSource& tensors, int threads) {
   Weights w;
   w.config = config;
-  const int64_t d = config.hidden;
-  load_embeddings(tensors, w);
-  w.encoder_stack = read_stack(tensors, "encoder", config);
-  w.decoder_stack = read_stack(tensors, "decoder", config);
-  for (int64_t i = 0; i < config.encoder_layers; ++i) {
-    const std::string at = "model.encoder.layers." + std::to_string(i) + ".";
-    EncoderLayer layer;
-    layer.query_key_value = pack_stacked(tensors, config.number, query_key_value(at + "self_attn"), d, d);
-    layer.out = pack_linear(tensors, config.number, at + "self_attn.out_proj", d, d);
-    layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
-    layer.up = pack_linear(tensors, config.number, at + "fc1", config.encoder_ffn, d);
-    layer.down = pack_linear(tensors, config.number, at + "fc2", d, config.encoder_ffn);
-    layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
-    w.encoder.push_back(std::move(layer));
-  }
-  Names cross;
-  for (int64_t i = 0; i < config.decoder_layers; ++i) {
-    const std::string at = "model.decoder.layers." + std::to_string(i) + ".";
-    DecoderLayer layer;
-    layer.query_key_value = pack_stacked(tensors, config.number, query_key_value(at + "self_attn"), d, d);
-    layer.out = pack_linear(tensors, config.number, at + "self_attn.out_proj", d, d);
-    layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", d);
-    layer.cross_query = pack_linear(tensors, config.number, at + "encoder_attn.q_proj", d, d);
-    layer.cross_out = pack_linear(tensors, config.number, at + "encoder_attn.out_proj", d, d);
-    layer.cross_norm = read_norm(tensors, at + "encoder_attn_layer_norm", d);
-    layer.up = pack_linear(tensors, config.number, at + "fc1", config.decoder_ffn, d);
-    layer.down = pack_linear(tensors, config.number, at + "fc2", d, config.decoder_ffn);
-    layer.final_norm = read_norm(tensors, at + "final_layer_norm", d);
-    cross.push_back(at + "encoder_attn.k_proj");
-    cross.push_back(at + "encoder_attn.v_proj");
-    w.decoder.push_back(std::move(layer));
-  }
-  w.cross_key_value = pack_stacked(tensors, config.number, cross, d, d);
+  w.encoder.resize(config.encoder_layers);
+  w.decoder.resize(config.decoder_layers);
+  std::vector<std::function<void()>> parts = {[&] { load_embeddings(tensors, w); },
+                                              [&] { w.encoder_stack = read_stack(tensors, "encoder", config); },
+                                              [&] { w.decoder_stack = read_stack(tensors, "decoder", config); }};
+  for (int64_t i = 0; i < config.encoder_layers; ++i)
+    parts.push_back([&, i] { w.encoder[i] = read_encoder_layer(tensors, config, i); });
+  for (int64_t i = 0; i < config.decoder_layers; ++i)
+    parts.push_back([&, i] { w.decoder[i] = read_decoder_layer(tensors, config, i); });
+  parts.push_back([&] {
+    Names cross;
+    for (int64_t i = 0; i < config.decoder_layers; ++i)
+      for (const char* name : {"k_proj", "v_proj"}) cross.push_back(layer_name("decoder", i) + "encoder_attn." + name);
+    w.cross_key_value = pack_stacked(tensors, config.number, cross, config.hidden, config.hidden);
+  });
+  run_all(parts, threads);
   return w;
 }
 

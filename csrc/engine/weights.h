@@ -70,14 +70,15 @@ struct Weights {
   const float* target_table() const { return (target_embedding.empty() ? source_embedding : target_embedding).data(); }
 };
 
-// Where tensors come from: a file, or random numbers in tests.
+// Where tensors come from: a file, or random numbers in tests. Asked by several threads at a time.
 struct TensorSource {
   std::function<bool(const std::string& name)> contains;
   std::function<std::vector<float>(const std::string& name, const std::vector<int64_t>& shape)> read;
 };
 
-// Throws std::runtime_error naming the tensor that is missing or wrong, and tables that should be tied but differ.
-Weights load_weights(const ModelConfig& config, const TensorSource& tensors);
+// Reads and packs with so many threads, one layer each at a time. Throws std::runtime_error naming the tensor that is
+// missing or wrong (of several the first), and tables that should be tied but differ.
+Weights load_weights(const ModelConfig& config, const TensorSource& tensors, int threads = 1);
 
 // positions [count, hidden]: sines in the first half of a row, cosines in the second, as
 // transformers' MarianSinusoidalPositionalEmbedding.create_weight.

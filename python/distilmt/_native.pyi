@@ -19,7 +19,11 @@ def crc32c(data: bytes, before: int = 0) -> int: ...
 
 class Weights:
     def __init__(
-        self, path: bytes, entries: Sequence[tuple[str, str, list[int], int, int]], config: dict[str, Any]
+        self,
+        path: bytes,
+        entries: Sequence[tuple[str, str, list[int], int, int]],
+        config: dict[str, Any],
+        threads: int = 1,
     ) -> None: ...
 
 def decode(

@@ -45,7 +45,10 @@ class LabelConfig:
     shard: str | None = field(
         default=None, metadata={"help": "work at every N-th shard alone, from the I-th (1 to N)", "metavar": "I/N"}
     )
-    shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard, which one worker takes at a time"})
+    shard_lines: int = field(
+        default=1000,
+        metadata={"help": "lines of a shard, which one worker takes at a time and three small files are about"},
+    )
     batch_lines: int = field(
         default=1000, metadata={"help": "lines decoded and written at a time: most that a kill costs"}
     )

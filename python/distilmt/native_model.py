@@ -68,8 +68,8 @@ class NativeModel:
     suffix: list[int]
 
 
-def load(folder: Path, compute_type: str) -> NativeModel:
-    """Reads a model folder of one of the families; compute_type: float32, bfloat16 or int8.
+def load(folder: Path, compute_type: str, threads: int = 1) -> NativeModel:
+    """Reads a model folder of one of the families with so many threads; compute_type: float32, bfloat16 or int8.
 
     Raises: DataError: a file is missing, damaged, or contradicts another. ConfigError: it is a sound model that wants
         something this translator does not do.
@@ -113,8 +113,8 @@ def load(folder: Path, compute_type: str) -> NativeModel:
     fields = {
         "compute_type": compute_type,
         "source_vocab": source_vocab, "target_vocab": target_vocab, "hidden": hidden, "positions": positions,
-        "encoder_layers": whole(folder, config, "encoder_layers"), "encoder_heads": config["encoder_attention_heads"],
-        "decoder_layers": whole(folder, config, "decoder_layers"), "decoder_heads": config["decoder_attention_heads"],
+        "encoder_layers": whole(folder, config, "encoder_layers", 1 << 12), "encoder_heads": config["encoder_attention_heads"],
+        "decoder_layers": whole(folder, config, "decoder_layers", 1 << 12), "decoder_heads": config["decoder_attention_heads"],
         "encoder_ffn": whole(folder, config, "encoder_ffn_dim"),
         "decoder_ffn": whole(folder, config, "decoder_ffn_dim"),
         "activation": ACTIVATIONS[config["activation_function"]],
@@ -133,7 +133,7 @@ def load(folder: Path, compute_type: str) -> NativeModel:
     entries = [(name, e.dtype, list(e.shape), e.begin, e.end) for name, e in header.entries.items()]
     try:
         # Bytes: a name that is no UTF-8, or any but ASCII in locale C, is no text that C++ could be given.
-        weights = _native.Weights(os.fsencode(path), entries, fields)
+        weights = _native.Weights(os.fsencode(path), entries, fields, threads)
     except RuntimeError as error:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
     prefix = [token(folder, config, "bos_token_id", source_vocab)] if family.begin else []

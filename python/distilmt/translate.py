@@ -194,7 +194,7 @@ class Translator:
         self._model: NativeModel | TransformersModel  # what the models share
         self._float32_models: list[NativeModel] = []
         if engine == "native":
-            self._models = [native_model.load(each, self.compute_type) for each in folders]
+            self._models = [native_model.load(each, self.compute_type, self.threads) for each in folders]
             self._model = agreed(folders, self._models)
         else:
             from distilmt.transformers_engine import TransformersModel
@@ -461,7 +461,9 @@ class Translator:
 
     def _in_float32(self) -> list[NativeModel]:
         """The same folders in float32, loaded when first needed."""
-        self._float32_models = self._float32_models or [native_model.load(each, "float32") for each in self.folders]
+        self._float32_models = self._float32_models or [
+            native_model.load(each, "float32", self.threads) for each in self.folders
+        ]
         return self._float32_models
 
 

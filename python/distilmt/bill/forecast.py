@@ -62,7 +62,7 @@ class ForecastConfig:
         default=1,
         metadata={"help": "processes that share the threads, as `label --workers`: as many batches at a time"},
     )
-    shard_lines: int = field(default=10_000, metadata={"help": "lines of a shard of the job"})
+    shard_lines: int = field(default=1000, metadata={"help": "lines of a shard of the job"})
     seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
     max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
     max_kg: float | None = field(default=None, metadata={"help": "no choice with more kg of CO2e"})
