@@ -12,7 +12,7 @@ from torch import Tensor
 import test_trainer as training
 from conftest import lively_model
 from distilmt.batches import Pairs
-from distilmt.methods import METHODS, named
+from distilmt.methods import ALONE, METHODS, named
 from distilmt.objectives import Head, parse
 from distilmt.own_targets import OwnTargets, own_objective
 from distilmt.student_loss import StudentLoss
@@ -55,6 +55,11 @@ def test_a_method_says_where_its_samples_come_from() -> None:
     alone = named("f-reverse-kl").phases[0]
     assert alone.own is not None and not alone.own.beside and alone.own.objective == "ReverseKD()"
     assert named("hidden/f-js").phases[1].own == METHODS["f-js"].own  # the paper's warm start
+
+
+def test_phases_by_teacher_are_of_those_that_take_turns() -> None:
+    assert ALONE.of_teachers(2) is ALONE and named("stacked").of_teachers(2) is METHODS["stacked"]
+    assert [phase.teacher for phase in named("continual").of_teachers(2).phases] == [None, 0, 1]
 
 
 def test_both_sides_add_up_each_by_its_own_tokens(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

@@ -131,6 +131,8 @@ def test_what_does_not_go_together_is_said_at_once(given: dict[str, Any], tmp_pa
             "--adapt-train and --method distil-adapt-distil go together",
         ),
         ({"method": "f-js", "own_share": 0.5}, "--own-share: the f- methods say themselves"),
+        ({"method": "f-reverse-kl", "cache_teacher": 4}, "the f- methods ask about the student's own words"),
+        ({"method": "f-js", "teacher_by_nll": True} | several, "the f- methods ask about the student's own words"),
         ({"method": "seq-kd", "sample_top_k": 3}, "--sample-top-k is of sampled, which this run has not"),
         ({"method": "word-kd", "cache_teacher": 4} | several, "--cache-teacher: is of one teacher, got 2"),
         ({"method": "layers"} | several, "begins with the teacher's layers: is of one teacher, got 2"),

@@ -146,10 +146,16 @@ class DistillConfig:
             raise ConfigError(f"{what}: is of one teacher, got {count} - name one with --teacher")
         if any(phase.adapted for phase in phases) != (self.adapt_train is not None):
             raise ConfigError("--adapt-train and --method distil-adapt-distil go together - give both or neither")
-        if self.own.share and any(phase.own for phase in phases):
-            raise ConfigError(
-                "--own-share: the f- methods say themselves what the student's own targets are - leave it out"
-            )
+        if any(phase.own for phase in phases):
+            if self.own.share:
+                raise ConfigError(
+                    "--own-share: the f- methods say themselves what the student's own targets are - leave it out"
+                )
+            if self.soft_labels or self.cache_teacher or self.mix.by_nll:
+                raise ConfigError(
+                    "--soft-labels, --cache-teacher and --teacher-by-nll know given targets, the f- methods ask about the "
+                    "student's own words - leave them out"
+                )
 
     def methods(self) -> list[Method]:
         """What to train, in order: the baseline first."""

@@ -55,6 +55,8 @@ class Method:
 
     def of_teachers(self, count: int) -> Method:
         """With as many phases as there are teachers where it takes them in turn."""
+        if not any(phase.in_turn for phase in self.then):
+            return self
         then = [[replace(p, teacher=t) for t in range(count)] if p.in_turn else [p] for p in self.then]
         return replace(self, then=tuple(phase for phases in then for phase in phases))
 
