@@ -175,7 +175,7 @@ def test_phases_caches_neighbours_and_further_tests(task: distill.DistillTask, t
 
 
 def test_a_teacher_is_adapted_once_for_all_cells_that_ask_for_it(task: distill.DistillTask, tmp_path: Path) -> None:
-    given = {"adapt_train": task.dev, "teacher_training": task.training}
+    given = {"adapt_train": task.train, "teacher_training": task.training}
     each = replace(task, method="distil-adapt-distil", **given)
     works = [
         distill.load(cell, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
