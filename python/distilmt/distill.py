@@ -57,7 +57,10 @@ class DistillConfig:
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     teacher: str | tuple[str, ...] | None = field(
         default=None,
-        metadata={"help": "the teacher: a Marian folder or hub name; several of one vocabulary are made one"},
+        metadata={
+            "help": "the teacher: a Marian folder or hub name; several of one vocabulary are made one",
+            "metavar": "MODEL...",
+        },
     )
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
     soft_labels: str | None = field(

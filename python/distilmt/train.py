@@ -107,8 +107,12 @@ class TrainConfig:
         None, "model to start from: same width and vocabulary; a deeper one's layers are copied by the published tables"
     )
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
-    teacher: tuple[str, ...] | None = _option(
-        None, "model that an objective with a teacher looks at; several of one vocabulary are made one"
+    teacher: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "model that an objective with a teacher looks at; several of one vocabulary are made one",
+            "metavar": "MODEL...",
+        },
     )
     soft_labels: str | None = _option(None, "in its place its stored soft labels of the training text")
     neighbours: str | None = _option(None, "or neighbours of its tokens, for KNNKD (distilmt knn search)")
