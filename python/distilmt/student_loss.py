@@ -185,6 +185,7 @@ class StudentLoss(nn.Module):
         return out, heads[0]
 
     def _taught(self, heads: list[Head], labels: Tensor) -> Head | Ensemble:
+        """The teachers as one; weights by NLL are those of the prefixes of this pass."""
         if len(heads) == 1:
             return heads[0]
         sentences = torch.arange(len(labels), device=labels.device).repeat_interleave(labels.shape[1])
