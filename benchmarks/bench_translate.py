@@ -8,7 +8,7 @@ others run at their best batch size of 8, 16, 32 and 64, found in a first round.
 
 Prints target tokens/s (median, lowest, highest), per second of CPU time too, and by how much ours of each compute type is
 faster than each peer; writes benchmarks/results/translate_6+6_threadsN.json. DISTILMT_ISA and CT2_FORCE_CPU_ISA hold both
-to an instruction set (on Intel also MKL_ENABLE_INSTRUCTIONS, since CTranslate2's products are MKL's there).
+to an instruction set, with DNNL_MAX_CPU_ISA for CTranslate2's products, which are oneDNN's (on Intel MKL_ENABLE_INSTRUCTIONS).
 """
 
 from __future__ import annotations
