@@ -38,7 +38,7 @@ def test_agreement_counts_the_positions_of_given_targets(tiny_vocab: Vocab, tmp_
 
 
 def test_agreement_needs_one_vocabulary(tiny_vocab: Vocab, tmp_path: Path) -> None:
-    other = Vocab.train(["a b c d e f g h"] * 9, 24, seed=1, model_type="bpe")
+    other = Vocab.train(["a b c d e f g h"] * 9, 20, seed=1, model_type="bpe")
     for name, vocab in (("one", tiny_vocab), ("two", other)):
         models.save(models.create(models.parse_size("1x1:16:32:2"), vocab, dropout=0.0, seed=1), vocab, tmp_path / name)
     with pytest.raises(DataError, match="different vocabularies"):

@@ -61,7 +61,6 @@ def test_interrupted_it_ends_all_that_run_and_records_nothing_of_them(tmp_path: 
 def test_an_error_of_the_runner_ends_the_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = study_file(tmp_path, repeats=1, parallel=2)
     Path("wait-1-a").touch()
-    Path("wait-1-b").touch()
     monkeypatch.setattr(study.runner, "_other_inputs", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.run(file)

@@ -32,17 +32,20 @@ ModelConfig family_config(bool pre_norm) {
   return c;
 }
 
-Weights random_weights(const ModelConfig& config, float deviation = 0.5f) {
-  std::mt19937 random(7);
-  std::normal_distribution<float> draw(0.0f, deviation);
-  return load_weights(config, {[](const std::string& name) { return name == "model.shared.weight"; },
-                               [&](const std::string&, const std::vector<int64_t>& shape) {
-                                 int64_t count = 1;
-                                 for (int64_t size : shape) count *= size;
-                                 std::vector<float> values(count);
-                                 for (float& value : values) value = draw(random);
-                                 return values;
-                               }});
+// A tensor's values follow from its name, whichever thread reads it when.
+Weights random_weights(const ModelConfig& config, float deviation = 0.5f, int threads = 3) {
+  const TensorSource tensors{[](const std::string& name) { return name == "model.shared.weight"; },
+                             [deviation](const std::string& name, const std::vector<int64_t>& shape) {
+                               std::seed_seq seed(name.begin(), name.end());
+                               std::mt19937 random(seed);
+                               std::normal_distribution<float> draw(0.0f, deviation);
+                               int64_t count = 1;
+                               for (int64_t size : shape) count *= size;
+                               std::vector<float> values(count);
+                               for (float& value : values) value = draw(random);
+                               return values;
+                             }};
+  return load_weights(config, tensors, threads);
 }
 
 Request request(int sentences) {
@@ -96,6 +99,29 @@ TEST(scheduler_threads_and_slots_do_not_matter) {
       r.slots = slots;
       CHECK(same(run(weights, r, kNothing), truth));
     }
+  }
+}
+
+TEST(weights_are_the_same_by_any_threads_and_the_first_error_is_told) {
+  const ModelConfig config = small_config();
+  const Request r = request(5);
+  const auto truth = run(random_weights(config, 0.5f, 1), r, kNothing);
+  for (int threads : {2, 3, 40}) CHECK(same(run(random_weights(config, 0.5f, threads), r, kNothing), truth));
+  const TensorSource broken{[](const std::string& name) { return name == "model.shared.weight"; },
+                            [](const std::string& name, const std::vector<int64_t>& shape) {
+                              int64_t count = 1;
+                              for (int64_t size : shape) count *= size;
+                              require(name.find("fc1") == std::string::npos, name + ": broken");
+                              return std::vector<float>(count);
+                            }};
+  for (int threads : {1, 4}) {
+    std::string said;
+    try {
+      load_weights(config, broken, threads);
+    } catch (const std::runtime_error& error) {
+      said = error.what();
+    }
+    CHECK(said == "model.encoder.layers.0.fc1.weight: broken");
   }
 }
 

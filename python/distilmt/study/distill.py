@@ -222,6 +222,7 @@ def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, conf
 
     Whoever asks meanwhile, in a cell beside or on another machine, waits.
     """
+    from distilmt.objectives import parse
     from distilmt.run import Run
 
     label = config.label.for_recipes(config.recipes())
@@ -229,6 +230,8 @@ def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, conf
     data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
     key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
     key |= {"teacher training": config.teacher_training.inputs()} if task.adapts else {}
+    # Hours of search are nobody else's to wait for.
+    key |= {"neighbours": any(t.neighbour_temperature for p in task.chosen.phases for _, t in parse(p.objective).terms)}
     folder = shared / hash_of(key)[:16]
     while True:
         try:

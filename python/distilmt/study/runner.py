@@ -211,4 +211,4 @@ def _taken_names(cell: Cell, record: Record) -> str:
 
 def _say(study: Study, text: str) -> None:
     if text:
-        print(f"distilmt: {study.config.name}: {text}", file=sys.stderr)
+        sys.stderr.write(f"distilmt: {study.config.name}: {text}\n")  # at once: several cells may speak
