@@ -10,7 +10,9 @@ from distilmt.own_targets import OwnTargets
 
 PLAIN = "NLL(label_smoothing=0.1)"
 FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
-RELEASED = "NLL(label_smoothing=0.1, smoothing='all')"  # fairseq's older smoothing, of the selective code
+RELEASED = (
+    "NLL(label_smoothing=0.1, smoothing='all')"  # fairseq's older smoothing, of the selective and the kNN-KD code
+)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ METHODS = {
             "annealing", "gold", "LogitMSE(stages=10)", "the teacher's logits, annealed, then gold (Jafari et al. 2021)",
             then=(Phase("gold", PLAIN),),
         ),
-        _loss("knn-kd", "NLL(label_smoothing=0.1) + KNNKD(temperature=100)",
+        _loss("knn-kd", f"{RELEASED} + KNNKD(temperature=100)",
               "what the nearest neighbours of each token say, searched once (kNN-KD, Yang et al. 2022)"),
         Method(
             "layers", "gold", PLAIN, "gold pairs from a thinner copy of the teacher (shrink and fine-tune, Shleifer & Rush 2020)",

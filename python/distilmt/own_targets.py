@@ -1,10 +1,12 @@
 """On-policy batches: their targets are what the student itself says, so that it learns on prefixes that it will meet.
 
 The teacher speaks at every position of such a target, and nothing is learnt from the words themselves: terms of NLL have no
-part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, its share of batches 1 - 200^(-t) at a time t from 0
-to 1: `schedule = "exponential"`; GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all batches; f-distill (Wen et
-al. 2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for one half of every batch:
-`beside`. No gradient goes through the decoding.
+part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, its share 1 - 200^(-t) at a time t from 0 to 1:
+`schedule = "exponential"`; GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all batches; f-distill (Wen et al.
+2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for one half of every batch:
+`beside`. No gradient goes through the decoding. Changed: ImitKD draws by sentence, here whole batches are of one kind; GKD's
+released code divides the logits of the loss by the sampling temperature too, here the terms have temperatures of their own;
+lengths end at the longest gold target of the batch, not at 128 tokens.
 
 The student is decoded by the native translator, from its weights of at most `every` updates ago.
 """

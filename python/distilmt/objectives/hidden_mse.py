@@ -6,8 +6,8 @@ Source: the seq2seq distiller of huggingface/transformers-research-projects (Shl
 weight is 0 or 3 beside 0.8 of KL at T = 2 and 0.2 of cross-entropy. Which teacher layer each student layer imitates:
 `layer_tables.supervised`. The released code compares the inputs of layers, since its list of states begins with the
 embeddings, so that the student's last output is never supervised: `compare="inputs"`; ours compares outputs. Its
-normalisation runs over batch, time and features at once; `normalise` here is a layer norm of each token. Both sides are
-added. W is learned where the widths differ.
+normalisation runs over batch, time and features at once; `normalise` here is a layer norm of each token. It divides each
+side by that side's tokens, here both are divided by the targets. Both sides are added. W is learned where the widths differ.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
     KNNKD = KL(p_kNN || p),   p_kNN(w) = sum over neighbours j with token w of softmax(-d_j / T_k)
 
 Source: Yang et al. 2022 (arXiv:2205.00479), equation 5; neighbours as in kNN-MT, Khandelwal et al. 2021 (arXiv:2010.00710).
-The teacher is p_kNN alone, without the model's own distribution. Shares of one token are added, so the KL is that of tokens
-and not of neighbours. T_k is 10 or 100 in both papers, by domain.
+Its weight is 1 beside NLL(label_smoothing=0.1, smoothing="all"). The teacher is p_kNN alone, without the model's own
+distribution. Shares of one token are added, so the KL is that of tokens and not of neighbours. T_k is 10 or 100 in both
+papers, by domain.
 """
 
 from __future__ import annotations

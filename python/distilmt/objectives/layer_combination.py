@@ -4,7 +4,8 @@
 
 with h the student's states, t the teacher's, and norm the division by the Euclidean length over features. Source: Wu et al.
 2020 (Why Skip If You Can Combine, arXiv:2010.03034), equations 2 and 3, encoder alone, as theirs (the decoder lost): 0.1 *
-NLL() + 0.2 * WordKD() + 0.7 * LayerCombination(). `map="skip"` with single layers is PKD (Sun et al. 2019, arXiv:1908.09355).
+NLL() + 0.2 * WordKD() + 0.7 * LayerCombination(). `map="skip"` with single layers is PKD (Sun et al. 2019, arXiv:1908.09355) as
+their code has it, with a projection.
 The W_l are learned and thrown away. Their six maps are for 6 teacher and 2 student layers; regular, overlap, cross, skip and
 skip-comb have a plain meaning wherever the student's depth divides the teacher's, others are written out in `groups`.
 """

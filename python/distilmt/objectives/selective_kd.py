@@ -5,7 +5,8 @@
 Source: Wang et al. 2021 (arXiv:2105.12967). By student NLL, the published rule: a token is hard where -log p(y) is among the
 share `rate` of the largest, of this batch, or of the last `queue_size` tokens (level "global"): first all NLLs of the batch
 are pushed, then the gate is taken, and ties are chosen. Changed: the queue is a ring of exactly the last `queue_size` (theirs
-freezes somewhat below), and is saved in checkpoints. Teacher entropy stands among the same paper's other criteria; teacher
+freezes somewhat below, and a batch larger than it takes its place whole), and is saved in checkpoints. T divides the logits,
+theirs multiplies the teacher's; 1 in both. Teacher entropy stands among the same paper's other criteria; teacher
 confidence is ours. teacher_better is the idea of a filter in Zhang et al. 2023 (Continual KD, arXiv:2212.09097), whose exact
 rule we have not seen in code: the teacher speaks only where it gives the target more than the student does.
 """

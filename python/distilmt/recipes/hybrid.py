@@ -1,7 +1,8 @@
 """Gold and pseudo pairs by the batch: each batch is of one kind, the teacher's with probability `pseudo_share`.
 
 Source: NVIDIA's NeMo recipe for hybrid distillation: two data sets sampled batch by batch; with a word-level term in the
-objective the teacher also speaks on the prefixes of its own output. Published shares of gold and teacher: 0.34 and 0.66.
+objective the teacher also speaks on the prefixes of its own output. Published shares of gold and teacher are 0.34 and 0.66, in
+an example of their README the other way round; here 0.5 each unless given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Gold and pseudo targets mixed by sentence: each line takes the teacher's target with probability `pseudo_share`.
 
 Source: the data mixing of NVIDIA's NeMo recipe ("sequence-level interpolation" there, which is another thing; ratios 0.1 to
-0.9), which draws whole batches of one kind or the other: hybrid.py. The draw depends on the line's number alone.
+0.9), which draws whole batches of one kind or the other: hybrid.py. The draw depends on the line's number alone. Theirs has
+no label smoothing; the method `mixed` smooths as the student alone does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Sequence-level interpolation: of the teacher's n-best list the hypothesis nearest the reference takes its place.
 
 Source: Kim & Rush 2016 (arXiv:1606.07947), section 3.3, chosen as their released code chooses: smoothed sentence BLEU on the
-teacher's ids (`kim-rush` of docs/selection.md). They fine-tune a trained student with it, as `seq-kd/seq-inter` does; alone it
-is the data of a whole training. Not to be confused with mixing gold and pseudo data (mixed.py).
+teacher's ids (`kim-rush` of docs/selection.md). They choose among 35 hypotheses, here among `--label-beam-size`, 5 unless
+given. They fine-tune a trained student with it, as `seq-kd/seq-inter` does; alone it is the data of a whole training. Not to be
+confused with mixing gold and pseudo data (mixed.py).
 """
 
 from __future__ import annotations
