@@ -24,7 +24,7 @@ def logits(*rows: list[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64).log().requires_grad_()
 
 
-def test_three_words_by_hand() -> None:
+def test_filter_and_inheritance_on_three_words() -> None:
     """Two targets: at the first the teacher gives the target more than the student does, at the second less, and is not heard."""
     p, q, s = (
         logits([0.5, 0.3, 0.2], [0.1, 0.8, 0.1]),

@@ -28,7 +28,7 @@ def sides(name: str) -> tuple[str, str]:
     return METHODS[name].objective, own.objective
 
 
-def test_three_words_by_hand() -> None:
+def test_both_sides_on_three_words() -> None:
     """At one step the two sides are, at equal weights, the two divergences from the mixture, and twice half the distance."""
     p, q = [0.5, 0.3, 0.2], [0.2, 0.2, 0.6]
     m = [(x + y) / 2 for x, y in zip(p, q, strict=True)]

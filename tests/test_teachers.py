@@ -28,7 +28,7 @@ def head(*rows: list[float]) -> Head:
     return Head(torch.tensor(rows, dtype=torch.float64).log().requires_grad_(), None)
 
 
-def test_three_words_by_hand() -> None:
+def test_weights_by_nll_on_three_words() -> None:
     """Two sentences, of two targets and of one: each teacher counts by its mean NLL of the gold target there."""
     p = head([0.4, 0.3, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4])
     a, b = (
