@@ -52,5 +52,40 @@ def example() -> dict[str, Any]:
     }
 
 
+def compared(name: str, p: float | None = 0.001, measure: str = "bleu", **more: Any) -> dict[str, Any]:
+    """A row of significance, against the student alone."""
+    return {
+        "test_set": "flickr", "measure": measure, "name": name, "against": "alone", "difference": 8.0, "low": 6.5,
+        "high": 9.5, "p": p, "p_holm": p, "test": "approximate randomisation over sentences" if p else "", "stars": "",
+        "sentences": 1000, "seeds": [1, 1],
+    } | more  # fmt: skip
+
+
+SETUP = {
+    "texts": [
+        {"name": "train", "pairs": 500_000, "source_hash": "12" * 32, "target_hash": "34" * 32},
+        {"name": "dev", "pairs": 1_000}, {"name": "flickr", "pairs": 1_014},
+    ],
+    "teacher": {
+        "encoder_layers": 6, "decoder_layers": 6, "hidden": 512, "ffn": 2048, "heads": 8, "vocabulary": 8000,
+        "weights": "ef" * 32,
+    },
+    "student": {"encoder_layers": 3, "decoder_layers": 1, "hidden": 128, "ffn": 512, "heads": 4},
+    "training": {
+        "updates": 1250, "batch_tokens": 2048, "learning_rate": 2e-3, "warmup": 250, "schedule": "linear", "dropout": 0.1,
+        "clip_norm": 1.0,
+    },
+    "label_beam_size": 5, "test_beam_size": 4, "own": {"share": 0.5},
+}  # fmt: skip
+
+_MEANS = {"agreement": 0.5, "kl": 1.0, "teacher_loss": 1.5, "student_loss": 2.5}
+MICROSCOPE = {
+    **_MEANS, "sentences": 1, "tokens": 9, "covered": 0.9, "k": 32, "int8_loss": 2.6, "teacher_mode": 0.1,
+    "student_mode": 0.01, "by": {place: [{"name": "1", "tokens": 9, **_MEANS}] for place in ("position", "frequency", "length")},
+    "counts": {"teacher": {"copy": 0}, "student": {"copy": 1}},
+    "ranked": [{"test": "flickr", "line": 1, "source": "a", "reference": "b", "teacher": "b", "student": "", "difference": 9.0}],
+}  # fmt: skip
+
+
 def rows(table: Any) -> dict[str, dict[str, str]]:
     return {row[0]: dict(zip(table.head[1:], row[1:], strict=True)) for row in table.rows}

@@ -50,6 +50,7 @@ MUST_NOT_REACH = {
     "bill.composite": {"translate"} | TRAINING | JOBS,
     "statistics": {"translate", "corpus", "models", "run"} | TRAINING | JOBS,
     "report": TRAINING | {"translate", "distill", "cli"},
+    "report.microscope": TRAINING | {"distill", "report", "cli"},
     "distill": {"study", "cli"},
     "study": {"cli"},
 }
@@ -78,12 +79,12 @@ def test_every_cpp_folder_has_its_arrows() -> None:
 
 
 def module_of(path: Path) -> str:
-    """`corpus` for corpus.py, `objectives` for every file of that folder; in the bill's each file counts by itself."""
+    """`corpus` for corpus.py, `objectives` for every file of that folder; in the bill and the report each file by itself."""
     return room(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def room(parts: Sequence[str]) -> str:
-    inner = parts[0] == "bill" and list(parts[1:2]) not in ([], ["__init__"])
+    inner = parts[0] in ("bill", "report") and list(parts[1:2]) not in ([], ["__init__"])
     return ".".join(parts[:2]) if inner else parts[0]
 
 
@@ -123,11 +124,22 @@ def test_python_modules_reach_only_what_lies_below(module: str) -> None:
         for following in sorted(arrows.get(current, set()) - came_from.keys()):
             came_from[following] = current
             queue.append(following)
-    for wrong in MUST_NOT_REACH[module] & came_from.keys():
+    forbidden = set(MUST_NOT_REACH[module])
+    if "report" in forbidden:  # and all of its files but those that stand below the bill
+        forbidden |= {name for name in arrows if name.startswith("report.")} - {
+            "report.numbers",
+            "report.cells",
+            module,
+        }
+    for wrong in forbidden & came_from.keys():
         chain = [wrong]
         while came_from[chain[0]]:
             chain.insert(0, came_from[chain[0]])
         pytest.fail(" -> ".join(chain))
+
+
+def test_the_worker_of_learned_metrics_imports_nothing_of_ours() -> None:
+    assert graph()["metric_worker"] == set()
 
 
 def test_the_specification_is_never_a_fallback() -> None:

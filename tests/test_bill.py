@@ -16,7 +16,7 @@ from distilmt.bill.tables import bill_tables
 from distilmt.cli import main
 from distilmt.errors import DataError
 from distilmt.report import Report, merge, report
-from distilmt.report_numbers import systems_of
+from distilmt.report.numbers import systems_of
 from report_data import example, rows
 
 

@@ -60,8 +60,16 @@ def test_every_room_is_walked_through(run):
     assert [row["name"] for row in report["significance"]] == students * 2  # BLEU, then chrF
     for system in report["systems"]:
         assert len((run / system["hypotheses"]["test"]).read_text().split("\n")) == 8 + 1
+    looked = [system.get("microscope", {}).get("sentences") for system in report["systems"]]
+    assert looked[0] is None and all(4 < sentences <= 8 for sentences in looked[1:])  # some are too long for the models
+    assert {"processor", "cpus", "memory", "system"} <= set(report["machine"])
+    assert [text["name"] for text in report["setup"]["texts"]] == ["train", "dev", "test"]
+    assert report["setup"]["texts"][0]["pairs"] == 200 and report["setup"]["student"]["hidden"] == 16
+    label = next(stage for stage in report["stages"] if stage["name"] == "label")
+    assert sum(label["verdicts"].values()) == 200 and len(label["outputs"]["pseudo"]) == 64
     stages = {stage["name"] for stage in report["stages"]}
     assert {"teacher", "label", "student-alone-1", "student-seq-kd+word-kd-1", "evaluate-teacher"} <= stages
+    assert "microscope-seq-kd-1" in stages
 
 
 def test_the_bill_knows_what_made_each_student_and_rates_may_change_at_any_time(run, text):
@@ -134,6 +142,7 @@ def test_labels_are_line_aligned_and_proven(run, text):
 def test_a_killed_labelling_goes_on_inside_its_stage(run, text, tmp_path, monkeypatch):
     out = tmp_path / "run"
     given = config(text, out, teacher=str(run / "teacher" / "best"), teacher_size=None, method="seq-kd", baseline=False)
+    given = replace(given, microscope=False)
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -144,7 +153,9 @@ def test_a_killed_labelling_goes_on_inside_its_stage(run, text, tmp_path, monkey
     segments = {path: path.stat().st_mtime_ns for path in (out / "label" / "segments").iterdir()}
     distilmt.distill(given)
     assert segments and {path: path.stat().st_mtime_ns for path in (out / "label" / "segments").iterdir()} == segments
-    notes = json.loads((out / "report.json").read_text())["notes"]
+    report = json.loads((out / "report.json").read_text())
+    notes = report["notes"]
+    assert not [stage for stage in report["stages"] if stage["name"].startswith("microscope")]
     assert f"labels: {read_labels(out / 'label').summary}" in notes
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.report import Report, merge, report
-from distilmt.report_cells import duration, energy, size
-from distilmt.report_figures import quality_speed
-from distilmt.report_tables import gap_table, results_tables, stages_table, summary
+from distilmt.report.cells import duration, energy, size
+from distilmt.report.figures import quality_speed
+from distilmt.report.story import summary
+from distilmt.report.tables import gap_table, results_tables, stages_table
 from report_data import SIGNATURES, example, rows, stage
 
 
@@ -41,7 +42,7 @@ def test_results_are_means_over_seeds_with_their_spread(data):
 def test_gap_closed(data):
     found = rows(gap_table(data))
     assert found == {"word-kd": {"BLEU": "50%", "chrF": "50%"}, "seq-kd": {"BLEU": "110%", "chrF": "110%"}}
-    assert "The best of the distilled students (seq-kd) reaches 41.0, which closes 110% of that gap." in summary(data)
+    assert "the best of the distilled students (seq-kd) reaches 41.0, which closes 110% of that gap" in summary(data)
 
 
 @pytest.mark.parametrize("teacher", [30.0, 29.0])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from bill_data import told
 from distilmt.report import Report
-from distilmt.report_figures import quality_speed, training_curves
-from report_data import SIGNATURES, example
+from distilmt.report.figures import quality_speed, training_curves
+from report_data import MICROSCOPE, SIGNATURES, example
 
 
 @pytest.fixture
@@ -29,8 +31,9 @@ class Links(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.links += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
-        if tag not in ("meta", "img", "br"):
+        links = [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
+        self.links += [link for link in links if not link.startswith("#")]
+        if tag not in ("meta", "img", "br", "wbr", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -77,3 +80,64 @@ def test_markdown_escapes_what_would_break_its_tables(data):
     assert "NLL() \\| <x>" in text
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+class Names(HTMLParser):
+    """Elements that must have a name or a rank, as they come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unnamed, self.headings, self.ids, self.targets, self.labelled = [], [], [], [], False
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag in ("h1", "h2", "h3"):
+            self.headings.append(int(tag[1]))
+        if tag == "label":
+            self.labelled = True
+        named = found.get("alt") or found.get("aria-label") or (tag == "input" and self.labelled)
+        if (tag in ("img", "input", "nav") or found.get("tabindex") or found.get("role") == "region") and not named:
+            self.unnamed.append((tag, found))
+        self.ids += [found["id"]] if "id" in found else []
+        self.targets += [found["href"][1:]] if tag == "a" else []
+
+    def handle_endtag(self, tag):
+        self.labelled = self.labelled and tag != "label"
+
+
+def test_whatever_can_be_reached_has_a_name_and_headings_go_down_by_one():
+    data = told()
+    data["systems"][-1]["microscope"] = copy.deepcopy(MICROSCOPE)
+    parser = Names()
+    parser.feed(Report(data).html())
+    assert parser.unnamed == [] and parser.headings[0] == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(parser.headings)) and parser.headings.count(1) == 1
+    assert sorted(parser.targets) == sorted(parser.ids) and len(set(parser.ids)) == len(parser.ids) > 8
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2: relative luminance of #rrggbb or #rgb."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_text_stands_out_from_what_is_behind_it_in_light_dark_and_print(data):
+    schemes = re.findall(r"\.distilmt \{ (--ink[^}]*)", Report(data).html())
+    assert len(schemes) == 3
+    light: dict[str, str] = {}
+    for scheme in schemes:
+        colours = light | dict(re.findall(r"--(\w+): (#\w+)", scheme))
+        light = light or colours
+        for text in ("ink", "soft", "link"):
+            for behind in ("paper", "panel"):
+                low, high = sorted(luminance(colours[name]) for name in (text, behind))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (text, behind, colours)
+
+
+def test_the_search_of_the_sentences_needs_no_script_element_and_escapes_what_they_say(data):
+    data["systems"][-1]["microscope"] = copy.deepcopy(MICROSCOPE)
+    data["systems"][-1]["microscope"]["ranked"][0]["student"] = "<script>alert(1)</script>"
+    html = Report(data).html()
+    assert "&lt;script&gt;alert(1)" in html and "<script" not in html and "oninput=" in html

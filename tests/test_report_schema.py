@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from bill_data import billed
+from bill_data import told
 from distilmt.bill.payback import PaybackConfig, payback_of
 from distilmt.errors import DataError, UserError
 from distilmt.report import Report, merge
+from report_data import MICROSCOPE
 
 
 def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -23,11 +24,12 @@ def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
 
 
 def small() -> dict[str, Any]:
-    data = billed()
+    data = told()
     data["systems"] = [entry for entry in data["systems"] if entry["name"] in ("teacher", "alone", "seq-kd")]
     for entry in data["systems"]:
         entry["curve"] = entry["curve"][:1]
         entry["decode"]["lines"] = 1000
+    data["systems"][-1]["microscope"] = copy.deepcopy(MICROSCOPE)
     data["stages"][0]["energy_missing"] = ["RAPL: none"]
     return data
 

@@ -9,7 +9,7 @@ import pytest
 
 from distilmt.errors import DataError
 from distilmt.report import Report
-from distilmt.report_significance import find_significance, significance_table
+from distilmt.report.significance import find_significance, significance_table
 from distilmt.run import Run
 from report_data import example, rows, system
 

@@ -18,7 +18,7 @@ from distilmt.distill import distill as distill
 from distilmt.evaluate import evaluate as evaluate
 from distilmt.label import label as label
 from distilmt.quickstart import quickstart as quickstart
-from distilmt.report import report as report
+from distilmt.report.command import report as report
 from distilmt.train import train as train
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.select import SelectConfig, select
 from distilmt.quickstart import QuickstartConfig
-from distilmt.report import ReportConfig
+from distilmt.report.command import ReportConfig
 from distilmt.storage import explain
 from distilmt.study.commands import app as study_app
 from distilmt.train import TrainConfig

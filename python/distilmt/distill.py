@@ -7,6 +7,7 @@ Stages of the run folder, each done once and then remembered by its inputs (run.
     select-...         of each n-best list what a recipe learns from
     student-NAME-SEED  one training per method, seed and phase; `alone` is the baseline
     evaluate-NAME      translations of every test set, their BLEU and chrF, decoding speed
+    microscope-NAME    where a student differs from its teacher (report/microscope.py)
     significance-HASH  the students' scores against those of the student alone
     report             report.json, report.md, report.html
 """
@@ -99,6 +100,9 @@ class DistillConfig:
     exact: bool = field(default=False, metadata={"help": "also report the share of lines that are exactly right"})
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes of the training text that are no UTF-8"}
+    )
+    microscope: bool = field(
+        default=True, metadata={"help": "also look at where each student differs from its teacher, token by token"}
     )
     title: str = field(default="distillation", metadata={"help": "title of the report"})
     label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
@@ -201,6 +205,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
     from distilmt.objectives import parse
+    from distilmt.report.microscope import Microscope
     from distilmt.run import Run
     from distilmt.students import needs_something_known, score_system, train_student
 
@@ -225,18 +230,22 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
         materials = Materials(run, config, text, dev)
         tested = score_system("teacher", materials.teacher, materials, tests, materials.teachers[1:])
         systems = [system("teacher", "teacher", None, None, materials.teacher_facts, tested)]
+        kept = tested.get("hypotheses")  # none in runs of an older version
+        by_name = {set_name(source): test for (source, _), test in zip(config.test, tests, strict=True)}
+        microscope = Microscope(materials, by_name, kept) if config.microscope and kept else None
         trained = {}
         for seed in config.seeds:
             for method in methods:
                 name = f"{method.name}-{seed}"
                 trained[name], facts = train_student(name, method, seed, materials, run)
                 tested = score_system(name, trained[name], materials, tests)
+                if microscope is not None and "hypotheses" in tested:
+                    facts |= {"microscope": microscope.look(name, trained[name], tested["hypotheses"])}
                 systems.append(system(*_titles(method), method, seed, facts, tested))
-        references = {set_name(test[0]): text.targets for test, text in zip(config.test, tests, strict=True)}
         notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
         if config.soft_labels is not None:
             notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
-        report = write_report(run, config, systems, references, notes)
+        report = write_report(materials, by_name, systems, notes)
     return DistillResult(report, trained, Path(config.out))
 
 

@@ -15,10 +15,11 @@ from distilmt.dataset import is_column, parse_column
 from distilmt.files import bare_name, language_of
 
 if TYPE_CHECKING:
-    from distilmt.distill import DistillConfig
+    from distilmt.corpus import Corpus
+    from distilmt.materials import Materials
     from distilmt.methods import Method
     from distilmt.report import Report
-    from distilmt.run import Run
+    from distilmt.train import TrainingOptions
 
 
 def set_name(path: str) -> str:
@@ -48,17 +49,23 @@ def system(
 
 
 def write_report(
-    run: Run, config: DistillConfig, systems: list[dict[str, Any]], references: dict[str, list[str]], notes: list[str]
+    materials: Materials, tests: dict[str, Corpus], systems: list[dict[str, Any]], notes: list[str]
 ) -> Report:
-    """Puts the report together from what the stages recorded, and writes it."""
+    """Puts the report together from what the stages recorded, and writes it.
+
+    Args:
+        tests: the test sets by name.
+        systems: entries of the report (`system`), the teacher first.
+    """
     from distilmt.report import Report
-    from distilmt.report_significance import NOT_KEPT, find_significance
+    from distilmt.report.significance import NOT_KEPT, find_significance
     from distilmt.run import versions
 
-    teacher = systems[0]
+    run, config, teacher = materials.run, materials.config, systems[0]
     for system in systems:
         system["compression"] = teacher["parameters"] / system["parameters"]
     languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
+    references = {name: text.targets for name, text in tests.items()}
     significance = find_significance(run, systems, references, languages)
     if any("hypotheses" not in system for system in systems):
         notes = [*notes, NOT_KEPT]
@@ -67,16 +74,61 @@ def write_report(
         "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
-        "machine": {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()},
+        "machine": _machine(),
         "systems": systems,
         "significance": significance,
         "stages": run.stages(),
+        "setup": _setup(materials, tests),
         "notes": notes,
         "rates": asdict(config.rates),
         **_direction(config.train),
     })  # fmt: skip
     report.save(run.folder)
     return report
+
+
+def _setup(materials: Materials, tests: dict[str, Corpus]) -> dict[str, Any]:
+    """What the report's methods paragraph and provenance say: texts, models, options (schema: docs/report.md)."""
+    from distilmt import models
+    from distilmt.model_folder import read_config
+    from distilmt.models import parse_size
+
+    config, size = materials.config, parse_size(materials.config.student_size)
+    texts = [("train", materials.text), ("dev", materials.dev), *tests.items()]
+    teacher = read_config(materials.teacher)
+    shape = {
+        "encoder_layers": teacher.encoder_layers, "decoder_layers": teacher.decoder_layers, "hidden": teacher.d_model,
+        "ffn": teacher.encoder_ffn_dim, "heads": teacher.encoder_attention_heads, "vocabulary": teacher.vocab_size,
+        "weights": models.weights_hash(materials.teacher),
+    }  # fmt: skip
+    return {
+        "texts": [
+            {"name": name, "pairs": text.counts()["ok"], "source_hash": text.source_hash, "target_hash": text.target_hash}
+            for name, text in texts
+        ],
+        "teacher": shape, "student": asdict(size), "label_beam_size": config.label.beam_size,
+        "test_beam_size": config.test_beam_size, "training": _options(config.training),
+        "teacher_training": _options(config.teacher_training) if config.teacher is None else None,
+        "own": asdict(config.own) if config.own.share else None,
+    }  # fmt: skip
+
+
+def _options(training: TrainingOptions) -> dict[str, Any]:
+    """Without the seed, which is each system's own."""
+    return {key: value for key, value in training.inputs().items() if key != "seed"}
+
+
+def _machine() -> dict[str, Any]:
+    """Hardware and system, as names and values."""
+    import torch
+
+    from distilmt.report.cells import size
+
+    found = {"processor": _processor(), "cpus": len(os.sched_getaffinity(0)), "system": platform.platform()}
+    found["memory"] = size(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    if torch.cuda.is_available():
+        found["cards"] = ", ".join(torch.cuda.get_device_name(card) for card in range(torch.cuda.device_count()))
+    return found
 
 
 def _processor() -> str:

@@ -25,6 +25,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import language_of, plain_language
+from distilmt.learned_metrics import Learned, LearnedOptions, Unavailable
 from distilmt.model_options import ModelOptions, translator_of
 
 
@@ -57,12 +58,10 @@ def score(
     hypotheses: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]], *, target_lang: str = ""
 ) -> Scores:
     """Scores hypotheses against one or several references each.
-
     Args:
         hypotheses: one translation per line.
         references: one line per hypothesis; or a list of such lists, one per set of references.
         target_lang: lets sacreBLEU split Chinese, Japanese or Korean into words its own way (see the signature).
-
     Raises:
         DataError: nothing to score, or counts differ (sacreBLEU itself would silently score the shorter part).
         ConfigError: sacreBLEU lacks the package that splits this language.
@@ -108,13 +107,10 @@ def bleu_of(target_lang: str) -> Any:
 
 def test_set(name: str) -> tuple[list[str], list[list[str]]]:
     """Reads one of sacreBLEU's named test sets, from its cache (~/.sacrebleu or $SACREBLEU) or from the network.
-
     Args:
         name: test set and language pair, as in "wmt14/de-en" or "wmt14/full/de-en".
-
     Returns:
         Source lines, and one list of lines per set of references.
-
     Raises:
         ConfigError: no such test set or language pair.
         ResourceError: it is not in the cache and cannot be downloaded.
@@ -167,6 +163,7 @@ class EvaluateConfig:
     out: str | None = _option(None, "also write the translations of --model here", "FILE")
     # A model's quality is that of its weights: float32, not what rounds fastest.
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
+    learned: LearnedOptions = field(default_factory=LearnedOptions)
     asked: ModelOptions = field(default_factory=ModelOptions)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
@@ -188,10 +185,13 @@ class EvaluateConfig:
             raise ConfigError(
                 f"evaluate: {', '.join(unused)}: belongs to --model, for a file is only scored - leave it out"
             )
-        if self.beam_size < 1:
-            raise ConfigError(f"evaluate: --beam-size must be 1 or more, got {self.beam_size}")
-        if self.repeats < 1:
-            raise ConfigError(f"evaluate: --repeats must be 1 or more, got {self.repeats}")
+        if bool(self.learned.sources) != bool(self.learned.metric and self.references):
+            raise ConfigError(
+                "evaluate: --metric with --references reads the source too, and only then: --sources FILE"
+            )
+        for name in ("beam_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"evaluate: --{name.replace('_', '-')} must be 1 or more, got {getattr(self, name)}")
 
     def _of_a_model(self) -> list[str]:
         """Options that say how a model decodes and what is metered, and are not at their defaults."""
@@ -212,6 +212,7 @@ class EvaluateResult:
         target_tokens: tokens decoded, end symbols included.
         source_words: words of the source, split at white space.
         usages: time, memory and energy of each decoding of the whole text; loading the model is not in it.
+        learned: what a learned metric found by the first reference, or why it found nothing; None where none was asked for.
     """
 
     scores: Scores
@@ -221,6 +222,7 @@ class EvaluateResult:
     target_tokens: int | None = None
     source_words: int | None = None
     usages: tuple[Usage, ...] = ()
+    learned: Learned | Unavailable | None = None
 
     @property
     def usage(self) -> Usage | None:
@@ -244,21 +246,20 @@ class EvaluateResult:
         return max(usage.peak_rss_bytes for usage in self.usages) if self.usages else None
 
     def __str__(self) -> str:
+        scores = f"{self.scores}\n{self.learned}" if self.learned else str(self.scores)
         if self.usage is None:
-            return str(self.scores)
+            return scores
         counts = ", ".join(f"{count} {status}" for status, count in sorted((self.statuses or {}).items()))
         speed = f"speed {self.tokens_per_second:.0f} target tokens/s ({self.target_tokens} tokens; {counts})"
-        return f"{self.scores}\n{speed}\ncost  {self.usage}"
+        return f"{scores}\n{speed}\ncost  {self.usage}"
 
 
 def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateResult:
     """Scores a model or a file of translations with BLEU and chrF.
 
     Everything is read and counted before the model is loaded.
-
     Args:
         config: an EvaluateConfig, or its fields as keywords.
-
     Raises:
         ConfigError: options that contradict each other, or no such test set.
         DataError: text that cannot be scored as it is: counts differ, bytes that are not UTF-8, control characters.
@@ -270,14 +271,21 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
     if config.model is None:
         assert config.hypotheses is not None  # __post_init__ saw to it
         hypotheses = _whole(config.hypotheses)
-        references = test_set(config.test_set)[1] if config.test_set else [_whole(path) for path in config.references]
-        for path, reference in zip(config.references or [config.test_set] * len(references), references, strict=True):
+        if config.test_set:
+            sources, references = test_set(config.test_set)
+            names = [config.test_set] * (1 + len(references))
+        else:
+            names = [config.learned.sources or config.hypotheses, *config.references]  # no metric, no source
+            sources, *references = map(_whole, names)
+        for path, reference in zip(names, [sources, *references], strict=True):
             if len(reference) != len(hypotheses):
                 raise DataError(
                     f"{config.hypotheses}: {len(hypotheses)} lines, but {path} has {len(reference)} - "
                     "both must be translations of the same lines, in order"
                 )
-        return EvaluateResult(score(hypotheses, references, target_lang=target_lang), hypotheses, references[0])
+        scores = score(hypotheses, references, target_lang=target_lang)
+        learned = config.learned.score(sources, hypotheses, references[0])
+        return EvaluateResult(scores, hypotheses, references[0], learned=learned)
     sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
     translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
@@ -301,6 +309,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         target_tokens=usages[0].tokens,
         source_words=sum(len(line.split()) for line in sources),
         usages=tuple(usages),
+        learned=config.learned.score(sources, hypotheses, references[0]),
     )
 
 

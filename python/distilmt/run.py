@@ -158,7 +158,8 @@ class Run:
 
 
 def stages_of(folder: Path) -> list[dict[str, Any]]:
-    """Stages of a run folder in the order they were begun: name, kind, status, attempts, work and what `energy.Usage` has.
+    """Stages of a run folder in the order they were begun: name, kind, status, attempts, work, verdicts, hashes
+    of outputs, and what `energy.Usage` has.
 
     Raises: DataError: a record is damaged.
     """
@@ -172,6 +173,8 @@ def stages_of(folder: Path) -> list[dict[str, Any]]:
             "status": record["status"],
             "attempts": len(record["attempts"]),
             "work": record.get("facts", {}).get("work"),
+            "verdicts": record.get("facts", {}).get("counts"),  # of a labelling: lines by verdict
+            "outputs": {name: entry["sha256"] for name, entry in record.get("outputs", {}).items()},
         }
         | asdict(total(record["attempts"]))
         for record in records

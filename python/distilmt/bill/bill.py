@@ -21,7 +21,7 @@ from distilmt.bill.rates import Cost, Rates, cost
 from distilmt.config import resolve
 from distilmt.energy import holes
 from distilmt.errors import ConfigError, DataError
-from distilmt.report_numbers import Data, System, peer, quality, spread, systems_of, tests_of
+from distilmt.report.numbers import Data, System, peer, quality, spread, systems_of, tests_of
 from distilmt.stage import Kind
 
 KINDS: tuple[str, ...] = typing.get_args(Kind)

@@ -15,8 +15,8 @@ from distilmt.bill.rates import Rates, overlaid
 from distilmt.bill.tables import bill_tables
 from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
-from distilmt.report_cells import Table
-from distilmt.report_numbers import MEASURES, Data, tests_of
+from distilmt.report.cells import Table
+from distilmt.report.numbers import MEASURES, Data, tests_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,7 +120,7 @@ def bill(config: BillConfig | None = None, **options: Any) -> Bill:
 def _data(config: BillConfig) -> tuple[Data, str]:
     """One report of all runs; or the stages of a single run that has none yet, and a sentence that says so."""
     from distilmt.bill.older import complete
-    from distilmt.report import gather
+    from distilmt.report.compare import gather
     from distilmt.run import stages_of
     from distilmt.storage import read_json
 
@@ -143,7 +143,7 @@ def _data(config: BillConfig) -> tuple[Data, str]:
 
 
 def _save(result: Bill, folder: Path) -> None:
-    from distilmt.report_figures import svg
+    from distilmt.report.figures import svg
     from distilmt.storage import disk_errors, write_bytes
 
     with disk_errors(folder):

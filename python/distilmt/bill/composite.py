@@ -28,7 +28,7 @@ import numpy as np
 from distilmt.bill.bill import made
 from distilmt.bill.rates import Rates
 from distilmt.errors import ConfigError, DataError
-from distilmt.report_numbers import MEASURES, Data, peer, quality, spread, systems_of, tests_of
+from distilmt.report.numbers import MEASURES, Data, peer, quality, spread, systems_of, tests_of
 
 TERMS = ("quality", "carbon", "money", "access")
 STEPS = 40  # of the lattice of weights: 9139 points for four terms

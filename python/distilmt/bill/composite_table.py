@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from distilmt.bill.composite import Composite
 from distilmt.bill.rates import Rates
-from distilmt.report_cells import Table
+from distilmt.report.cells import Table
 
 
 def composite_table(found: Composite, rates: Rates) -> Table:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from distilmt.bill.composite import Composite, reweighted
 from distilmt.errors import ConfigError
-from distilmt.report_figures import STYLE
+from distilmt.report.figures import STYLE
 
 _LABELS = {
     "kg": "kg CO2e to make it",

@@ -23,7 +23,7 @@ from distilmt.energy import NOT_MEASURED, EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
 from distilmt.model_options import ModelOptions, SearchFlags
-from distilmt.report_cells import DASH, Table, duration, size
+from distilmt.report.cells import DASH, Table, duration, size
 
 if TYPE_CHECKING:
     from distilmt.bill.pace import Pace

@@ -22,9 +22,9 @@ from distilmt.bill.tables import KG, KWH, amount, digits
 from distilmt.config import resolve
 from distilmt.energy import NOT_MEASURED
 from distilmt.errors import ConfigError, DataError
-from distilmt.report import gather
-from distilmt.report_cells import DASH, Table, count, duration
-from distilmt.report_numbers import Data, System, systems_of
+from distilmt.report.cells import DASH, Table, count, duration
+from distilmt.report.compare import gather
+from distilmt.report.numbers import Data, System, systems_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from distilmt.bill.payback import Payback, PaybackRow
 from distilmt.errors import ConfigError
-from distilmt.report_cells import count
+from distilmt.report.cells import count
 from distilmt.storage import disk_errors
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from distilmt.bill.bill import OTHER, Line, kinds, labels, points, rates_of, serving
 from distilmt.bill.rates import Amount, Cost, Rates
 from distilmt.energy import NOT_MEASURED
-from distilmt.report_cells import DASH, Table, count, duration, size
-from distilmt.report_numbers import MEASURES as NAMES
-from distilmt.report_numbers import Data, tests_of
+from distilmt.report.cells import DASH, Table, count, duration, size
+from distilmt.report.numbers import MEASURES as NAMES
+from distilmt.report.numbers import Data, tests_of
 
 KWH = (("MWh", 1e3), ("kWh", 1.0), ("Wh", 1e-3), ("mWh", 1e-6))
 KG = (("t", 1e3), ("kg", 1.0), ("g", 1e-3), ("mg", 1e-6))

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distilmt.report_cells import DASH, Table
-from distilmt.report_numbers import MEASURES, Data
+from distilmt.report.cells import DASH, Table
+from distilmt.report.numbers import MEASURES, Data, runs_of
 
 if TYPE_CHECKING:
     from distilmt.run import Run
@@ -72,37 +72,44 @@ def find_significance(
 
 
 def significance_table(data: Data) -> Table | None:
-    """None where nothing was tested."""
+    """Every run's tests, corrected within that run; None where nothing was tested."""
     from distilmt.statistics.significance import corrected
 
-    rows = corrected(data.get("significance") or [])  # older reports corrected each measure for itself
+    runs = runs_of(data)
+    # Older reports corrected each measure for itself.
+    tested = [(run.get("label", ""), corrected(run.get("significance") or [])) for run in runs]
+    rows = [row | {"run": label} for label, found in tested for row in found]
     if not rows:
         return None
-    many = len({row["test_set"] for row in rows}) > 1
+    sets = len({row["test_set"] for row in rows}) > 1
     cells = [
         [
-            row["name"], *([row["test_set"]] if many else []), MEASURES[row["measure"]][0], f"{row['difference']:+.2f}",
-            f"{row['low']:+.2f} to {row['high']:+.2f}", _p(row["p"]), _p(row["p_holm"]) + row["stars"],
+            *([row["run"]] if len(runs) > 1 else []), row["name"], *([row["test_set"]] if sets else []),
+            MEASURES[row["measure"]][0], f"{row['difference']:+.2f}", f"{row['low']:+.2f} to {row['high']:+.2f}",
+            _p(row["p"]), _p(row["p_holm"]) + row["stars"],
         ]
         for row in rows
     ]  # fmt: skip
-    head = ["System", *(["Test set"] if many else []), "Measure", "Difference", "95% interval", "p", "p (Holm)"]
-    return Table(f"Significance against the {rows[0]['against']}", head, cells, _notes(rows), left=2 + many)
+    head = [*(["Run"] if len(runs) > 1 else []), "System", *(["Test set"] if sets else []), "Measure", "Difference"]
+    head += ["95% interval", "p", "p (Holm)"]
+    family = max(len(found) for _, found in tested)
+    title = f"Significance against the {rows[0]['against']}"
+    return Table(title, head, cells, _notes(rows, family), left=2 + sets + (len(runs) > 1))
 
 
-def _notes(rows: list[Data]) -> list[str]:
+def _notes(rows: list[Data], family: int) -> list[str]:
     sizes = ", ".join(dict.fromkeys(f"{row['sentences']:,} of {row['test_set']}" for row in rows))
     notes = [f"Differences in points, over sentences: {sizes}. Intervals are the paired bootstrap's, each for itself."]
     if tests := dict.fromkeys(row["test"] for row in rows if row["test"]):
         notes.append(
-            f"p: {', '.join(tests)}, two-sided; Holm's correction over all {len(rows)} rows; "
+            f"p: {', '.join(tests)}, two-sided; Holm's correction over all {family} rows{' of a run' if rows[0]['run'] else ''}; "
             "* p (Holm) < 0.05, ** < 0.01, *** < 0.001."
         )
     else:
         notes.append(
             "More than five comparisons: with so many, p says little after correction, so none is given and no star."
         )
-    fewest = min(min(row["seeds"]) for row in rows)
+    fewest = min(min(row["seeds"], default=1) for row in rows)
     if fewest == 1:
         notes.append(
             "One training of a system each: this says how these models differ, not how their methods do; that takes "

@@ -11,7 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from distilmt.report_numbers import Data, System, quality, speed, spread, systems_of, tests_of
+from distilmt.report.numbers import Data, System, quality, speed, spread, systems_of, tests_of
 
 # Tol's bright scheme (personal.sron.nl/~pault): told apart by colour-blind eyes and in print.
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
@@ -45,7 +45,7 @@ def quality_speed(data: Data) -> Figure | None:
     Bars are one standard deviation over seeds.
     """
     tests = tests_of(data)
-    looks = _looks(systems_of(data))
+    looks = looks_of(systems_of(data))
     timed = [(system, pace) for system in systems_of(data) if (pace := spread(system.entries, speed))]
     if not timed:
         return None
@@ -78,7 +78,7 @@ def training_curves(data: Data) -> Figure | None:
     systems = [system for system in systems_of(data) if any(entry.get("curve") for entry in system.entries)]
     if not systems:
         return None
-    looks = _looks(systems_of(data))
+    looks = looks_of(systems_of(data))
     with mpl.rc_context(STYLE):
         figure, panels = _figure(2)
         for axes, key, title in zip(panels, ("dev_bleu", "train_loss"), ("dev BLEU", "training loss"), strict=True):
@@ -92,8 +92,40 @@ def training_curves(data: Data) -> Figure | None:
                         markevery=max(1, len(points) // 8), label="_" if number else system.name,
                     )  # fmt: skip
             axes.set(xlabel="updates", title=title)
+            axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", integer=True))
             axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:,.0f}"))
         _legend(figure, panels)
+    return figure
+
+
+def making_bars(data: Data) -> Figure | None:
+    """Machine hours by kind of stage that made each system, means over seeds; None where no making is recorded."""
+    stages = {(stage.get("run"), stage["name"]): stage for stage in data["stages"]}
+    bars: dict[str, dict[str, float]] = {}
+    for system in systems_of(data):
+        for entry in system.entries:
+            for name in entry.get("made_by") or []:
+                if stage := stages.get((entry.get("run"), name)):
+                    own, kind = bars.setdefault(system.name, {}), stage.get("kind") or "other"
+                    own[kind] = own.get(kind, 0.0) + stage["seconds"] / 3600 / len(system.entries)
+    if not bars:
+        return None
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8.4, 0.9 + 0.34 * len(bars)), layout="constrained")
+        axes = figure.subplots()
+        left = dict.fromkeys(bars, 0.0)
+        kinds = dict.fromkeys(kind for each in bars.values() for kind in each)
+        for kind, colour, hatch in zip(kinds, _COLOURS, ("", "///", "...", "xxx", "\\\\", "++"), strict=False):
+            widths = [each.get(kind, 0.0) for each in bars.values()]
+            axes.barh(
+                list(bars), widths, left=list(left.values()), color=colour, label=kind, height=0.6, hatch=hatch,
+                edgecolor="white", linewidth=0.5,
+            )  # fmt: skip
+            left = {name: left[name] + width for name, width in zip(left, widths, strict=True)}
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        axes.set(xlabel="machine hours")
+        figure.legend(loc="outside upper left", ncols=len(kinds))
     return figure
 
 
@@ -127,7 +159,7 @@ def _legend(figure: Figure, panels: list[Any]) -> None:
     figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns)
 
 
-def _looks(systems: list[System]) -> dict[str, tuple[str, str]]:
+def looks_of(systems: list[System]) -> dict[str, tuple[str, str]]:
     """Colour and marker by name."""
     looks, students, others = {}, 0, 0
     for system in systems:

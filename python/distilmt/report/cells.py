@@ -6,27 +6,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from distilmt.energy import NOT_MEASURED
-from distilmt.report_numbers import Spread
+from distilmt.report.numbers import Spread
 
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finished text; the first `left` columns are words, the others numbers."""
+    """A table of finished text; the first `left` columns are words, the others numbers.
+
+    formula: the column whose text is code and may wrap, none if negative; total: the last row is a sum.
+    """
 
     title: str
     head: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
     left: int = 1
+    formula: int = -1
+    total: bool = False
 
-    def markdown(self) -> str:
+    def markdown(self, level: int = 2) -> str:
+        """`level` of its heading."""
+
         def line(cells: Iterable[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
         rule = ["---" if column < self.left else "---:" for column in range(len(self.head))]
-        lines = [f"## {self.title}", "", line(self.head), line(rule), *map(line, self.rows)]
+        lines = [f"{'#' * level} {self.title}", "", line(self.head), line(rule), *map(line, self.rows)]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
 

@@ -112,3 +112,13 @@ def gap_closed(systems: list[System], system: System, get: Get) -> float | None:
     if teacher is None or alone is None or own is None or teacher.mean <= alone.mean:
         return None
     return (own.mean - alone.mean) / (teacher.mean - alone.mean)
+
+
+def runs_of(data: Data) -> list[Data]:
+    """The runs of a report, each as a report of its own with its `label`; a report of one run is its only one."""
+    return [
+        run
+        | {key: [each for each in data[key] if each.get("run") == run["label"]] for key in ("systems", "stages")}
+        | {"significance": run.get("significance") or []}
+        for run in data.get("runs") or []
+    ] or [data]

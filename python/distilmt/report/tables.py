@@ -1,4 +1,4 @@
-"""The numbers of a report as tables of text, the same for Markdown and HTML, and the sentences above them.
+"""The numbers of a report as tables of text, the same for Markdown and HTML.
 
 Tables show means over seeds, and where there are several the sample standard deviation and n. What is not known is a
 dash, except energy, which is "not measured".
@@ -6,23 +6,21 @@ dash, except energy, which is "not measured".
 
 from __future__ import annotations
 
-from distilmt.bill.tables import bill_tables
 from distilmt.energy import NOT_MEASURED
-from distilmt.report_cells import DASH, Table, count, duration, energy, ratio_text, size, text
-from distilmt.report_numbers import (
+from distilmt.report.cells import DASH, Table, count, duration, energy, ratio_text, size, text
+from distilmt.report.numbers import (
     MEASURES,
     Data,
     gap_closed,
     measures_of,
-    peer,
     quality,
+    runs_of,
     speed,
     speed_up,
     spread,
     systems_of,
     tests_of,
 )
-from distilmt.report_significance import significance_table
 
 
 def results_tables(data: Data) -> list[Table]:
@@ -88,7 +86,9 @@ def making_table(data: Data) -> Table:
         seeds = ", ".join(dict.fromkeys(str(e["seed"]) for e in system.entries if e.get("seed") is not None))
         words = [system.first(key) or DASH for key in ("method", "recipe", "objective")]
         rows.append([system.name, *words, seeds or DASH])
-    return Table("How each system was made", ["System", "Method", "Training data", "Objective", "Seeds"], rows, left=5)
+    return Table(
+        "How each system was made", ["System", "Method", "Training data", "Objective", "Seeds"], rows, left=5, formula=3
+    )
 
 
 def training_table(data: Data) -> Table | None:
@@ -127,67 +127,60 @@ def stages_table(data: Data) -> Table | None:
     last = ["all", *([""] if merged else []), duration(sum(stage["seconds"] for stage in stages))]
     rows.append([*last, duration(sum(stage["cpu_seconds"] or 0 for stage in stages)), size(peak or None), total])
     head = [*(["Run"] if merged else []), "Stage", "Time", "CPU time", "Peak memory", "Energy"]
-    return Table("What it cost", head, rows, _energy_notes(stages), left=1 + merged)
+    return Table("What it cost", head, rows, _energy_notes(stages), left=1 + merged, total=True)
 
 
-def summary(data: Data) -> str:
-    """What happened, in up to three sentences, on the first test set; empty where there is no student to speak of."""
-    systems, tests = systems_of(data), tests_of(data)
-    students = [system for system in systems if system.role == "student"]
-    if not students or not tests or any(system.runs != systems[0].runs for system in systems):
-        return ""  # runs of unlike systems have no one story
-    get = quality(tests[0], "bleu")
-    scored = [(found.mean, system) for system in students if (found := spread(system.entries, get))]
-    if not scored:
-        return ""
-    bleu, best = max(scored, key=lambda pair: pair[0])
-    teacher, alone = (spread(peer(systems, best, role), get) for role in ("teacher", "baseline"))
-    sentences = []
-    if teacher and alone:
-        sentences.append(
-            f"On {tests[0]} the teacher reaches {teacher.mean:.1f} BLEU, the student trained alone {alone.mean:.1f}."
-        )
-    share = gap_closed(systems, best, get)
-    closed = f", which closes {share:.0%} of that gap" if share is not None else ""
-    chosen = "The best of the distilled students" if len(students) > 1 else "The distilled student"
-    sentences.append(f"{chosen} ({best.name}) reaches {bleu:.1f}{closed}.")
-    smaller, faster = best.first("compression"), speed_up(systems, best)
-    if smaller and faster:
-        sentences.append(
-            f"It has {1 / smaller:.0%} of the teacher's parameters and decodes {faster.mean:.1f}× as fast."
-        )
-    return " ".join(sentences)
+def verdicts_table(data: Data) -> Table | None:
+    """Lines of every labelling by verdict; None where no stage says."""
+    labelled = [stage for stage in data["stages"] if stage.get("verdicts")]
+    if not labelled:
+        return None
+    names = dict.fromkeys(name for stage in labelled for name in stage["verdicts"])
+    merged = any("run" in stage for stage in labelled)
+    rows = []
+    for stage in labelled:
+        lines = sum(stage["verdicts"].values())
+        cells = [f"{stage['verdicts'].get(name, 0):,}" for name in names]
+        rows.append([*([stage["run"]] if merged else []), stage["name"], f"{lines:,}", *cells])
+    note = 'Lines by verdict, the first that applies; students learn from "ok" and "non_finite_redone" (docs/labelling.md).'
+    head = [*(["Run"] if merged else []), "Labelling", "Lines", *names]
+    return Table("Labels", head, rows, [note], left=1 + merged)
+
+
+def hashes_table(data: Data) -> Table | None:
+    """SHA-256 of texts, of the teacher's weights and of what every stage made, 16 digits of each; None where unknown."""
+    rows = []
+    runs = runs_of(data)
+    for run in runs:
+        setup, label = run.get("setup") or {}, [run["label"]] if len(runs) > 1 else []
+        for text_ in setup.get("texts") or []:
+            sides = ((side, text_.get(f"{side}_hash")) for side in ("source", "target"))
+            rows += [[*label, f"{text_['name']}, {side}", value[:16]] for side, value in sides if value]
+        if weights := (setup.get("teacher") or {}).get("weights"):
+            rows.append([*label, "teacher, weights", weights[:16]])
+        for stage in run["stages"]:
+            rows += [
+                [*label, f"{stage['name']}, {name}", value[:16]] for name, value in (stage.get("outputs") or {}).items()
+            ]
+    head = [*(["Run"] if len(runs) > 1 else []), "What", "SHA-256"]
+    return (
+        Table("Hashes", head, rows, ["The first 16 digits; the run folder has them whole."], left=9) if rows else None
+    )
 
 
 def provenance(data: Data) -> list[list[tuple[str, str]]]:
-    """For each run: command, time, machine and versions, as names and values."""
+    """Command, time, machine and versions, as names and values: what runs share first, then what is each one's own."""
     runs = []
     for run in data.get("runs") or [data]:
-        facts = [("run", run["label"])] if "label" in run else []
-        facts += [("command", f"`{run['command']}`"), ("created", run["created"])]
-        facts += [(str(name), str(value)) for name, value in run["machine"].items()]
-        runs.append([*facts, ("versions", ", ".join(f"{name} {value}" for name, value in run["versions"].items()))])
-    return runs
-
-
-def markdown(data: Data) -> str:
-    """The report as Markdown, without its plots."""
-    facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
-    parts = [f"# {data['title']}", " · ".join(fact for fact in facts if fact), summary(data)]
-    tables = [
-        *results_tables(data),
-        significance_table(data),
-        gap_table(data),
-        making_table(data),
-        training_table(data),
-    ]
-    tables += [stages_table(data), *bill_tables(data)]
-    parts += [table.markdown() for table in tables if table is not None]
-    if data.get("notes"):
-        parts.append("## Notes\n\n" + "\n".join(f"- {note}" for note in data["notes"]))
-    parts.append("## How this was made")
-    parts += ["\n".join(f"- {name}: {value}" for name, value in run) for run in provenance(data)]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        facts = {"run": run["label"]} if "label" in run else {}
+        facts |= {"command": f"`{run['command']}`", "created": run["created"]}
+        facts |= {str(name): str(value) for name, value in run["machine"].items()}
+        runs.append(facts | {"versions": ", ".join(f"{name} {value}" for name, value in run["versions"].items())})
+    if len(runs) == 1:
+        return [list(runs[0].items())]
+    shared = {name: value for name, value in runs[0].items() if all(run.get(name) == value for run in runs)}
+    own = [[(name, value) for name, value in run.items() if name not in shared] for run in runs]
+    return [[("run", "all"), *shared.items()], *own] if shared else own
 
 
 def _measure_name(data: Data, test: str, measure: str) -> str:

@@ -1,0 +1,190 @@
+"""Learned metrics such as COMET, in a worker process with an interpreter of its own.
+
+COMET 2.2 needs transformers below 5 and numpy below 2, so it cannot share our environment. Whatever goes wrong with the
+worker is an answer and no error: the other scores stand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import IO, Any, Literal
+
+from distilmt.errors import ConfigError
+
+WORKER = Path(__file__).with_name("metric_worker.py")
+PROTOCOL = 1
+BATCH = 256  # lines of one request
+MODELS = {"comet": "Unbabel/wmt22-comet-da"}
+PACKAGES = {"comet": "unbabel-comet"}
+Metric = Literal["comet"]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A learned metric's scores, one per line, and their mean; scores with different signatures are not comparable."""
+
+    metric: str
+    score: float
+    scores: list[float]
+    signature: str
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.score:.4f}  {self.signature}"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why there is no score, and the command of the worker, to be tried by hand."""
+
+    metric: str
+    reason: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"{self.metric} unavailable: {self.reason}, {self.command}"
+
+
+def learned(
+    metric: Metric,
+    python: str,
+    sources: Sequence[str],
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    model: str | None = None,
+) -> Learned | Unavailable:
+    """Scores translations by a metric that another interpreter has.
+
+    Args:
+        python: that interpreter. model: a name that the metric knows, or a checkpoint; None is its usual one.
+        sources, hypotheses, references: line-aligned.
+    """
+    command = [python, str(WORKER), metric, model or MODELS[metric]]
+    lines = list(zip(sources, hypotheses, references, strict=True))
+    try:
+        with _Worker(command) as worker:
+            about = worker.read()
+            if (protocol := about.get("protocol")) != PROTOCOL:
+                raise _Failed(
+                    f"it speaks protocol {protocol}, expected {PROTOCOL}: it is of another version of distilmt"
+                )
+            scores: list[float] = []
+            for number, first in enumerate(range(0, len(lines), BATCH)):
+                columns = zip(*lines[first : first + BATCH], strict=True)
+                worker.write({"id": number} | dict(zip(("sources", "hypotheses", "references"), columns, strict=True)))
+                answer = worker.read()
+                if answer.get("id") != number:
+                    raise _Failed(f"it answered {answer.get('id')!r} to question {number}")
+                scores += _numbers(answer.get("scores"), len(lines[first : first + BATCH]))
+    except _Failed as error:
+        return Unavailable(metric, str(error), shlex.join(command))
+    signature = f"{metric}:{about.get('version')}|model:{about.get('model')}|nrefs:1"
+    return Learned(metric, fmean(scores), scores, signature)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedOptions:
+    """Which learned metric to ask, and where it lives."""
+
+    metric: Metric | None = field(default=None, metadata={"help": "also score by a learned metric: comet"})
+    python: str | None = field(default=None, metadata={"help": "the interpreter that has it, of another environment"})
+    metric_model: str | None = field(
+        default=None, metadata={"help": f"its model, a name or a checkpoint [default: {MODELS['comet']}]"}
+    )
+    sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
+
+    def __post_init__(self) -> None:
+        if self.metric is None and (self.python or self.metric_model or self.sources):
+            raise ConfigError("--python, --metric-model and --sources go with --metric comet")
+        if self.metric is not None and self.python is None:
+            raise ConfigError(
+                f"--metric {self.metric} runs in an environment of its own: name its interpreter by --python, as in "
+                f"`python3 -m venv metric && metric/bin/pip install {PACKAGES[self.metric]}`, then --python metric/bin/python"
+            )
+
+    def score(
+        self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+    ) -> Learned | Unavailable | None:
+        """As `learned`; None where no metric is asked for."""
+        if self.metric is None or self.python is None:
+            return None
+        return learned(self.metric, self.python, sources, hypotheses, references, self.metric_model)
+
+
+class _Failed(Exception):
+    pass
+
+
+class _Worker:
+    """A process that answers lines of JSON with lines of JSON."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def __enter__(self) -> _Worker:
+        # Our own packages are not for another interpreter.
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")}
+        try:
+            self._process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment,
+            )  # fmt: skip
+        except OSError as error:
+            self._errors.close()
+            raise _Failed(f"cannot start {self.command[0]}: {error.strerror}") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()  # it has nothing to lose
+        self._process.communicate()
+        self._errors.close()
+
+    def write(self, value: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(value).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise _Failed(self._ended()) from None
+
+    def read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise _Failed(self._ended())
+        try:
+            value = json.loads(line)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise _Failed(f"it wrote no JSON: {line[:60].decode(errors='replace').strip()!r}")
+        if "error" in value:
+            raise _Failed(str(value["error"]).splitlines()[0])
+        return value
+
+    def _ended(self) -> str:
+        """How the worker ended, with its last words."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        last = next(self._last_words(), "")
+        return f"the worker ended with {f'signal {-code}' if code < 0 else f'code {code}'}{f': {last}' if last else ''}"
+
+    def _last_words(self) -> Iterator[str]:
+        for line in reversed(self._errors.read().decode(errors="replace").splitlines()):
+            if line.strip():
+                yield line.strip()
+
+
+def _numbers(values: Any, count: int) -> list[float]:
+    sound = isinstance(values, list) and len(values) == count
+    if not sound or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
+        raise _Failed(f"it did not answer with {count} finite numbers")
+    return [float(value) for value in values]

@@ -1,0 +1,218 @@
+"""What stands in a report, in which order: the one list behind Markdown and page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from distilmt.bill.bill import rates_of
+from distilmt.bill.tables import bill_tables
+from distilmt.errors import DataError, UserError
+from distilmt.report.cells import Table
+from distilmt.report.numbers import Data, tests_of
+from distilmt.report.paper import paragraphs
+from distilmt.report.significance import significance_table
+from distilmt.report.story import runs_table, story_of, summary
+from distilmt.report.tables import (
+    gap_table,
+    hashes_table,
+    making_table,
+    provenance,
+    results_tables,
+    stages_table,
+    training_table,
+    verdicts_table,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure, drawn when it is shown: matplotlib is not needed before. `draw` returns None where there is nothing to see."""
+
+    draw: Callable[[], Figure | None]
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Text to paste elsewhere, and its references."""
+
+    text: str
+    references: list[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    pairs: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Translations of a system beside its teacher's, with a search: keys of `ranked` in docs/report.md."""
+
+    system: str
+    rows: list[Data]
+
+
+Part = str | Table | Picture | Quote | Facts | Sentences
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; never empty."""
+
+    title: str
+    parts: list[Part]
+
+
+def sections(data: Data) -> list[Section]:
+    """All sections that have something to say."""
+    found: list[tuple[str, list[Part | None]]] = [
+        ("The runs beside each other", [runs_table(data)]),
+        ("Results", [*results_tables(data), significance_table(data), gap_table(data)]),
+        ("Quality, speed and cost", _quality_and_cost(data)),
+        ("Training", [_curves(data), training_table(data), making_table(data)]),
+        ("The gap under the microscope", _gap(data)),
+        ("Labels", [verdicts_table(data)]),
+        ("The bill", [_making(data), stages_table(data), *bill_tables(data)]),
+        ("Pay-back", _payback(data)),
+        ("Methods, to paste into a paper", [Quote(*each) for each in paragraphs(data)]),
+        ("Notes", list(data.get("notes") or [])),
+        ("How this was made", [*map(Facts, provenance(data)), hashes_table(data)]),
+    ]
+    whole = [(title, [part for part in parts if part is not None]) for title, parts in found]
+    return [Section(title, parts) for title, parts in whole if parts]
+
+
+def head(data: Data) -> tuple[str, str]:
+    """What the report is of, and the sentences above everything."""
+    facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
+    return " · ".join(fact for fact in facts if fact), summary(data)
+
+
+def markdown(data: Data) -> str:
+    """The report as Markdown, without its pictures."""
+    blocks = [f"# {data['title']}", *head(data)]
+    for section in sections(data):
+        shown = [text for part in section.parts if (text := _text(part, section.title))]
+        if shown:
+            blocks += [f"## {section.title}", *shown]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _text(part: Part, above: str) -> str:
+    match part:
+        case Table():
+            text = part.markdown(level=3)
+            return text.partition("\n\n")[2] if part.title == above else text
+        case Quote():
+            return "\n\n".join([part.text, "\n".join(f"- {each}" for each in part.references)]).strip()
+        case Facts():
+            return "\n".join(f"- {name}: {value}" for name, value in part.pairs)
+        case Picture() | Sentences():
+            return ""
+        case _:
+            return f"- {part}"
+
+
+def _quality_and_cost(data: Data) -> list[Part | None]:
+    def speed() -> Figure | None:
+        from distilmt.report.figures import quality_speed
+
+        return quality_speed(data)
+
+    pace = Picture(
+        speed, "Quality against speed",
+        "BLEU over target tokens decoded per second; up and to the right is better. Bars: one standard deviation.",
+    )  # fmt: skip
+    return [pace, _pareto(data)]
+
+
+def _pareto(data: Data) -> Part | None:
+    from distilmt.bill.composite import candidates, composite
+
+    if not any(system["role"] == "student" for system in data["systems"]):
+        return None
+    try:
+        found = candidates(data, rates_of(data))
+    except DataError as error:
+        return f"No plane of quality and cost: {error}."
+
+    def draw() -> Figure | None:
+        from distilmt.bill.figures import pareto_plot
+
+        return pareto_plot(composite(found, quality=f"BLEU {tests_of(data)[0]}")).figure  # type: ignore[return-value]
+
+    return Picture(
+        draw, "Quality against the cost of making",
+        "Share of the gap to the teacher that was closed, over what making the student cost; up and to the left is better. The "
+        "line joins the Pareto front: what nothing else beats in both. Bars: one standard error over seeds.",
+    )  # fmt: skip
+
+
+def _curves(data: Data) -> Picture:
+    def draw() -> Figure | None:
+        from distilmt.report.figures import training_curves
+
+        return training_curves(data)
+
+    return Picture(
+        draw, "Learning curves",
+        "Dev BLEU and training loss at each evaluation, one line per seed. Losses of different objectives are different "
+        "quantities: only their shapes compare.",
+    )  # fmt: skip
+
+
+def _gap(data: Data) -> list[Part | None]:
+    if not any(system.get("microscope") for system in data["systems"]):
+        return []
+    from distilmt.report.gap import gap_figure, gap_tables, ranked
+
+    figure = Picture(
+        lambda: gap_figure(data), "Agreement and divergence along the references",
+        "Above: share of tokens at which teacher and student find the same token likeliest. Below: KL of teacher from student, "
+        "a lower bound.",
+    )  # fmt: skip
+    story = story_of(data)
+    sentences = ranked(data, story.best.name if story else None)
+    tables = gap_tables(data)
+    return [*tables[:1], figure, *tables[1:], Sentences(*sentences) if sentences and sentences[1] else None]
+
+
+def _making(data: Data) -> Picture:
+    def draw() -> Figure | None:
+        from distilmt.report.figures import making_bars
+
+        return making_bars(data)
+
+    return Picture(draw, "What making each system took", "Machine hours by kind of stage, mean over seeds.")
+
+
+def _payback(data: Data) -> list[Part | None]:
+    """Of one run, with the curve of its best student; several runs stand beside each other in a table of their own."""
+    from distilmt.bill.payback import PaybackConfig, payback_of
+
+    story = story_of(data)
+    if data.get("runs") or story is None:
+        return []
+    try:
+        found = payback_of(data, PaybackConfig(run=data["title"]))
+    except UserError as error:
+        return [f"Not said: {error}"]
+    row = found.row("time", story.best.name)
+
+    def draw() -> Figure | None:
+        known = None not in (row.distillation, row.teacher, row.student, row.sentences)
+        return found.plot("time", story.best.name).figure if known else None  # type: ignore[return-value]
+
+    caption = (
+        f"Machine hours over sentences served: the teacher alone, and {story.best.name} with its distillation before."
+    )
+    return [Picture(draw, "Pay-back in machine time", caption), found.table()]

@@ -1,0 +1,129 @@
+"""A learned metric in a worker: the real worker with a made-up package, and workers that fail in every way."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from distilmt.config import resolve
+from distilmt.errors import ConfigError, DataError
+from distilmt.evaluate import EvaluateConfig, evaluate
+from distilmt.learned_metrics import BATCH, Learned, Unavailable, learned
+
+COMET = """
+import sys
+print("libraries chatter on standard output")
+def download_model(name):
+    if name == "missing":
+        raise KeyError("Model 'missing' not supported by COMET.")
+    return name
+class Model:
+    def predict(self, rows, batch_size, gpus, progress_bar):
+        class Out: scores = [float(row["mt"] == row["ref"]) + len(row["src"]) / 100 for row in rows]
+        if rows[0]["mt"] == "die": sys.exit(3)
+        if rows[0]["mt"] == "fail": raise ValueError("no such word")
+        return Out
+def load_from_checkpoint(path):
+    return Model()
+"""
+LINES = (["ab", "abcd"], ["x", "y"], ["x", "z"])
+
+
+def interpreter(folder: Path, script: str) -> str:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def python(tmp_path: Path):
+    """An interpreter that has a package of COMET's name, of a version."""
+
+    def made(version: str = "2.2.7") -> str:
+        (tmp_path / "comet.py").write_text(COMET)
+        info = tmp_path / "unbabel_comet.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: unbabel-comet\nVersion: {version}\n")
+        return interpreter(tmp_path, f'PYTHONPATH={tmp_path} exec {sys.executable} "$@"')
+
+    return made
+
+
+def test_the_worker_scores_line_by_line_in_batches(python):
+    own = python()
+    found = learned("comet", own, *LINES)
+    assert (
+        isinstance(found, Learned)
+        and found.scores == pytest.approx([1.02, 0.04])
+        and found.score == pytest.approx(0.53)
+    )
+    assert str(found) == "comet 0.5300  comet:2.2.7|model:Unbabel/wmt22-comet-da|nrefs:1"
+    many = ["a" * (i % 7) for i in range(BATCH + 5)]
+    found = learned("comet", own, many, many, many, model="other")
+    assert found.scores == pytest.approx([1 + len(line) / 100 for line in many]) and "|model:other|" in found.signature
+
+
+@pytest.mark.parametrize(
+    ("version", "model", "first", "reason"),
+    [
+        ("1.1.3", None, "x", "unbabel-comet 1.1.3 is too old - install 2 or later"),
+        ("2.2.7", "missing", "x", "not supported by COMET"),
+        ("2.2.7", None, "die", "the worker ended with code 3"),
+        ("2.2.7", None, "fail", "ValueError: no such word"),
+    ],
+)
+def test_what_goes_wrong_in_the_worker_is_its_reason(python, version, model, first, reason):
+    found = learned("comet", python(version), LINES[0], [first, "y"], LINES[2], model)
+    assert isinstance(found, Unavailable) and reason in found.reason
+    assert str(found).startswith("comet unavailable: ") and "metric_worker.py comet" in found.command
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("exit 0", "the worker ended with code 0"),
+        ("echo 'no module named x' >&2; kill -9 $$", "the worker ended with signal 9: no module named x"),
+        ("echo hello", "it wrote no JSON: 'hello'"),
+        ("""echo '{"protocol": 0}'""", "it speaks protocol 0, expected 1"),
+        ("""echo '{"protocol": 1}'; read q; echo '{"id": 7}'""", "it answered 7 to question 0"),
+        ("""echo '{"protocol": 1}'; read q; echo '{"id": 0, "scores": [1]}'""", "did not answer with 2 finite numbers"),
+        ("""echo '{"protocol": 1}'; read q; echo '{"id": 0, "scores": [1, NaN]}'""", "did not answer with 2 finite"),
+    ],
+)
+def test_a_worker_that_dies_or_speaks_otherwise(tmp_path, script, reason):
+    found = learned("comet", interpreter(tmp_path, script), *LINES)
+    assert isinstance(found, Unavailable) and reason in found.reason
+
+
+def test_an_interpreter_without_the_package(tmp_path):
+    found = learned("comet", interpreter(tmp_path, f'exec {sys.executable} -S "$@"'), *LINES)
+    assert isinstance(found, Unavailable) and "comet" in found.reason
+
+
+def test_evaluate_keeps_its_scores_whatever_the_metric_does(python, tmp_path):
+    files = {}
+    for name, lines in zip(("sources", "hypotheses", "reference"), LINES, strict=True):
+        files[name] = str(tmp_path / name)
+        Path(files[name]).write_text("".join(f"{line}\n" for line in lines))
+    given = {"hypotheses": files["hypotheses"], "references": (files["reference"],), "metric": "comet"}
+    result = evaluate(**given, sources=files["sources"], python=python())
+    assert (
+        result.learned.score == pytest.approx(0.53)
+        and "\ncomet 0.5300" in str(result)
+        and str(result).startswith("BLEU")
+    )
+    result = evaluate(**given, sources=files["sources"], python=str(tmp_path / "nothing"))
+    assert "comet unavailable: cannot start" in str(result) and result.scores.exact == 0.5
+    Path(files["sources"]).write_text("one\n")
+    with pytest.raises(DataError, match="must be translations of the same lines"):
+        evaluate(**given, sources=files["sources"], python="x")
+    for wrong, message in (
+        ({}, "name its interpreter by --python"), ({"python": "x"}, "reads the source too"),
+        ({"metric": None, "python": "x"}, "go with --metric"),
+        ({"references": (), "test_set": "wmt14/de-en", "sources": "s", "python": "x"}, "and only then"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            resolve(EvaluateConfig, **(given | wrong))
