@@ -14,7 +14,8 @@ from conftest import lively_model
 from distilmt.batches import Pairs
 from distilmt.methods import ALONE, METHODS, named
 from distilmt.objectives import Head, parse
-from distilmt.own_targets import OwnTargets, own_objective
+from distilmt.own_batches import own_objective
+from distilmt.own_targets import OwnTargets
 from distilmt.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 

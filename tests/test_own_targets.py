@@ -15,7 +15,8 @@ from distilmt import stop
 from distilmt.batches import encode_pairs
 from distilmt.errors import ConfigError
 from distilmt.objectives import parse
-from distilmt.own_targets import OwnTargets, Sayer, own_objective
+from distilmt.own_batches import Sayer, own_objective
+from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions
 from distilmt.trainer import fit
 from distilmt.vocab import Vocab

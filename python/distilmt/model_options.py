@@ -72,7 +72,8 @@ def translator_of(model: str, asked: ModelOptions, **options: Any) -> Translator
     from distilmt.translate import Translator
 
     given = asdict(asked)
-    return Translator([folder_of(each) for each in (model, *given.pop("also"))], **given, **options)
+    folders = [folder_of(each) for each in (model, *given.pop("also"))]
+    return Translator(folders if len(folders) > 1 else folders[0], **given, **options)
 
 
 def folder_of(model: str) -> Path:

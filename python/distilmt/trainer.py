@@ -35,7 +35,8 @@ from distilmt.corpus import write_lines
 from distilmt.errors import ResourceError
 from distilmt.knn.stored import StoredNeighbours
 from distilmt.objectives import Objective
-from distilmt.own_targets import OwnTargets, Sayer, own_objective
+from distilmt.own_batches import Sayer, own_objective
+from distilmt.own_targets import OwnTargets
 from distilmt.run import append_event
 from distilmt.soft_labels import SoftLabelsStore
 from distilmt.stop import Stop
