@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 
 import distilmt
+from distilmt.cli import main
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.forced import forced_blobs
-from distilmt.label import LabelConfig
+from distilmt.label import LabelConfig, read_labels
 from distilmt.labels.lease import look
+from distilmt.labels.manifest import read_manifest
 from distilmt.labels.source import read_text
 from distilmt.labels.teacher import Teacher
 from distilmt.labels.worker import Work, work
 from distilmt.lines import Line
+from distilmt.model_options import SearchFlags
 from distilmt.soft_labels import decode
 from distilmt.translate import Hypothesis, Scored, Translation
 from test_soft_labels import soft
-from toy_labels import ToyTeacher
+from toy_labels import ToyTeacher, command
 
 
 class Translator:
@@ -82,13 +85,30 @@ def test_the_forced_pass_has_the_same_rules() -> None:
     lines = [Line(number, text, "ok") for number, text in enumerate(["a", "huge", "b", "nan", "c"], 1)]
     records = teacher.label(lines, ["x", "x", "", "x", "x"])
     assert [len(decode(record.forced)[0]) if record.forced else 0 for record in records] == [2, 0, 0, 0, 2]
-    assert records[0].cause == "" == records[2].cause and "finite numbers" in records[3].cause
+    assert [record.gold_fault for record in records] == ["", "no_memory", "", "not_finite", ""]
+    assert records[0].cause == "" == records[2].cause and "; gold not_finite: teacher gives" in records[3].cause
     found = forced_blobs(teacher.translator, [(text, "x") for text in ("a", "b", "c", "nan")], 1, 0.0, 9)
     assert found[0] == found[1] == found[2] and isinstance(found[3], DataError)
     (alone,) = forced_blobs(teacher.translator, [("huge", "x")], 1, 0.0, 9)
     assert isinstance(alone, ResourceError) and "no memory for it alone (memory is exhausted)" in str(alone)
     told = teacher._forced([Line(1, "nan", "ok")], ["x"])
     assert "teacher gives no finite numbers" in str(told[0])
+
+
+def test_gold_lines_without_numbers_are_counted_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken(Translator):
+        def __init__(self, folder: Path, **_: Any) -> None:
+            super().__init__()
+            self.folder = folder  # type: ignore[assignment]
+
+    monkeypatch.setattr("distilmt.translate.Translator", Broken)
+    source = tmp_path / "source"
+    source.write_text("a\nnan\nb\nnan\nhuge\n")
+    assert main([*command(source, tmp_path / "job", "--soft-labels", "1"), "--target", str(source)]) == 0
+    assert "; gold lines without soft labels: 1 no_memory, 2 not_finite; " in capsys.readouterr().out
+    assert read_labels(tmp_path / "job").gold_faults == {"no_memory": 1, "not_finite": 2}
 
 
 def test_case_18_a_source_that_changes_is_refused_and_its_shard_given_back(tmp_path: Path) -> None:
@@ -114,6 +134,22 @@ def test_case_41_no_place_to_write(tmp_path: Path, tiny_model_folder: Path) -> N
         distilmt.label(model=str(tiny_model_folder), source=str(tmp_path / "text"), out="/proc/labels")
 
 
+def test_the_beam_holds_the_n_best_that_are_asked_for(tmp_path: Path, tiny_model_folder: Path) -> None:
+    (tmp_path / "text").write_text("the dog .\n")
+    out = tmp_path / "job"
+    distilmt.label(
+        model=str(tiny_model_folder), source=str(tmp_path / "text"), out=str(out), n_best=8, max_length=4, threads=1
+    )
+    assert (out / "nbest.tsv").read_text().count("\n") == 8
+    assert read_manifest(out)[0]["options"]["search"]["beam_size"] == 8
+    for given, beam in (
+        ({"n_best": 8, "patience": 2.0}, 5),
+        ({"n_best": 99, "sample": True}, 5),
+        ({"beam_size": 2}, 2),
+    ):
+        assert SearchFlags(**given).options()["beam_size"] == beam  # type: ignore[arg-type]
+
+
 def test_what_cannot_be_is_said_before_a_folder_is_bound_to_it(tmp_path: Path, tiny_model_folder: Path) -> None:
     (tmp_path / "text").write_text("a\n")
     options: dict[str, Any] = {"source": str(tmp_path / "text"), "out": str(tmp_path / "job")}
@@ -122,7 +158,7 @@ def test_what_cannot_be_is_said_before_a_folder_is_bound_to_it(tmp_path: Path, t
     (other / "config.json").write_text('{"model_type": "m2m_100"}')
     for wrong, kind, said in (
         (
-            {"model": str(tiny_model_folder), "n_best": 9},
+            {"model": str(tiny_model_folder), "n_best": 9, "beam_size": 5},
             ConfigError,
             "n_best: expected a whole number from 1 to beam_size",
         ),

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from distilmt.cli import main
-from distilmt.errors import DataError, ResourceError
+from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.label import read_labels
+from distilmt.labels.export import export
 from distilmt.labels.job import move_aside
 from distilmt.labels.lease import Lease
 from distilmt.labels.redo import redo
+from distilmt.labels.select import select
 from toy_labels import ToyTeacher, command, write_source
 
 
@@ -34,6 +36,22 @@ def test_another_compression_is_written_and_the_old_removed(tmp_path: Path, word
     assert not (out / "pseudo.txt").exists() and not (out / "statuses.txt").exists()
     assert main(words) == 0
     assert (out / "pseudo.txt").read_bytes() == plain and not list(out.glob("*.gz"))
+
+
+def test_nothing_of_the_job_is_overwritten(tmp_path: Path, words: list[str]) -> None:
+    job = tmp_path / "job"
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(job / "statuses.txt")
+    for name in ("job/pseudo.txt", "job/pseudo.txt.gz", "job/segments/000000.0", "job/events", "source.txt", "link"):
+        with pytest.raises(ConfigError, match=f"--out: .*{name} belongs to the labelling itself - choose another"):
+            export(job, format="tsv", out=tmp_path / name)
+        with pytest.raises(ConfigError, match="belongs to the labelling itself"):
+            select(labels=str(job), out=str(tmp_path / name))
+    with pytest.raises(ConfigError, match="belongs to the labelling itself"):
+        export(job, format="hf", out=job)
+    assert {path: path.read_bytes() for path in before} == before
+    export(job, format="tsv", out=job / "labels-too.tsv")
+    assert (job / "labels-too.tsv").read_text().startswith("1\tok\t")
 
 
 def test_statuses_are_those_that_were_written(tmp_path: Path, words: list[str]) -> None:

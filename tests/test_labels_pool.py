@@ -12,7 +12,8 @@ import pytest
 
 from distilmt.cli import main
 from distilmt.labels import pool, ray, worker
-from distilmt.labels.events import cost, events_of
+from distilmt.labels.cost import cost
+from distilmt.labels.events import events_of
 from distilmt.labels.job import _Show
 from distilmt.labels.lease import Lease, Watch, look
 from distilmt.labels.pool import _Pool
@@ -167,7 +168,7 @@ def test_status_of_a_job_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write("dead.jsonl", [events[0] | {"owner": events[0]["owner"] | {"started": "1"}}])
     found = cost(out)
     assert (found["running_sessions"], found["killed_sessions"], found["joules"]) == (1, 1, None)
-    assert "energy of ended sessions: 7 J" in str(status(out))
+    assert "energy so far: 7 J, and what other sessions used" in str(status(out))
     write(path.name, [event | {"time": event["time"] + 3600} for event in events])  # a clock that is ahead
     (out / "done" / "000001.json").unlink()
     seen = status(out)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from distilmt.errors import ConfigError
-from distilmt.translate import Translator
+from distilmt.long_lines import join
+from distilmt.search import DEFAULTS
+from distilmt.translate import Hypothesis, Translation, Translator
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,22 @@ def test_case_12_split_translates_every_piece(translator):
     tokens = len(out.hypotheses[0].log_probs)
     assert tokens > 8 * (len(ids) // limit - 1) and out.status in ("split", "max_length", "repetition")
     assert out.hypotheses[0].score == pytest.approx(sum(out.hypotheses[0].log_probs) / tokens)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (("ok", "ok"), "split"),
+        (("redone_float32", "ok"), "split"),
+        (("ok", "max_length", "not_finite", "repetition"), "not_finite"),
+        (("max_length", "empty_hypothesis", "repetition"), "empty_hypothesis"),
+        (("max_length", "repetition", "ok"), "repetition"),
+    ],
+)
+def test_a_line_in_pieces_has_the_worst_of_their_statuses(pieces, said):
+    parts = [Translation([Hypothesis([5], "a", -1.0, [-1.0])], status) for status in (*pieces, "redone_float32")]
+    first, cut_short = join(parts, [len(pieces), 1], ["split", "truncated"], DEFAULTS)
+    assert (first.status, cut_short.status) == (said, "truncated")
 
 
 def test_case_12_split_gives_one_hypothesis(translator):

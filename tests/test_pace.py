@@ -16,6 +16,7 @@ from distilmt.bill.sample import draw
 from distilmt.energy import EnergyOptions, Usage
 from distilmt.errors import DataError
 from distilmt.lines import Line
+from distilmt.model_options import SearchFlags
 
 STEP, ROW, LINE = 2e-3, 1e-4, 3e-4  # seconds of a step, of each row in it, and of each line besides (encoder, texts)
 
@@ -24,7 +25,7 @@ class Decoder:
     """Workers that step their slots together and refill them from one queue, longest first, as csrc/engine/worker.cpp."""
 
     def __init__(self, workers: int, beams: int, noise: float = 0.0):
-        self.config = SimpleNamespace(search=SimpleNamespace(beam_size=beams))
+        self.config = SimpleNamespace(search=SearchFlags(beam_size=beams))
         self.threads, self.slots, self.engine, self.translator = workers, 0, "native", self
         self.vocab = SimpleNamespace(encode_source=lambda texts: [text.split() for text in texts])
         self.chance, self.noise = random.Random(1), noise

@@ -20,6 +20,7 @@ from distilmt.batches import collate, encode_pairs
 from distilmt.corpus import Corpus, load_corpus
 from distilmt.errors import ConfigError, DataError
 from distilmt.forced import store_forced
+from distilmt.labels.cost import ELSEWHERE
 from distilmt.objectives import Head, parse
 from distilmt.soft_labels import SoftLabels, SoftLabelsStore, SoftLabelsWriter, encode
 from distilmt.stored_teacher import StoredTeacher
@@ -193,8 +194,10 @@ def test_distill_learns_from_a_store(
         "method": "word-kd", "training": TrainingOptions(**TINY), "test_beam_size": 1, "soft_labels": str(store.folder),
     }  # fmt: skip
     distilmt.distill(out=str(tmp_path / "run"), **job)
-    stages = {s["name"]: s for s in json.loads((tmp_path / "run/report.json").read_text())["stages"]}
-    assert "student-word-kd-1" in stages
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    stages = {stage["name"] for stage in report["stages"]}
+    assert "student-word-kd-1" in stages and ELSEWHERE not in stages
+    assert any("what they cost is in no stage of this run" in note for note in report["notes"])
     other = tmp_path / "other"
     models.save(lively_model(Vocab.load(tiny_model_folder), seed=9), Vocab.load(tiny_model_folder), other)
     assert weights_hash(other) != store.teacher

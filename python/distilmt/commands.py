@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -81,7 +81,7 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
     config = resolve(TranslateConfig, config, **options)
 
     translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
-    search: Any = asdict(config.search)
+    search: Any = config.search.options()
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):

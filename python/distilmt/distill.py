@@ -204,6 +204,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     """
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
+    from distilmt.labels.cost import ELSEWHERE
     from distilmt.objectives import parse
     from distilmt.report.microscope import Microscope
     from distilmt.run import Run
@@ -244,7 +245,9 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
                 systems.append(system(*_titles(method), method, seed, facts, tested))
         notes = text.notes + dev.notes + [note for test in tests for note in test.notes] + materials.notes()
         if config.soft_labels is not None:
-            notes.append("The soft labels were made elsewhere: what they cost is in no stage of this run.")
+            billed = any(stage["name"] == ELSEWHERE for stage in run.stages())
+            where = f", translations included, is stage {ELSEWHERE}" if billed else " is in no stage of this run"
+            notes.append(f"The soft labels were made elsewhere: what they cost{where}.")
         report = write_report(materials, by_name, systems, notes)
     return DistillResult(report, trained, Path(config.out))
 

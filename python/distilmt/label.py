@@ -108,7 +108,7 @@ class Labels:
 
     lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash, statuses_hash: SHA-256 of
     the texts; target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
-    each result by kind (pseudo, nbest, statuses).
+    each result by kind (pseudo, nbest, statuses); gold_faults: gold lines without soft labels by why (not_finite, no_memory).
     """
 
     folder: Path
@@ -120,6 +120,7 @@ class Labels:
     seconds: float | None
     files: dict[str, str]
     statuses_hash: str | None = None
+    gold_faults: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def pseudo(self) -> list[str]:
@@ -141,9 +142,11 @@ class Labels:
 
     @property
     def summary(self) -> str:
-        """Lines by verdict, as in `3 lines (2 ok, 1 copy)`."""
-        counts = ", ".join(f"{count:,} {verdict}" for verdict, count in self.counts.items())
-        return f"{self.lines:,} lines ({counts})"
+        """Lines by verdict, as in `3 lines (2 ok, 1 copy)`, and gold lines whose soft labels could not be made."""
+        counts, faults = (
+            ", ".join(f"{count:,} {why}" for why, count in each.items()) for each in (self.counts, self.gold_faults)
+        )
+        return f"{self.lines:,} lines ({counts})" + (f"; gold lines without soft labels: {faults}" if faults else "")
 
     def __str__(self) -> str:
         speed = f" ({self.tokens_per_second:,.0f} tokens/s of decoding)" if self.tokens_per_second else ""

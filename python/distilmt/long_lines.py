@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, get_args
 
 from distilmt.search import length_penalised
 from distilmt.soft_labels import SoftLabels
@@ -39,15 +39,14 @@ def cut(
 def join(
     parts: Sequence[Translation], counts: Sequence[int], statuses: Sequence[Status], options: Mapping[str, Any]
 ) -> list[Translation]:
-    """Puts the translations of the pieces together again, one per line; a joined score is that of the joined tokens'
-    log-probabilities, by the length penalty of the options."""
+    """Puts the translations of the pieces together again, one per line, with the worst of their statuses; a joined score is
+    that of the joined tokens' log-probabilities, by the length penalty of the options."""
     whole, first = [], 0
     for count, status in zip(counts, statuses, strict=True):
         pieces = parts[first : first + count]
         first += count
         if count == 1:
-            kept = pieces[0].status if pieces[0].status != "ok" or status == "ok" else status
-            whole.append(replace(pieces[0], status=kept))
+            whole.append(replace(pieces[0], status=worst(status, pieces[0].status)))
             continue
         best = [piece.hypotheses[0] for piece in pieces]
         log_probs = list(chain.from_iterable(each.log_probs for each in best))
@@ -56,6 +55,11 @@ def join(
         text = " ".join(each.text for each in best if each.text)
         soft_labels = [each.soft_labels for each in best if each.soft_labels is not None]
         joined = SoftLabels.joined(soft_labels) if soft_labels else None
-        worst = next((piece.status for piece in pieces if piece.status != "ok"), status)
-        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], worst, count))
+        found = worst(status, *(piece.status for piece in pieces))
+        whole.append(Translation([Hypothesis(ids, text, score, log_probs, joined)], found, count))
     return whole
+
+
+def worst(*statuses: Status) -> Status:
+    """The one that says most against a translation."""
+    return max(statuses, key=get_args(Status).index)

@@ -94,6 +94,7 @@ class Materials:
 
     def _looked_at(self, objective: Objective, recipe: str) -> tuple[Any, list[str]]:
         from distilmt import models
+        from distilmt.labels.cost import bill_elsewhere
         from distilmt.soft_labels import SoftLabels
 
         if any(term.neighbour_temperature for _, term in objective.terms):
@@ -101,7 +102,7 @@ class Materials:
         if self.config.soft_labels is not None:
             store = SoftLabels.open(self.config.soft_labels)
             store.require(teacher=models.weights_hash(self.teacher))
-            return store, []
+            return store, bill_elsewhere(self.run, store)
         if self.config.cache_teacher:
             servable(recipe, objective)
             return SoftLabels.open(self.labels().folder / CACHED[recipe]), [self.domain + "label"]

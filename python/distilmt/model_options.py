@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from distilmt.search import DEFAULTS
 
 if TYPE_CHECKING:
     from distilmt.translate import Translator
@@ -39,7 +42,10 @@ class ModelOptions:
 class SearchFlags:
     """What is asked of a search: the keywords of `distilmt.search.SearchOptions`, which says each in full."""
 
-    beam_size: int = field(default=5, metadata={"help": "hypotheses followed at a time; 1 is greedy search"})
+    beam_size: int | None = field(
+        default=None,
+        metadata={"help": "hypotheses followed at a time; 1 is greedy search [default: 5, or what --n-best needs]"},
+    )
     n_best: int = field(default=1, metadata={"help": "translations per line, best first, behind the line's number"})
     length_penalty: float = field(default=1.0, metadata={"help": "scores are divided by length to this power"})
     length_penalty_form: Literal["power", "gnmt"] = field(
@@ -65,6 +71,15 @@ class SearchFlags:
     top_k: int = field(default=0, metadata={"help": "samples come from so many best words; 0: from all"})
     top_p: float = field(default=1.0, metadata={"help": "samples come from the best words that hold this mass"})
     seed: int = field(default=0, metadata={"help": "of samples: another one gives others"})
+
+    def options(self) -> dict[str, Any]:
+        """The keywords; the beam holds --n-best hypotheses where its size was not given."""
+        found, least = asdict(self), 1
+        if not self.sample and self.patience > 0:
+            least = math.ceil(self.n_best / self.patience)
+        if self.beam_size is None:
+            found["beam_size"] = max(DEFAULTS["beam_size"], least)
+        return found
 
 
 def translator_of(model: str, asked: ModelOptions, **options: Any) -> Translator:

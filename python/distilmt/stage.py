@@ -91,12 +91,15 @@ class Stage:
                 self.record["attempts"][-1].update(asdict(self._meter.so_far()))
                 write_json(self.path, self.record)
 
-    def finish(self, outputs: Mapping[str, str | Path], facts: Mapping[str, Any] | None = None) -> None:
+    def finish(
+        self, outputs: Mapping[str, str | Path], facts: Mapping[str, Any] | None = None, usage: Usage | None = None
+    ) -> None:
         """Ends the stage: hashes the outputs, makes them durable, then records the stage as done.
 
         Args:
             outputs: files or folders by name.
             facts: what later stages and the report want to know, as plain data; `work` is what was done, in counts.
+            usage: of work that was done elsewhere, in place of what this attempt used.
 
         Raises:
             ResourceError: the disk refuses, or another process has taken the run over.
@@ -105,6 +108,8 @@ class Stage:
         entries = {name: self._entry(Path(path)) for name, path in outputs.items()}  # may raise: not finished then
         self.end("finished")
         with self._writing:
+            if usage is not None:
+                self.record["attempts"][-1].update(asdict(usage))
             self.record |= {"status": "done", "outputs": entries, "facts": plain(facts or {})}
             write_json(self.path, self.record)
         self._open_outputs()
@@ -196,10 +201,9 @@ def _attempted(record: dict[str, Any]) -> bool:
 
 def total(attempts: list[dict[str, Any]]) -> Usage:
     """Cost of several attempts together, from their records."""
-    known = {field.name for field in fields(Usage)}
     usages = []
     for attempt in attempts:
-        usage = Usage(**{key: value for key, value in attempt.items() if key in known})
+        usage = Usage.of(attempt)
         usages.append(energy.killed(usage, BEAT_SECONDS) if attempt.get("ended") == "killed" else usage)
     return energy.total(usages)
 

@@ -17,7 +17,8 @@ tokens that stands there at least 8 times in a row, with or without an end symbo
 but compute_type gave no finite numbers for this sentence and float32 did. With one empty hypothesis: `not_finite`: no
 finite numbers in float32 either, so the weights are damaged; and without the model having been asked `empty_source`:
 nothing but white space; `too_long`: more tokens than the model has positions (nothing is cut off). With
-`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`.
+`too_long="split"` or `"truncate"` such a text is translated in pieces, or its beginning is: `split`, `truncated`, or
+what is worse and holds of any piece.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ if TYPE_CHECKING:
     from distilmt.vocab import TooLong, Vocab
 
 MAX_SOFT_LABELS = 1024
+# From the soundest to the worst, which is what a line in pieces has (long_lines.py).
 Status = Literal[
-    "ok", "max_length", "empty_source", "too_long", "empty_hypothesis", "split", "truncated", "repetition",
-    "not_finite", "redone_float32",
+    "ok", "redone_float32", "split", "truncated", "max_length", "repetition", "empty_hypothesis", "empty_source",
+    "too_long", "not_finite",
 ]  # fmt: skip
 
 

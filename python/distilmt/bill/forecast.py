@@ -206,7 +206,7 @@ def forecast_job(job: LabelConfig, rates: Rates | None = None) -> Forecast:
     threads = job.threads or usable_cpus()
     config = ForecastConfig(
         model=job.model, source=job.source, reference=job.target, forced=job.target is not None,
-        beams=(job.search.beam_size,), n_best=job.search.n_best, soft_labels=job.soft_labels, workers=(threads,),
+        beams=(job.search.options()["beam_size"],), n_best=job.search.n_best, soft_labels=job.soft_labels, workers=(threads,),
         compute_types=(job.compute_type,), batch_lines=job.batch_lines, processes=job.workers,
         shard_lines=job.shard_lines, on_invalid_utf8=job.on_invalid_utf8, metering=job.metering, rates=rates or Rates(),
     )  # fmt: skip

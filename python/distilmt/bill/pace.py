@@ -91,7 +91,7 @@ def measure(
         targets: gold targets whose soft labels are wanted too; None for none.
     """
     translator = teacher.translator
-    beams, workers = teacher.config.search.beam_size, translator.threads
+    beams, workers = teacher.config.search.options()["beam_size"], translator.threads
     some = slice(0, None, max(1, len(lines) // 16))
     label(teacher, lines[some], targets[some] if targets else None, metering)
     timed = [label(teacher, lines, targets, metering) for _ in range(repeats)]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar, cast
 
 NOT_MEASURED = "not measured"
 NO_CARDS = "NVML: no cards"
@@ -54,6 +54,11 @@ class Usage:
     idle_joules: float | None = None
     tokens: int | None = None
     cpus: int | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Usage:
+        """From plain data, whose other keys are left out."""
+        return cls(**{each.name: record[each.name] for each in fields(cls) if each.name in record})
 
     @property
     def cpu_utilisation(self) -> float | None:

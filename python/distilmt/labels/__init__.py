@@ -5,6 +5,7 @@
     segments   files of records, one per attempt at a shard                   lease      who works at a shard, and whether he lives
     shards     the state of all shards: free, taken, done                     teacher    texts in, records out
     job        the whole of it: workers, progress, merge                      merge      records -> line-aligned files, with a proof
+    events     what happened when                                             cost       of all sessions together
     rank       which hypothesis is best, natively (docs/selection.md)
     status, verify, export, redo, select                                      the commands `distilmt labels ...`
 

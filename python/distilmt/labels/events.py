@@ -3,24 +3,32 @@ write to the same. Nothing that a result depends on is in them.
 
     {"time": ..., "event": "begin", "host": ..., "pid": ..., "workers": ..., "shards": ...}
     {"time": ..., "event": "batch", "shard": 3, "lines": 1000, "decoding": 4.2, "tokens": 23456, "verdicts": {"ok": 1000}}
+    {"time": ..., "event": "cost", "usage": {...}}         what the process has used so far (energy.Usage), as "end" has it
     {"time": ..., "event": "done" | "died" | "redo_shard" | "merged" | "end", ...}
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import secrets
+import time
+from collections import deque
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from distilmt.energy import Usage
 from distilmt.lock import identity, process_lives
 from distilmt.storage import append_event, disk_errors
 
 # Fields without which an event of a kind is not whole.
-_FIELDS = {"batch": {"lines", "tokens", "decoding"}, "end": {"worker_seconds", "usage"}}
+_FIELDS = {"batch": {"lines", "tokens", "decoding"}, "cost": {"usage"}, "end": {"worker_seconds", "usage"}}
+
+NOTE_SECONDS = 30.0  # between two notes of what a process has used: so much of its cost a kill may take, and a batch's
 
 
 class Log:
@@ -30,6 +38,7 @@ class Log:
         with disk_errors(folder):
             (folder / "events").mkdir(parents=True, exist_ok=True)
         self.path = folder / "events" / f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self.noted = -math.inf
 
     def add(self, event: str, **fields: Any) -> None:
         """Appends an event. Raises: ResourceError: the disk refuses."""
@@ -42,6 +51,12 @@ class Log:
             "begin", host=platform.node(), pid=os.getpid(), owner=owner, workers=workers, threads=threads, shards=shards
         )
 
+    def used(self, usage: Usage) -> None:
+        """What this process has used so far; written every NOTE_SECONDS alone."""
+        if time.monotonic() > self.noted + NOTE_SECONDS:
+            self.add("cost", usage=asdict(usage))
+            self.noted = time.monotonic()
+
     def tell(self, message: dict[str, Any]) -> None:
         """Appends what a worker reports (worker.py), where it is an event."""
         if "decoding" in message:
@@ -52,64 +67,86 @@ class Log:
             self.add("died", code=message["died"])
 
 
+@dataclass
+class Session:
+    """What the log of one process says; a summary, for logs grow with the text.
+
+    Attributes:
+        begin, end: these events; {} and None where there is none.
+        usage: what it had used when it last said so (energy.Usage as plain data).
+        first, last: times of its first and last event, by its own clock.
+        decoding, longest: seconds of all batches together, and of the longest.
+        latest: the last batches.
+        damaged: lines that are no whole events, left out.
+        written: when the log last grew, by the clock of the file's server.
+    """
+
+    written: float
+    begin: dict[str, Any] = field(default_factory=dict)
+    end: dict[str, Any] | None = None
+    usage: dict[str, Any] | None = None
+    first: float = 0.0
+    last: float = 0.0
+    decoding: float = 0.0
+    longest: float = 0.0
+    latest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=100))
+    damaged: int = 0
+
+    @property
+    def lives(self) -> bool | None:
+        """Whether it goes on; None where that cannot be known from this machine."""
+        return False if self.end else process_lives(self.begin.get("owner", {}))
+
+    def add(self, event: dict[str, Any]) -> None:
+        """Takes the next event."""
+        self.first, self.last = self.first or event["time"], event["time"]
+        if event["event"] == "begin":
+            self.begin = event
+        elif event["event"] == "batch":
+            self.decoding += event["decoding"]
+            self.longest = max(self.longest, event["decoding"])
+            self.latest.append(event)
+        elif event["event"] in ("cost", "end"):
+            self.usage = event["usage"]
+            self.end = event if event["event"] == "end" else self.end
+
+
+def sessions(folder: Path) -> Iterator[Session]:
+    """The logs of a job. No result depends on them, so damage stops no job."""
+    for path in _logs(folder):
+        with disk_errors(path):
+            session = Session(path.stat().st_mtime)
+        for event in _events(path):
+            if event is None:
+                session.damaged += 1
+            else:
+                session.add(event)
+        yield session
+
+
 def events_of(folder: Path) -> Iterator[dict[str, Any]]:
     """All events of a job, process by process; damaged lines are left out."""
-    for path in sorted((folder / "events").glob("*.jsonl")):
-        yield from _read(path)[0]
-
-
-def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The whole events of a log, and how many lines are damaged: no result depends on a log, so it stops no job."""
-    events, damaged = [], 0
-    with disk_errors(path):
-        lines = path.read_bytes().split(b"\n")[:-1]
-    for line in lines:
-        try:
-            event = json.loads(line)
-            whole = {"time", "event"} <= event.keys() and _FIELDS.get(event["event"], set()) <= event.keys()
-        except (ValueError, AttributeError, TypeError):
-            whole = False
-        if whole:
-            events.append(event)
-        damaged += not whole
-    return events, damaged
+    return (event for path in _logs(folder) for event in _events(path) if event)
 
 
 def decoding_seconds(folder: Path) -> float | None:
     """Seconds of decoding, over all workers; None where no event tells."""
-    found = [event["decoding"] for event in events_of(folder) if event["event"] == "batch"]
-    return sum(found) if found else None
+    return sum(session.decoding for session in sessions(folder)) or None
 
 
-def cost(folder: Path) -> dict[str, Any]:
-    """What the job has cost: seconds of workers, of these in decoding and in everything else (waiting for shards of others
-    left out), and joules, null where a process did not live to tell or its energy was not measured; ended_joules: of the
-    sessions that have ended and were measured, null where there is none. A session without an end was killed unless its
-    process is known to live."""
-    sessions: dict[str, dict[str, Any]] = {}
-    damaged = 0
-    for path in sorted((folder / "events").glob("*.jsonl")):
-        events, lost = _read(path)
-        damaged += lost
-        ends = [event for event in events if event["event"] == "end"]
-        decoding = sum(event["decoding"] for event in events if event["event"] == "batch")
-        runs = not ends and any(e["event"] == "begin" and process_lives(e.get("owner", {})) for e in events)
-        end = ends[-1] if ends else {"worker_seconds": None, "usage": None}
-        sessions[path.name] = {"decoding": decoding, "runs": runs, **end}
-    known = [each for each in sessions.values() if each["worker_seconds"] is not None]
-    busy, decoding = sum(each["worker_seconds"] for each in known), sum(each["decoding"] for each in known)
-    joules = [(each["usage"] or {}).get("joules") for each in sessions.values()]
-    measured = [each for each in joules if each is not None]
-    running = sum(each["runs"] for each in sessions.values())
-    return {
-        "sessions": len(sessions),
-        "running_sessions": running,
-        "killed_sessions": len(sessions) - len(known) - running,
-        "damaged_events": damaged,
-        "worker_seconds": busy,
-        "decoding_seconds": decoding,
-        "other_seconds": busy - decoding,
-        "other_share": (busy - decoding) / busy if busy else None,
-        "joules": None if not joules or None in joules else sum(measured),
-        "ended_joules": sum(measured) if measured else None,
-    }
+def _logs(folder: Path) -> list[Path]:
+    return sorted((folder / "events").glob("*.jsonl"))
+
+
+def _events(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The events of a log, None for one that is damaged."""
+    with disk_errors(path), path.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):  # being written
+                return
+            try:
+                event = json.loads(line)
+                whole = {"time", "event"} <= event.keys() and _FIELDS.get(event["event"], set()) <= event.keys()
+            except (ValueError, AttributeError, TypeError):
+                whole = False
+            yield event if whole else None

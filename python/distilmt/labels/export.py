@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from distilmt.errors import ConfigError
 from distilmt.files import line_writer
+from distilmt.labels.manifest import refuse_overwriting
 from distilmt.labels.merge import merged_records
 from distilmt.labels.records import Record
 from distilmt.storage import disk_errors
@@ -29,11 +30,14 @@ def export(folder: str | Path, *, format: Format = "text", out: str | Path | Non
 
     Args:
         out: a file, compressed by suffix, or a folder for `hf`; standard output where none is given (text and tsv).
-    Raises: ConfigError: a format that needs `out`, or a missing extra. DataError: the job is unfinished or damaged.
+    Raises: ConfigError: a format that needs `out`, an `out` that is the job's or its text, or a missing extra. DataError: the
+        job is unfinished or damaged.
     """
     if format not in get_args(Format):
         raise ConfigError(f"--format must be one of {', '.join(get_args(Format))}, got {format!r}")
     records = merged_records(Path(folder))
+    if out is not None:
+        refuse_overwriting(Path(folder), Path(out))
     if format in ("text", "tsv"):
         lines = (record.text if format == "text" else _tsv(record) for record in records)
         if out is None:

@@ -20,7 +20,8 @@ from distilmt.energy import Meter
 from distilmt.errors import DataError, ResourceError
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels import merge as merging
-from distilmt.labels.events import Log, cost
+from distilmt.labels.cost import NAME, cost
+from distilmt.labels.events import Log
 from distilmt.labels.lease import look
 from distilmt.labels.manifest import describe, open_manifest
 from distilmt.labels.pool import run_workers
@@ -52,7 +53,7 @@ def prepare(config: LabelConfig) -> Work:
 
     folder, model = Path(config.out), folder_of(config.model)
     # What cannot be is said before a manifest binds the folder to it.
-    search.resolve(asdict(config.search), Generation(eos=0, start=0))
+    search.resolve(config.search.options(), Generation(eos=0, start=0))
     if not (model / "config.json").is_file():
         raise DataError(f"{model}: no model (config.json is missing) - name the folder of a trained one")
     if config.soft_labels:
@@ -123,7 +124,7 @@ def carry_out(job: Work, folder: Path) -> Labels | None:
             with suppress(ResourceError):
                 log.add("end", worker_seconds=seconds * config.workers - show.waiting, usage=asdict(meter.so_far()))
     with suppress(ResourceError):
-        write_json(folder / "cost.json", cost(folder))
+        write_json(folder / NAME, cost(folder))
     return labels
 
 
@@ -165,6 +166,7 @@ class _Show:
         self.shown.update({shard: len(self.job.numbers(shard)) for shard in shards.finished() if shard < shards.count})
         total = self.job.text.lines if self.job.lines is None else sum(map(len, self.job.lines.values()))
         self.bar = progress.bar(total, "labelling", "line", self.shown.total())
+        self.log.add("cost", usage=asdict(self.meter.so_far()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -178,7 +180,9 @@ class _Show:
             self.tokens += message["tokens"]
             speed = self.tokens / (time.perf_counter() - self.began)
             doubtful = ", ".join(f"{count:,} {name}" for name, count in self.verdicts.most_common() if name != "ok")
-            energy = f"; {joules:,.0f} J" if (joules := self.meter.so_far().joules) is not None else ""
+            used = self.meter.so_far()
+            self.log.used(used)
+            energy = f"; {used.joules:,.0f} J" if used.joules is not None else ""
             said = f"{speed:,.0f} tokens/s{energy}" + (f"; {doubtful}" if doubtful else "")
             self.bar.set_postfix_str(said, refresh=False)
         self.bar.update(self._unseen(message))

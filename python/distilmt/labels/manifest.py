@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from distilmt.errors import ConfigError, DataError
 from distilmt.model_options import ModelOptions, folder_of
 from distilmt.stage import differences
-from distilmt.storage import create_bytes, disk_errors, plain
+from distilmt.storage import create_bytes, disk_errors, plain, read_json
 
 if TYPE_CHECKING:
     from distilmt.label import LabelConfig
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 NAME = "manifest.json"
 FORMAT = 1
+_OF_JOB = {
+    "labels", "manifest", "job", "cost", "pseudo", "statuses", "nbest", "soft", "forced", "redo", "leases", "segments",
+    "done", "events",
+}  # fmt: skip
 _MODEL_FILES = (".json", ".safetensors", ".spm", ".model", ".txt", ".bin")
 
 
@@ -49,7 +53,7 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
         "model": teacher_hashes(model, config.asked),
         "numbers": {"compute_type": chosen(config.compute_type), "instruction_set": _native.active_isa()},
         "options": {
-            "search": asdict(config.search), "verdicts": asdict(config.verdicts), "model": asdict(replace(config.asked, also=())),
+            "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asdict(replace(config.asked, also=())),
             "soft_labels": config.soft_labels, "soft_floor": config.soft_floor if config.soft_labels else None,
             "too_long": config.too_long, "on_invalid_utf8": config.on_invalid_utf8,
         },
@@ -135,3 +139,16 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
             "told by their id and not used"
         ) from None
     return manifest, hashlib.sha256(data).digest()
+
+
+def refuse_overwriting(folder: Path, *paths: Path) -> None:
+    """Raises ConfigError where a path to be written is the job's folder, something in it that is the job's, or its text."""
+    folder = folder.resolve()
+    job = folder / "job.json"
+    recorded = read_json(job, "run the same `distilmt label` again") if job.exists() else {}
+    texts = {Path(text).resolve() for name in ("source", "target") if (text := recorded.get(name))}
+    for path in paths:
+        found = path.resolve()
+        inside = folder in found.parents and found.relative_to(folder).parts[0].split(".")[0] in _OF_JOB
+        if inside or found == folder or found in texts:
+            raise ConfigError(f"--out: {path} belongs to the labelling itself - choose another name")

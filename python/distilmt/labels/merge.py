@@ -198,6 +198,7 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
     if options["search"]["n_best"] > 1:
         files["nbest"] = f"nbest.tsv{suffix}"
     counts: Counter[str] = Counter()
+    gold_faults: Counter[str] = Counter()
     tokens = lines = 0
     with ExitStack() as soft_files:
         stores = {}
@@ -223,6 +224,7 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
                 if "forced" in stores:
                     stores["forced"].append(record.forced)
                 counts[record.verdict] += 1
+                gold_faults.update([record.gold_fault] * bool(record.gold_fault))
                 tokens += record.candidates[0].tokens if record.candidates else 0
                 lines += 1
             _stop_superseded(lease)
@@ -244,7 +246,8 @@ def merge(folder: Path, model: Path, suffix: str, lease: Lease) -> Labels:
     write_json(
         folder / RESULT,
         {
-            "job": stored.job.hex(), "lines": lines, "counts": dict(sorted(counts.items())), "target_tokens": tokens,
+            "job": stored.job.hex(), "lines": lines, "counts": dict(sorted(counts.items())),
+            "gold_faults": dict(sorted(gold_faults.items())), "target_tokens": tokens,
             "repeated_lines": sum(each.repeated for each in done if each), "source_hash": source["sha256"],
             "pseudo_hash": out["pseudo"].sha256, "files": files,
             "hashes": hashes, "redone": stored.generations,
@@ -278,7 +281,7 @@ def open_labels(folder: Path) -> Labels:
         return Labels(
             folder, record["lines"], record["counts"], record["source_hash"], record["pseudo_hash"],
             record["target_tokens"], decoding_seconds(folder), record["files"],
-            record["hashes"][record["files"]["statuses"]],
+            record["hashes"][record["files"]["statuses"]], record.get("gold_faults", {}),
         )  # fmt: skip
     except KeyError as error:
         raise DataError(f"{path}: damaged: {error} is missing - {remedy}") from None

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from distilmt.config import resolve
+from distilmt.energy import Meter
 from distilmt.errors import ConfigError, ResourceError
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels.events import Log
@@ -39,12 +40,16 @@ class _Actor:
             nonlocal waiting
             waiting += message.get("waiting", 0.0)
             log.tell(message)
+            if "decoding" in message:
+                log.used(meter.so_far())
 
-        try:
-            work(job, Teacher(job.config, job.threads), report)
-        finally:  # no meter on these nodes: joules stay unknown
-            with suppress(ResourceError):
-                log.add("end", worker_seconds=time.perf_counter() - began - waiting, usage=None)
+        with Meter(job.config.metering) as meter:
+            try:
+                work(job, Teacher(job.config, job.threads), report)
+            finally:
+                with suppress(ResourceError):
+                    seconds = time.perf_counter() - began - waiting
+                    log.add("end", worker_seconds=seconds, usage=asdict(meter.so_far()))
 
 
 def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options: Any) -> Labels:

@@ -6,6 +6,7 @@ for record in read_records("labels"):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class Candidate:
 class Record:
     """One line. line: from 1; candidates: best first, none where nothing was decoded; soft, forced: the soft labels of the
     first candidate and of the gold target (`distilmt.soft_labels.decode`), b"" where not asked for; cause: of a
-    quarantine."""
+    quarantine, and why the gold target has no soft labels."""
 
     line: int
     verdict: Verdict
@@ -50,6 +51,12 @@ class Record:
     def text(self) -> str:
         """Of the best candidate; "" where there is none."""
         return self.candidates[0].text if self.candidates else ""
+
+    @property
+    def gold_fault(self) -> str:
+        """Why the gold target has no soft labels though it is text: "not_finite", "no_memory"; "" where that is not so."""
+        found = re.search(r"(?:^|; )gold (not_finite|no_memory): ", self.cause)
+        return found[1] if found else ""
 
 
 def to_frame(record: Record) -> bytes:

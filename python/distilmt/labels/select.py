@@ -24,10 +24,6 @@ from distilmt.lines import read_lines
 from distilmt.model_options import ModelOptions, translator_of
 from distilmt.storage import read_json, write_json
 
-_OF_LABELS = {
-    "labels", "manifest", "job", "cost", "pseudo", "statuses", "nbest", "soft", "forced", "redo", "leases", "segments",
-    "done", "events",
-}  # fmt: skip
 SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
     "chrf": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no",
@@ -131,11 +127,9 @@ def _refuse_overwriting(labels: Labels, paths: list[Path]) -> None:
     facts = _facts_path(paths[0])
     if facts in paths:
         raise ConfigError(f"--out {facts}: this name is that of the facts beside the text - choose another suffix")
-    folder = labels.folder.resolve()
-    for path in [*paths, facts]:
-        found = path.resolve()
-        if folder in found.parents and found.relative_to(folder).parts[0].split(".")[0] in _OF_LABELS:
-            raise ConfigError(f"--out: {path} belongs to the labelling itself - choose another name")
+    from distilmt.labels.manifest import refuse_overwriting
+
+    refuse_overwriting(labels.folder, *paths, facts)
 
 
 class _Tally:

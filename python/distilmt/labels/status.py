@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from distilmt.errors import DataError
-from distilmt.labels.events import cost, events_of
+from distilmt.labels.cost import cost
+from distilmt.labels.events import Session, sessions
 from distilmt.labels.lease import look
 from distilmt.labels.merge import RESULT, Damaged, Stored, read_redo, redo_folders, shard_records
 from distilmt.labels.proof import faults
@@ -20,7 +21,7 @@ RECENT_SECONDS = 600.0  # what the present speed is judged by
 @dataclass
 class JobStatus:
     """How far a job is. lines: labelled, in done shards and under way; at_work: a line about each worker that holds a shard;
-    verdicts: of done shards; speeds are None where nothing was labelled in the last ten minutes."""
+    verdicts: of done shards; speeds: of the sessions at work, None where none of them has said anything for ten minutes."""
 
     folder: Path
     lines: int
@@ -38,7 +39,7 @@ class JobStatus:
     @property
     def seconds_left(self) -> float | None:
         """At the present speed; None where it is unknown."""
-        return (self.total - self.lines) / self.lines_per_second if self.lines_per_second else None
+        return max(0, self.total - self.lines) / self.lines_per_second if self.lines_per_second else None
 
     def __str__(self) -> str:
         share = 100 * self.lines / self.total
@@ -52,8 +53,9 @@ class JobStatus:
                 f"speed: {self.lines_per_second:,.1f} lines/s, {self.tokens_per_second:,.0f} tokens/s; "
                 f"{self.seconds_left / 3600:,.2f} h left"
             )
-        joules = self.cost["ended_joules"]
-        said.append(f"energy of ended sessions: {f'{joules:,.0f} J' if joules is not None else 'not measured'}")
+        joules, unknown = self.cost["known_joules"], self.cost["joules"] is None
+        rest = ", and what other sessions used" if unknown else ""
+        said.append(f"energy so far: {f'{joules:,.0f} J{rest}' if joules is not None else 'not measured'}")
         return "\n".join([*said, *self.at_work, *self.redone])
 
 
@@ -82,16 +84,27 @@ def status(folder: str | Path) -> JobStatus:
                 f"shard {shard}, attempt {attempt + 1}: process {owner.get('pid')} on {owner.get('host')} {how}; "
                 f"{int(seen.content.get('records', 0)):,} lines"
             )
-    now = time.time()
-    recent = [e for e in events_of(folder) if e["event"] == "batch" and e["time"] > now - RECENT_SECONDS]
-    window = now - min(e["time"] - e["decoding"] for e in recent) if recent else 0.0
-    if window <= 0:  # another machine's clock is ahead of this one's
-        recent = []
+    speeds = [speed for session in sessions(folder) if (speed := _speed(session))]
     return JobStatus(
         folder, lines, stored.lines, len(finished), shards.count, (folder / RESULT).exists(), dict(verdicts.most_common()),
-        at_work, sum(e["lines"] for e in recent) / window if recent else None,
-        sum(e["tokens"] for e in recent) / window if recent else None, cost(folder), list(map(_redone, redo_folders(folder))),
+        at_work, sum(lines for lines, _ in speeds) if speeds else None, sum(tokens for _, tokens in speeds) if speeds else None,
+        cost(folder), list(map(_redone, redo_folders(folder))),
     )  # fmt: skip
+
+
+def _speed(session: Session) -> tuple[float, float] | None:
+    """Lines and tokens a second of a session at work: its workers times the mean of its latest batches by their own
+    stopwatch, for the clocks of machines differ and jump; None where it has ended or is silent."""
+    if session.lives is False or abs(time.time() - session.written) > RECENT_SECONDS:
+        return None
+    lines = tokens = seconds = 0.0
+    workers = session.begin.get("workers", 1)
+    for batch in reversed(session.latest):
+        if seconds > workers * RECENT_SECONDS:
+            break
+        lines, tokens = lines + batch["lines"], tokens + batch["tokens"]
+        seconds += batch["decoding"]
+    return (workers * lines / seconds, workers * tokens / seconds) if seconds else None
 
 
 def _redone(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class Teacher:
 
         self.config = config
         self.translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=threads)
-        self._search: Any = asdict(config.search)
+        self._search: Any = config.search.options()
         self._eos = 0
         if config.soft_labels:
             self._eos = soft_vocab(self.translator.folder).eos_id
@@ -49,7 +49,8 @@ class Teacher:
                 record = self._record(line, next(translations), blob)
             else:
                 record = self._record(line, next(translations), b"")
-                record = replace(record, cause=record.cause or f"no soft labels of its gold translation: {blob}")
+                fault = "no_memory" if isinstance(blob, ResourceError) else "not_finite"  # Record.gold_fault reads it
+                record = replace(record, cause=f"{record.cause}; gold {fault}: {blob}".removeprefix("; "))
             records.append(record)
         return records
 

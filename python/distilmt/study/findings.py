@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ConfigError, DataError
+from distilmt.errors import DataError
 from distilmt.statistics import Contrasts, Layout, Runs, holm, repeated_measures
 from distilmt.statistics.layout import interval, number
 from distilmt.storage import disk_errors, write_bytes
@@ -62,8 +62,8 @@ def report(source: Source) -> StudyReport:
 
     Raises:
         DataError: no cell is done.
-        ConfigError: the study file has changed since the run; or SciPy, for intervals and tests, is not installed: then
-            cells.csv is written.
+        ConfigError: the study file has changed since the run; or a package that intervals and tests need (SciPy) is not
+            installed: then cells.csv is written.
     """
     study = read(source)
     paths = save(study)
@@ -107,7 +107,7 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
     for planned in study.contrasts:
         try:
             found.append((planned, _contrast(study, planned)))
-        except (ConfigError, DataError) as error:
+        except DataError as error:
             found.append((planned, str(error)))
     # What was planned counts among the comparisons, though it could not be tested.
     families: list[Sequence[float | None]] = [
@@ -125,7 +125,7 @@ def _tests(study: Study) -> Iterator[tuple[Layout | None, str]]:
             runs, left_out = _runs(study, outcome, True)
             layout = repeated_measures(runs).layout()
             yield replace(layout, notes=[*layout.notes, *left_out]), ""
-        except (ConfigError, DataError) as error:
+        except DataError as error:
             yield None, f"Analysis of variance of {outcome}: {error}"
 
 
