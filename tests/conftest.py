@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import MarianMTModel
 
+    from distilmt.batches import Pairs
     from distilmt.vocab import Vocab
 
 # A suite that was started in the background ignores Ctrl-C, and the programs that it tests would inherit that.
@@ -89,6 +90,25 @@ def two_sentences(tiny_vocab: Vocab) -> dict[str, Tensor]:
     source = torch.tensor([[8, 11, tiny_vocab.eos_id], [12, tiny_vocab.eos_id, tiny_vocab.pad_id]])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
     return {"labels": labels, "input_ids": source, "attention_mask": mask, "decoder_input_ids": decoder}
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> Vocab:
+    """Of 40 generated pairs, those of `pairs`."""
+    from distilmt.grammar import generate
+    from distilmt.vocab import Vocab
+
+    return Vocab.train([line for side in zip(*generate(40, seed=1), strict=True) for line in side], 120)
+
+
+@pytest.fixture(scope="session")
+def pairs(vocabulary: Vocab) -> Pairs:
+    """A corpus for trainings of a second."""
+    from distilmt.batches import encode_pairs
+    from distilmt.grammar import generate
+
+    sources, targets = zip(*generate(40, seed=1), strict=True)
+    return encode_pairs(sources, targets, range(1, 41), vocabulary, max_tokens=64, what="test")
 
 
 def lively_model(vocab: Vocab, size: str = "2x2:32:64:4", seed: int = 1, **options: Any) -> MarianMTModel:

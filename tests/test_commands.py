@@ -126,6 +126,16 @@ def test_methods_and_explain(capsys):
     assert cli.main(["explain", "0.5 * NLL() + 0.5 * WordKD(temperature=2)"]) == 0
     out = capsys.readouterr().out
     assert "teacher    needed" in out and "0.5 * WordKD(temperature=2)" in out and "arXiv:1606.07947" in out
+    for name, parts in {
+        "f-js": ("2307.15190", "SkewReverseKD(skew=0.5)", "beside it on the student's samples", "40 likeliest"),
+        "continual": ("with each teacher in turn", "Inheritance()", "2212.09097", "teacher_better"),
+        "distil-adapt-distil": ("with the adapted teacher on the text", "Gordon & Duh 2020", "arXiv:1606.07947"),
+    }.items():
+        assert cli.main(["explain", name]) == 0
+        out = capsys.readouterr().out
+        assert not [part for part in parts if part not in out], name
+    assert cli.main(["explain", "seq-kd+wordkd"]) == 2
+    assert "did you mean word-kd" in capsys.readouterr().err
     assert cli.main(["explain", "NLR()"]) == 2
     assert "did you mean NLL" in capsys.readouterr().err
 

@@ -70,7 +70,9 @@ def seen(tiny_model_folder: Path, tiny_vocab, tmp_path_factory):
     with Run.open(folder / "run", {}) as run:
         for name, lines in (("teacher", TARGETS), ("student", [*TARGETS[:10], SOURCES[10], " ".join(["cat"] * 9)])):
             (run.folder / name).write_text("".join(f"{line}\n" for line in lines))
-        materials = SimpleNamespace(run=run, config=config, text=text, teacher=tiny_model_folder)
+        materials = SimpleNamespace(
+            run=run, config=config, text=text, teacher=tiny_model_folder, teachers=[tiny_model_folder]
+        )
         microscope = Microscope(materials, {"test": text}, {"test": "teacher"})
         found = microscope.look("x-1", student, {"test": "student"})
         record = run.folder / "stages" / "microscope-x-1.json"

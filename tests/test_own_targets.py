@@ -15,7 +15,8 @@ from distilmt import stop
 from distilmt.batches import encode_pairs
 from distilmt.errors import ConfigError
 from distilmt.objectives import parse
-from distilmt.own_targets import OwnTargets, Sayer, own_objective
+from distilmt.own_batches import Sayer, own_objective
+from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions
 from distilmt.trainer import fit
 from distilmt.vocab import Vocab
@@ -46,13 +47,16 @@ def test_targets_are_the_students_greedy_output(tiny_vocab: Vocab, two_sentences
     assert not bool((known[:, 1:] & ended[:, :-1]).any())  # nothing behind an end symbol
 
 
-def test_weights_are_at_most_every_updates_old(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+def test_weights_are_at_most_every_updates_old(
+    tiny_vocab: Vocab, two_sentences: dict[str, Tensor], capfd: pytest.CaptureFixture[str]
+) -> None:
     student, one = lively_model(tiny_vocab, seed=1), sayer(tiny_vocab, every=3)
     first = one.say(student, two_sentences, 0)["labels"]
     with torch.no_grad():
         student.load_state_dict(lively_model(tiny_vocab, seed=2).state_dict())
     assert torch.equal(one.say(student, two_sentences, 2)["labels"], first)
     assert not torch.equal(one.say(student, two_sentences, 3)["labels"], first)
+    assert capfd.readouterr().err == ""  # no progress of files that are written in between
 
 
 def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

@@ -174,6 +174,21 @@ def test_phases_caches_neighbours_and_further_tests(task: distill.DistillTask, t
         )
 
 
+def test_a_teacher_is_adapted_once_for_all_cells_that_ask_for_it(task: distill.DistillTask, tmp_path: Path) -> None:
+    given = {"adapt_train": task.train, "teacher_training": task.training}
+    each = replace(task, method="distil-adapt-distil", **given)
+    works = [
+        distill.load(cell, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
+        for number, cell in enumerate([each, replace(each, student_size="1x1:32:32:2"), replace(task, **given)])
+    ]
+    (adapted,) = (tmp_path / "shared").glob("*/stages/adapted-teacher.json")
+    made = [measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]["label_seconds"] for work in works]
+    spent = sum(attempt["seconds"] for attempt in json.loads(adapted.read_text())["attempts"])
+    assert made[0] == made[1] > spent > 0  # and the labels of both texts
+    assert works[0].inputs == works[1].inputs and {"adapt", "pseudo"} <= set(works[0].inputs)
+    assert "adapt" not in works[2].inputs  # seq-kd, which has no use for the text
+
+
 def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(task, method="alone").chosen.recipe == "gold"
     assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"

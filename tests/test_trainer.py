@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from distilmt import models, stop, trainer
-from distilmt.batches import Pairs, encode_pairs
+from distilmt.batches import Pairs
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.grammar import generate
 from distilmt.objectives import parse
@@ -31,21 +31,13 @@ TEXT = generate(40, seed=1)
 SENTENCES, TARGETS = [source for source, _ in TEXT], [target for _, target in TEXT]
 
 
-@pytest.fixture(scope="module")
-def vocabulary() -> Vocab:
-    return Vocab.train(SENTENCES + TARGETS, 120)
-
-
-@pytest.fixture(scope="module")
-def pairs(vocabulary: Vocab) -> Pairs:
-    return encode_pairs(SENTENCES, TARGETS, range(1, 41), vocabulary, max_tokens=64, what="test")
-
-
 def student(vocabulary: Vocab, seed: int = 1):
     return models.create(models.parse_size("1x1:16:32:2"), vocabulary, dropout=0.2, seed=seed, max_positions=64)
 
 
-def fit(vocabulary: Vocab, pairs: Pairs, folder: Path, objective: str = "NLL()", teacher=None, **options):
+def fit(
+    vocabulary: Vocab, pairs: Pairs, folder: Path, objective: str = "NLL()", teacher=None, mix=None, own=None, **options
+):
     model = student(vocabulary)
     dev = (SENTENCES[:4], TARGETS[:4])
     result = trainer.fit(
@@ -57,6 +49,8 @@ def fit(vocabulary: Vocab, pairs: Pairs, folder: Path, objective: str = "NLL()",
         teacher=teacher,
         options=replace(OPTIONS, **options),
         folder=folder,
+        mix=mix,
+        own=own,
     )
     return model, result
 

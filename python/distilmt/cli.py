@@ -134,7 +134,9 @@ def methods_command() -> None:
 
 
 @app.command("explain")
-def explain_command(expression: Annotated[str, typer.Argument(help="as in '0.5 * NLL() + 0.5 * WordKD()'")]) -> None:
+def explain_command(
+    expression: Annotated[str, typer.Argument(help="as in '0.5 * NLL() + 0.5 * WordKD()', or a method's name")],
+) -> None:
     """Shows what an objective is made of."""
     print(commands.explain(expression))
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.model_options import ModelOptions, SearchFlags, folder_of
+from distilmt.model_options import ModelOptions, SearchFlags, translator_of
 from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
+    from distilmt.methods import Method
     from distilmt.translate import Translation
 
 BLOCK = 1000  # lines decoded at a time: enough to sort by length and feed every worker, few enough for a steady stream
@@ -76,11 +79,8 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
         ConfigError, DataError, ResourceError.
     """
     config = resolve(TranslateConfig, config, **options)
-    from distilmt.translate import Translator
 
-    translator = Translator(
-        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
+    translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     search: Any = config.search.options()
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
@@ -134,12 +134,9 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
     """
     config = resolve(ScoreConfig, config, **options)
     from distilmt import corpus
-    from distilmt.translate import Translator
 
     text = corpus.load_corpus((config.source, config.target))
-    translator = Translator(
-        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
+    translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     if config.out is not None:
         from distilmt.forced import store_forced
 
@@ -176,19 +173,45 @@ def methods() -> str:
     """Names for --method: what data they train on, what they minimise, where they come from."""
     from distilmt.methods import ALONE, METHODS
 
-    lines = []
-    for method in (ALONE, *METHODS.values()):
-        lines += [method.name, f"    {method.summary}"]
-        for number, phase in enumerate(method.phases):
-            begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
-            lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
+    lines = [line for method in (ALONE, *METHODS.values()) for line in _listed(method)]
     lines += ["", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."]
     lines += ["Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."]
     return "\n".join([*lines, "", "Several directions, a teacher each: distilmt multilingual (docs/multilingual.md)."])
 
 
+def _listed(method: Method) -> list[str]:
+    lines = [method.name, f"    {method.summary}"]
+    for number, phase in enumerate(method.phases):
+        begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
+        begin += "with each teacher in turn, " if phase.in_turn else ""
+        begin += "with the adapted teacher on the text it was adapted to, " if phase.adapted else ""
+        lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
+        if phase.own:
+            place = "and beside it" if phase.own.beside else "but"
+            lines.append(f"    {place} on the student's samples {phase.own.objective}")
+    return lines
+
+
 def explain(expression: str) -> str:
-    """What an objective is made of: each term with its weight, its parameters, and its formula and source."""
+    """What an objective is made of: each term with its weight, its parameters, and its formula and source.
+
+    Of a method's name: its data and its objectives, in order.
+    """
+    from distilmt.methods import ALONE, METHODS, named
+
+    if not {ALONE.name, *METHODS} & set(re.split("[+/]", expression)):
+        return _explained(expression)
+    method = named(expression)
+    parts = ["\n".join(_listed(method))]
+    for phase in method.phases:
+        recipe = import_module(f"distilmt.recipes.{phase.recipe.replace('-', '_')}")
+        parts += [f"recipe     {phase.recipe}\n{_indented(recipe.__doc__)}", _explained(phase.objective)]
+        if phase.own and phase.own.objective:
+            parts.append(f"on the student's own targets\n{_explained(phase.own.objective)}")
+    return "\n\n".join(dict.fromkeys(parts))
+
+
+def _explained(expression: str) -> str:
     from distilmt.objectives import parse
 
     objective = parse(expression)
@@ -196,6 +219,9 @@ def explain(expression: str) -> str:
     for weight, term in objective.terms:
         lines += ["", f"{weight:g} * {term}"]
         # A term's file opens with its formula and its source.
-        text = sys.modules[type(term).__module__].__doc__ or ""
-        lines += [f"    {line}".rstrip() for line in inspect.cleandoc(text).splitlines()]
+        lines.append(_indented(sys.modules[type(term).__module__].__doc__))
     return "\n".join(lines)
+
+
+def _indented(text: str | None) -> str:
+    return "\n".join(f"    {line}".rstrip() for line in inspect.cleandoc(text or "").splitlines())

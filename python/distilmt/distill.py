@@ -20,15 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.rates import Rates
+from distilmt.cached_teacher import servable
 from distilmt.config import resolve
 from distilmt.distill_report import set_name, system, write_report
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
-from distilmt.materials import Materials, servable
+from distilmt.materials import Materials
 from distilmt.methods import ALONE, RECIPES, Method, named
 from distilmt.own_targets import OwnTargets
 from distilmt.recipe_options import LabelSearch, RecipeOptions
+from distilmt.teachers import TeacherMix, names_of
 from distilmt.train import TrainingOptions, say_notes
 
 if TYPE_CHECKING:
@@ -54,7 +56,13 @@ class DistillConfig:
     )
     out: str = field(metadata={"help": "the run folder"})
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
-    teacher: str | None = field(default=None, metadata={"help": "the teacher: a Marian folder or hub name"})
+    teacher: str | tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "the teacher: a Marian folder or hub name; several of one vocabulary are made one",
+            "metavar": "MODEL...",
+        },
+    )
     teacher_size: str | None = field(default=None, metadata={"help": "train a teacher of this size first"})
     soft_labels: str | None = field(
         default=None,
@@ -76,6 +84,10 @@ class DistillConfig:
     objective: str | None = field(
         default=None, metadata={"help": "in place of --method, what loss; see `distilmt explain`"}
     )
+    adapt_train: tuple[str, str] | None = field(
+        default=None,
+        metadata={"help": "of distil-adapt-distil: text of the domain to adapt to", "metavar": "SOURCE TARGET"},
+    )
     baseline: bool = field(default=True, metadata={"help": "also train the student alone"})
     seeds: tuple[int, ...] = field(default=(1,), metadata={"help": "one student of each method per seed"})
     new_run: bool = field(default=False, metadata={"help": "start over; what is there is moved aside"})
@@ -95,6 +107,7 @@ class DistillConfig:
     title: str = field(default="distillation", metadata={"help": "title of the report"})
     label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
     data: RecipeOptions = field(default_factory=RecipeOptions)
+    mix: TeacherMix = field(default_factory=TeacherMix, metadata={"prefix": "teacher_"})
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     rates: Rates = field(default_factory=Rates)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
@@ -116,6 +129,7 @@ class DistillConfig:
         if self.method is not None and (self.recipe or self.objective):
             raise ConfigError("--method names a recipe and an objective: give it, or --recipe and --objective")
         self.data.check(self.recipes())
+        self._check_phases()
         kept = self.label.for_recipes(self.recipes()).n_best or 1
         if self.data.keep > kept and {"gold-best", "n-best"} & self.recipes():
             raise ConfigError(f"--keep {self.data.keep} hypotheses: the lists have {kept} - raise --label-beam-size")
@@ -126,6 +140,30 @@ class DistillConfig:
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise ConfigError(f"--seeds must name different seeds, got {self.seeds}")
 
+    def _check_phases(self) -> None:
+        """What methods ask of the run besides data. Raises: ConfigError."""
+        phases = [phase for method in self.methods() for phase in method.phases]
+        count = len(names_of(self.teacher)) or 1
+        self.mix.check(count)
+        of_one = {
+            "--soft-labels": self.soft_labels, "--cache-teacher": self.cache_teacher,
+            "a method that begins with the teacher's layers": any(phase.teacher_layers for phase in phases),
+        }  # fmt: skip
+        for what in (what for what, given in of_one.items() if given and count > 1):
+            raise ConfigError(f"{what}: is of one teacher, got {count} - name one with --teacher")
+        if any(phase.adapted for phase in phases) != (self.adapt_train is not None):
+            raise ConfigError("--adapt-train and --method distil-adapt-distil go together - give both or neither")
+        if any(phase.own for phase in phases):
+            if self.own.share:
+                raise ConfigError(
+                    "--own-share: the f- methods say themselves what the student's own targets are - leave it out"
+                )
+            if self.soft_labels or self.cache_teacher or self.mix.by_nll:
+                raise ConfigError(
+                    "--soft-labels, --cache-teacher and --teacher-by-nll know given targets, the f- methods ask about the "
+                    "student's own words - leave them out"
+                )
+
     def methods(self) -> list[Method]:
         """What to train, in order: the baseline first."""
         if self.recipe or self.objective:
@@ -134,6 +172,7 @@ class DistillConfig:
         else:
             chosen = [named(name.strip()) for name in (self.method or USUAL).split(",")]
         chosen = [method for method in chosen if method is not ALONE or not self.baseline]
+        chosen = [method.of_teachers(len(names_of(self.teacher)) or 1) for method in chosen]
         names = [method.name for method in chosen]
         if len(set(names)) != len(names):
             raise ConfigError(f"--method: {', '.join(names)} names a method twice - leave one out")
@@ -169,7 +208,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     from distilmt.objectives import parse
     from distilmt.report.microscope import Microscope
     from distilmt.run import Run
-    from distilmt.students import score_system, train_student
+    from distilmt.students import needs_something_known, score_system, train_student
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -177,6 +216,8 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
             "`distilmt train --teacher MODEL --objective EXPRESSION` on the output of `distilmt label`"
         )
     methods = config.methods()
+    for method in methods:
+        needs_something_known(method)
     for phase in (phase for method in methods for phase in method.phases):
         objective = parse(phase.objective)  # a wrong formula is said before any work
         if config.cache_teacher and objective.needs_teacher:
@@ -188,7 +229,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     say_notes(text, dev, *tests)
     with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
         materials = Materials(run, config, text, dev)
-        tested = score_system("teacher", materials.teacher, materials, tests)
+        tested = score_system("teacher", materials.teacher, materials, tests, materials.teachers[1:])
         systems = [system("teacher", "teacher", None, None, materials.teacher_facts, tested)]
         kept = tested.get("hypotheses")  # none in runs of an older version
         by_name = {set_name(source): test for (source, _), test in zip(config.test, tests, strict=True)}
@@ -220,9 +261,9 @@ def _fitting(config: DistillConfig, size: Any) -> None:
     from distilmt.model_folder import read_config
     from distilmt.models import folder_of
 
-    if config.teacher is None or not any(p.teacher_layers for m in config.methods() for p in m.phases):
+    if not config.teacher or not any(p.teacher_layers for m in config.methods() for p in m.phases):
         return
-    found = read_config(folder_of(config.teacher))
+    found = read_config(folder_of(names_of(config.teacher)[0]))
     theirs = tuple(getattr(found, name) for name in ("d_model", "encoder_ffn_dim", "encoder_attention_heads"))
     if (size.hidden, size.ffn, size.heads) != theirs:
         raise ConfigError(

@@ -14,7 +14,7 @@ import difflib
 import tarfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,7 @@ from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import language_of, plain_language
 from distilmt.learned_metrics import Learned, LearnedOptions, Unavailable
-from distilmt.model_options import ModelOptions, folder_of
+from distilmt.model_options import ModelOptions, translator_of
 
 
 @dataclass(frozen=True)
@@ -287,12 +287,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         learned = config.learned.score(sources, hypotheses, references[0])
         return EvaluateResult(scores, hypotheses, references[0], learned=learned)
     sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
-    # Here, since scoring a file needs no engine.
-    from distilmt.translate import Translator
-
-    translator = Translator(
-        folder_of(config.model), compute_type=config.compute_type, threads=config.threads, **asdict(config.asked)
-    )
+    translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
     translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
     usages = []
     for _ in range(config.repeats):

@@ -87,6 +87,8 @@ class LabelConfig:
             raise ConfigError(f"--lease-seconds must be above 0, got {self.lease_seconds:g}")
         if self.target is not None and not self.soft_labels:
             raise ConfigError("--target serves the soft labels of the gold translations: give --soft-labels K too")
+        if self.soft_labels and self.asked.also:
+            raise ConfigError("--soft-labels are stored with one teacher's hash: leave out them or --also")
         if self.too_long == "split" and self.search.n_best > 1:
             raise ConfigError("--too-long split joins best translations and goes with --n-best 1")
         self.share()

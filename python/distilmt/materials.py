@@ -5,18 +5,19 @@ A recipe (recipes/*.py) is a function of these; what it does not ask for is not 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distilmt.cached_teacher import CACHED, servable
 from distilmt.dataset import is_column
 from distilmt.errors import ConfigError
 from distilmt.files import file_hash, write_lines
 from distilmt.lines import read_lines
-from distilmt.methods import ALONE
 from distilmt.recipes.hybrid import Mixture
-from distilmt.train import fit_text, new_model
+from distilmt.teachers import names_of, together_of
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from distilmt.knn import StoredNeighbours
     from distilmt.label import Labels
     from distilmt.labels.rank import RankOptions
+    from distilmt.methods import Phase
     from distilmt.objectives import Objective
     from distilmt.recipe_options import LabelSearch
     from distilmt.run import Run
-
-CACHED = {"gold": "forced", "seq-kd": "soft"}  # stores of a labelling, by the recipe whose targets they are of
+    from distilmt.stage import Kind, Stage
 
 
 class Materials:
@@ -37,15 +38,17 @@ class Materials:
     text, dev: the training text (its subset where one was asked for) and the development text.
     made: names of the stages that were asked for since it was last cleared, for the bill.
     run: where they are kept; several runs may share one.
+    domain: what the names of stages begin with; that of the other domain (teaching.py) is not empty.
     """
 
-    def __init__(self, run: Run, config: DistillConfig, text: Corpus, dev: Corpus) -> None:
+    def __init__(self, run: Run, config: DistillConfig, text: Corpus, dev: Corpus, domain: str = "") -> None:
         from distilmt.corpora import subset
 
-        self.run, self.config, self.dev = run, config, dev
+        self.run, self.config, self.dev, self.domain = run, config, dev, domain
         self.options = config.data
         self.text = subset(text, config.data.subset)
         self.made: list[str] = []
+        self.adaptations: list[str] = []  # names of the stages that adapted the teachers
         self._labels: dict[str, Labels] = {}
         self._data: dict[str, tuple[Corpus | Mixture, list[str]]] = {}
         self._asked: dict[tuple[str, str], tuple[Any, list[str]]] = {}
@@ -62,13 +65,25 @@ class Materials:
     def target_hashes(self) -> str:
         """Names the targets of all data that was made here, gold aside; "" where there is none."""
         found = []
-        for recipe, (text, _) in sorted(self._data.items()):
-            if recipe != "gold":
-                found += [part.target_hash for part in (text.parts if isinstance(text, Mixture) else [text])]
+        for domain in [self, *([self.adapted] if "adapted" in self.__dict__ else [])]:
+            for recipe, (text, _) in sorted(domain._data.items()):
+                if recipe != "gold":
+                    found += [part.target_hash for part in (text.parts if isinstance(text, Mixture) else [text])]
         return " ".join(found)
 
+    def of(self, phase: Phase) -> Materials:
+        """The materials of the domain that a phase takes place in."""
+        return self.adapted if phase.adapted else self
+
+    @cached_property
+    def adapted(self) -> Materials:
+        """Those of --adapt-train, with the teachers adapted to it."""
+        from distilmt.teaching import adapted
+
+        return adapted(self)
+
     def looked_at(self, objective: Objective, recipe: str) -> tuple[Any, list[str]]:
-        """What an objective asks about the words: the teacher's folder, what is stored of it, or neighbours; and the stages.
+        """What an objective asks about the words: the teachers' folders, what is stored of one, or neighbours; and the stages.
 
         Raises: ConfigError: nothing is stored of this recipe's targets.
         """
@@ -83,15 +98,15 @@ class Materials:
         from distilmt.soft_labels import SoftLabels
 
         if any(term.neighbour_temperature for _, term in objective.terms):
-            return self.neighbours(recipe), ["datastore", "neighbours"]
+            return self.neighbours(recipe), [self.domain + "datastore", self.domain + "neighbours"]
         if self.config.soft_labels is not None:
             store = SoftLabels.open(self.config.soft_labels)
             store.require(teacher=models.weights_hash(self.teacher))
             return store, bill_elsewhere(self.run, store)
         if self.config.cache_teacher:
             servable(recipe, objective)
-            return SoftLabels.open(self.labels().folder / CACHED[recipe]), ["label"]
-        return self.teacher, []
+            return SoftLabels.open(self.labels().folder / CACHED[recipe]), [self.domain + "label"]
+        return self.teachers, []
 
     def neighbours(self, recipe: str) -> StoredNeighbours:
         """The neighbours of every token of the training text, in a datastore of its own tokens.
@@ -100,11 +115,13 @@ class Materials:
         """
         from distilmt import knn, models
 
+        if len(self.teachers) > 1:
+            raise ConfigError(f"a datastore is of one teacher, got {len(self.teachers)} - name one with --teacher")
         if recipe != "gold":
             raise ConfigError(f"neighbours are those of the gold tokens: KNNKD goes with the recipe gold, not {recipe}")
         source, target = self._gold()
         inputs = self.text_inputs() | {"model": models.weights_hash(self.teacher)}
-        with self.run.stage("datastore", inputs, "labelling") as stage:
+        with self._stage("datastore", inputs, "labelling") as stage:
             if not stage.done:
                 store = knn.build(
                     model=str(self.teacher), source=source, target=target, out=str(stage.folder),
@@ -113,7 +130,7 @@ class Materials:
                 stage.finish(outputs={"datastore": stage.folder}, facts={"work": {"target_tokens": store.tokens}})
             folder = stage.folder
         options: dict[str, Any] = {"k": self.options.knn_k, "exclude": self.options.knn_exclude}
-        with self.run.stage("neighbours", inputs | options, "labelling") as stage:
+        with self._stage("neighbours", inputs | options, "labelling") as stage:
             if not stage.done:
                 found = knn.search(store=str(folder), out=str(stage.folder), **options)
                 stage.finish(outputs={"neighbours": stage.folder}, facts={"work": {"target_tokens": found.tokens}})
@@ -128,7 +145,12 @@ class Materials:
 
     @cached_property
     def teacher(self) -> Path:
-        """The teacher's folder, trained here if none was named."""
+        """The first teacher's folder: it has the vocabulary."""
+        return self.teachers[0]
+
+    @property
+    def teachers(self) -> list[Path]:
+        """The folders of all teachers, of one that is trained here if none was named."""
         return self._teacher[0]
 
     @property
@@ -137,32 +159,14 @@ class Materials:
         return self._teacher[1]
 
     @cached_property
-    def _teacher(self) -> tuple[Path, dict[str, Any]]:
+    def _teacher(self) -> tuple[list[Path], dict[str, Any]]:
         from distilmt import models
-        from distilmt.objectives import parse
-        from distilmt.vocab import Vocab
+        from distilmt.teaching import trained
 
-        config = self.config
-        if config.teacher is not None:
-            return models.folder_of(config.teacher), {}
-        inputs = self.text_inputs() | {
-            "size": config.teacher_size, "vocab_size": config.vocab_size, "vocab_model": config.vocab_model,
-            "objective": ALONE.objective, "training": config.teacher_training.inputs(),
-        }  # fmt: skip
-        with self.run.stage("teacher", inputs, "teacher-training") as stage:
-            if not stage.done:
-                lines = [line for _, *pair in self.text.pairs() for line in pair]
-                vocabulary = Vocab.train(lines, config.vocab_size, model_type=config.vocab_model)
-                model = new_model(models.parse_size(config.teacher_size or ""), vocabulary, config.teacher_training)
-                fit = fit_text(
-                    model, vocabulary, self.text, self.dev, parse(ALONE.objective), None, config.teacher_training,
-                    stage.folder, "teacher",
-                )  # fmt: skip
-                stage.finish(outputs={"model": fit.model}, facts=fit.facts())
-                from distilmt.checkpoints import remove_checkpoints
-
-                remove_checkpoints(stage.folder)
-            return stage.folder / "best", stage.facts | {"made_by": ["teacher"]}
+        if names := names_of(self.config.teacher):
+            return [models.folder_of(name) for name in names], {}
+        stage = trained(self)
+        return [stage.folder / "best"], stage.facts | {"made_by": [stage.name]}
 
     def text_inputs(self) -> dict[str, Any]:
         """What names training and development text in a stage's inputs."""
@@ -175,7 +179,7 @@ class Materials:
         """The teacher's labels of the training source, with lists as long as the methods of the run ask for."""
         source, target = self._gold()
         return self._label(
-            "label", self.teacher, source, self.text.source_hash, self.config.label.for_recipes(self.config.recipes()),
+            "label", self.teachers, source, self.text.source_hash, self.config.label.for_recipes(self.config.recipes()),
             (target, self.text.target_hash) if self.config.cache_teacher else None,
         )  # fmt: skip
 
@@ -185,7 +189,19 @@ class Materials:
         Raises: ConfigError: none was named.
         """
         return self._label(
-            "label-reverse", self._reverse(), self._file("reverse-source.txt", self.text.targets), self.text.target_hash
+            "label-reverse",
+            [self._reverse()],
+            self._file("reverse-source.txt", self.text.targets),
+            self.text.target_hash,
+        )
+
+    def sampled(self) -> Corpus:
+        """The training source with one sample of the teacher for each line."""
+        from distilmt.recipes.seq_kd import seq_kd
+
+        drawn = {"sample": True, "top_k": self.options.sample_top_k, "seed": 1}
+        return seq_kd(
+            self.text, self._label("label-sampled", self.teachers, self._gold()[0], self.text.source_hash, more=drawn)
         )
 
     def pseudo(self) -> Corpus:
@@ -202,7 +218,7 @@ class Materials:
 
         path = str(self.options.monolingual_source)
         lines = list(read_lines(path, on_invalid_utf8=self.config.on_invalid_utf8))
-        labels = self._label("label-forward", self.teacher, path, file_hash(path))
+        labels = self._label("label-forward", self.teachers, path, file_hash(path))
         return seq_kd(alone([line.text for line in lines], [line.status for line in lines]), labels)
 
     def round_trip(self) -> Corpus:
@@ -212,8 +228,10 @@ class Materials:
         from distilmt.recipes.seq_kd import seq_kd
 
         path = str(self.options.monolingual_target)
-        back = self._label("label-back", self._reverse(), path, file_hash(path))
-        again = self._label("label-round-trip", self.teacher, str(back.folder / back.files["pseudo"]), back.pseudo_hash)
+        back = self._label("label-back", [self._reverse()], path, file_hash(path))
+        again = self._label(
+            "label-round-trip", self.teachers, str(back.folder / back.files["pseudo"]), back.pseudo_hash
+        )
         statuses = ["ok" if verdict in USABLE else f"label_{verdict}" for verdict in back.statuses]
         return seq_kd(alone(back.pseudo, statuses), again)
 
@@ -222,8 +240,12 @@ class Materials:
 
         return models.folder_of(str(self.options.reverse_teacher))
 
+    def _stage(self, name: str, inputs: dict[str, Any], kind: Kind) -> AbstractContextManager[Stage]:
+        self.made.append(self.domain + name)
+        return self.run.stage(self.domain + name, inputs, kind)
+
     def _file(self, name: str, lines: list[str]) -> str:
-        path = self.run.folder / name
+        path = self.run.folder / (self.domain + name)
         if not path.exists():
             write_lines(path, lines)
         return str(path)
@@ -235,9 +257,8 @@ class Materials:
         from distilmt.translate import Translator
 
         model = self._reverse()
-        self.made.append("reverse-scores")
         inputs = {"source": text.source_hash, "target": text.target_hash, "model": models.weights_hash(model)}
-        with self.run.stage("reverse-scores", inputs, "selection") as stage:
+        with self._stage("reverse-scores", inputs, "selection") as stage:
             path = stage.folder / "scores.json"
             if not stage.done:
                 usable = list(text.pairs())
@@ -253,24 +274,30 @@ class Materials:
             return scores
 
     def _label(
-        self, name: str, model: Path, source: str, source_hash: str, search: LabelSearch | None = None,
-        gold: tuple[str, str] | None = None,
+        self, name: str, models: list[Path], source: str, source_hash: str, search: LabelSearch | None = None,
+        gold: tuple[str, str] | None = None, more: dict[str, Any] | None = None,
     ) -> Labels:  # fmt: skip
         """One labelling, a job of its own inside its stage, so that a killed one goes on. With `gold`, file and hash, the
-        teacher's likeliest words are stored too, of its own translations and of these."""
-        from distilmt import models
+        teacher's likeliest words are stored too, of its own translations and of these; `more` are options of `label`."""
         from distilmt.label import label_stage
+        from distilmt.weights import identity
 
         config = self.config
-        self.made.append(name)
-        options = asdict(search or replace(config.label, n_best=1))
-        inputs = {"source": source_hash, "model": models.weights_hash(model)} | options
+        together = together_of(models, config.mix)
+        options = asdict(search or replace(config.label, n_best=1)) | (more or {})
+        inputs = (
+            {"source": source_hash, "model": identity(models)}
+            | options
+            | {k: v for k, v in together.items() if k != "also"}
+        )
         if gold:
             options |= {"target": gold[0], "soft_labels": config.cache_teacher}
             inputs |= {"target": gold[1], "soft_labels": config.cache_teacher}
+        name = self.domain + name
+        self.made.append(name)
         self._labels[name] = label_stage(
-            self.run, name, inputs, model=str(model), source=source, threads=config.training.threads,
-            on_invalid_utf8=config.on_invalid_utf8, **options,
+            self.run, name, inputs, model=str(models[0]), source=source, threads=config.training.threads,
+            on_invalid_utf8=config.on_invalid_utf8, **options, **together,
         )  # fmt: skip
         return self._labels[name]
 
@@ -288,13 +315,12 @@ class Materials:
         from distilmt.vocab import Vocab
 
         labels = self.labels()
-        self.made.append(name)
         inputs: dict[str, Any] = {
             "labels": labels.pseudo_hash, "gold": self.text.target_hash, "ranking": asdict(ranking),
         }  # fmt: skip
         if keep > 1:
             inputs["keep"] = keep
-        with self.run.stage(name, inputs, "selection") as stage:
+        with self._stage(name, inputs, "selection") as stage:
             paths = [
                 stage.folder / ("selected.txt" if place == 0 else f"selected-{place + 1}.txt") for place in range(keep)
             ]
@@ -305,18 +331,3 @@ class Materials:
                 stage.finish(outputs={path.stem: path for path in paths}, facts={"work": {"lines": labels.lines}})
         pseudo = seq_kd(self.text, labels)
         return [with_targets(pseudo, [line.text for line in read_lines(path)]) for path in paths]
-
-
-def servable(recipe: str, objective: Objective) -> None:
-    """Raises: ConfigError: stored words of the teacher (--cache-teacher) cannot be what this objective asks about."""
-    import torch
-
-    from distilmt.objectives import TopK
-
-    if recipe not in CACHED:
-        raise ConfigError(f"--cache-teacher keeps what the teacher says of {' and '.join(CACHED)}, not of {recipe}")
-    if objective.needs_layers or objective.passes > 1:
-        raise ConfigError(f"--cache-teacher keeps words of given targets: {objective!r} asks for more - leave it out")
-    for _, term in objective.terms:
-        if term.looks_at == "teacher":
-            term.native(TopK(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1)))

@@ -6,6 +6,7 @@ import difflib
 from dataclasses import dataclass, replace
 
 from distilmt.errors import ConfigError
+from distilmt.own_targets import OwnTargets
 
 PLAIN = "NLL(label_smoothing=0.1)"
 FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
@@ -16,13 +17,25 @@ RELEASED = (
 
 @dataclass(frozen=True)
 class Phase:
-    """One training: data, loss, whether it begins with the teacher's layers (layer_init.py), and what the learning rate is
-    multiplied by."""
+    """One training.
+
+    Args:
+        recipe, objective: data and loss.
+        teacher_layers: it begins with the teacher's layers (layer_init.py).
+        rate: what the learning rate is multiplied by.
+        own: targets that the student says itself, where the method asks for them; else the run's options decide.
+        adapted: it takes place in the other domain: on --adapt-train, with the teacher adapted to it.
+        in_turn: it is done once with each teacher of the run, in their order; `teacher` then counts them, from 0.
+    """
 
     recipe: str
     objective: str
     teacher_layers: bool = False
     rate: float = 1.0
+    own: OwnTargets | None = None
+    adapted: bool = False
+    in_turn: bool = False
+    teacher: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,14 +48,27 @@ class Method:
     summary: str
     teacher_layers: bool = False
     then: tuple[Phase, ...] = ()
+    own: OwnTargets | None = None
 
     @property
     def phases(self) -> tuple[Phase, ...]:
         """All trainings, in order."""
-        return Phase(self.recipe, self.objective, self.teacher_layers), *self.then
+        return Phase(self.recipe, self.objective, self.teacher_layers, own=self.own), *self.then
+
+    def of_teachers(self, count: int) -> Method:
+        """With as many phases as there are teachers where it takes them in turn."""
+        if not any(phase.in_turn for phase in self.then):
+            return self
+        then = [[replace(p, teacher=t) for t in range(count)] if p.in_turn else [p] for p in self.then]
+        return replace(self, then=tuple(phase for phases in then for phase in phases))
 
 
 _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
+
+
+def _samples(objective: str, beside: bool = True) -> OwnTargets:
+    """f-distill's side of the student: samples of its own, always fresh, of every batch."""
+    return OwnTargets(share=1.0, sample=True, temperature=1.0, every=1, beside=beside, objective=objective)
 
 
 def _loss(name: str, objective: str, summary: str) -> Method:
@@ -112,6 +138,20 @@ METHODS = {
         _loss("js", "JensenShannon()", "the Jensen-Shannon divergence, on given prefixes (after f-distill, Wen et al. 2023)"),
         _loss("tv", "TotalVariation()", "total variation, on given prefixes (after f-distill, Wen et al. 2023)"),
         _loss("reverse-kd", "ReverseKD()", "KL the other way round, on given prefixes (after f-distill, Wen et al. 2023)"),
+        Method(
+            "f-js", "sampled", "0.5 * SkewKD(skew=0.5)",
+            "the Jensen-Shannon divergence, half on samples of the teacher, half on the student's own (f-distill, Wen et al. 2023)",
+            own=_samples("0.5 * SkewReverseKD(skew=0.5)"),
+        ),
+        Method(
+            "f-tv", "sampled", "0.5 * TotalVariation()", "total variation, its bound on samples of both (f-distill)",
+            own=_samples("0.5 * TotalVariation()"),
+        ),
+        Method("f-kl", "sampled", "NLL()", "KL on samples of the teacher, which is NLL of them (f-distill)"),
+        Method(
+            "f-reverse-kl", "gold", "NLL()", "KL the other way round on the student's samples, never on gold (f-distill)",
+            own=_samples("ReverseKD()", beside=False),
+        ),
         _loss("skew-kd", "SkewKD()", "KL to a mixture of both (DistiLLM, Ko et al. 2024)"),
         _loss("adaptive-kd", "AdaptiveKD()", "forward and reverse KL by head and tail (Wu et al. 2024)"),
         _loss("top1", _KD + "Top1(weighted=True)", "the teacher's best token, as sure as it is (TIE-KD: no correlation)"),
@@ -128,6 +168,18 @@ METHODS = {
             "align", "0.5 * NLL(label_smoothing=0.1) + 0.5 * WordCE() + AttentionAlignment(final_weight=0.1)",
             "attention maps by a learned mixture (Align-to-Distill, Jin et al. 2024)",
         ),
+        Method(
+            "continual", "gold", PLAIN,
+            "alone, then of each teacher in turn what it knows better, without forgetting (Continual KD, Zhang et al. 2023)",
+            then=(
+                Phase("gold", f"{PLAIN} + SelectiveKD(by='teacher_better') + Inheritance()", rate=FINE_TUNING, in_turn=True),
+            ),
+        ),
+        Method(
+            "distil-adapt-distil", "seq-kd", PLAIN,
+            "seq-kd, the teacher adapted to --adapt-train, seq-kd again on that (Gordon & Duh 2020)",
+            then=(Phase("seq-kd", PLAIN, rate=FINE_TUNING, adapted=True),),
+        ),
         _loss(
             "softmax-tempering", "NLL(label_smoothing=0.1, temperature=2.0)", "no teacher, a tempered softmax (Dabre & Fujita 2020)"
         ),
@@ -136,7 +188,7 @@ METHODS = {
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
 RECIPES = (
     "gold", "seq-kd", "seq-inter", "mbr", "mixed", "hybrid", "gold-kd", "gold-kd-bt", "gold-best", "n-best", "forward",
-    "round-trip",
+    "round-trip", "sampled",
 )  # fmt: skip
 
 
@@ -174,4 +226,5 @@ def _joined(name: str) -> Method:
             f"--method: {name!r} joins methods of one kind - join one that makes data with one that is a loss"
         )
     layers = any(m.teacher_layers for m in parts)
-    return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts), layers)
+    own = next((m.own for m in parts if m.own), None)
+    return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts), layers, own=own)

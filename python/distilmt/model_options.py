@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.search import DEFAULTS
+
+if TYPE_CHECKING:
+    from distilmt.translate import Translator
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """How a model is asked; keywords of `Translator`."""
+    """How a model is asked, and with whom; keywords of `Translator`, but for `also`."""
 
     engine: Literal["native", "transformers"] = field(
         default="native", metadata={"help": "native, or transformers for models that it does not know"}
@@ -22,6 +25,16 @@ class ModelOptions:
     )
     target_language: str | None = field(
         default=None, metadata={"help": "language tag of the translation, as the model's tokenizer names it"}
+    )
+    also: tuple[str, ...] = field(
+        default=(),
+        metadata={"help": "further models of its vocabulary: all together are an ensemble", "metavar": "MODEL..."},
+    )
+    ensemble: Literal["arithmetic", "geometric"] = field(
+        default="arithmetic", metadata={"help": "mean of an ensemble: of probabilities, or of log-probabilities"}
+    )
+    weights: tuple[float, ...] | None = field(
+        default=None, metadata={"help": "how much each model of an ensemble counts, in any unit; default: equally"}
     )
 
 
@@ -67,6 +80,15 @@ class SearchFlags:
         if self.beam_size is None:
             found["beam_size"] = max(DEFAULTS["beam_size"], least)
         return found
+
+
+def translator_of(model: str, asked: ModelOptions, **options: Any) -> Translator:
+    """The translator of a model, or of the ensemble that it leads; `options` are keywords of Translator."""
+    from distilmt.translate import Translator
+
+    given = asdict(asked)
+    folders = [folder_of(each) for each in (model, *given.pop("also"))]
+    return Translator(folders if len(folders) > 1 else folders[0], **given, **options)
 
 
 def folder_of(model: str) -> Path:

@@ -64,6 +64,9 @@ class RecipeOptions:
         },
     )
 
+    sample_top_k: int = field(
+        default=40, metadata={"help": "of sampled: likeliest words that the teacher draws from; 0: from all"}
+    )
     knn_k: int = field(default=64, metadata={"help": "of knn-kd: neighbours of a token"})
     knn_exclude: Literal["none", "token", "sentence"] = field(
         default="none",
@@ -76,6 +79,8 @@ class RecipeOptions:
                 raise ConfigError(f"--{name.replace('_', '-')} must lie in [{low}, {high}], got {getattr(self, name)}")
         if not 0 < self.subset <= 1:
             raise ConfigError(f"--subset must lie in (0, 1], got {self.subset}")
+        if self.sample_top_k < 0:
+            raise ConfigError(f"--sample-top-k must be at least 0, got {self.sample_top_k}")
         if self.keep < 1:
             raise ConfigError(f"--keep must be at least 1, got {self.keep}")
         if self.drop_worst and self.reverse_teacher is None:
@@ -114,6 +119,7 @@ NEEDS = {
     "round-trip": ("reverse_teacher", "monolingual_target"),
 }  # fmt: skip
 READERS = {
+    "sample_top_k": {"sampled"},
     "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
     "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
     "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},

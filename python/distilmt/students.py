@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.checkpoints import remove_checkpoints
 from distilmt.distill_report import set_name
+from distilmt.errors import ConfigError
 from distilmt.methods import ALONE, Method, Phase
 from distilmt.train import fit_text, new_model
 
@@ -23,6 +25,7 @@ def train_student(name: str, method: Method, seed: int, materials: Materials, ru
 
     The updates are shared out among the phases, so that every method of a run takes equally many.
     """
+    needs_something_known(method)
     made_by: list[str] = []
     folder: Path | None = None
     trainings: list[dict[str, Any]] = []
@@ -59,6 +62,18 @@ def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
     return facts | {"curve": curve, "training": training}
 
 
+def needs_something_known(method: Method) -> None:
+    """Raises: ConfigError: its first phase is not to forget, and has nothing that it could."""
+    from distilmt.objectives import parse
+
+    first = method.phases[0]
+    if parse(first.objective).needs_snapshot and not first.teacher_layers:
+        raise ConfigError(
+            f"method {method.name!r}: Inheritance() keeps what a student knew, the first phase begins with nothing - put a "
+            "training before it, as `continual` does, or use `distilmt train --init-from`"
+        )
+
+
 def _phase(
     name: str, phase: Phase, seed: int, materials: Materials, run: Run, before: Path | None, updates: int, *, taught: bool
 ) -> tuple[Path, dict[str, Any], list[str]]:  # fmt: skip
@@ -70,8 +85,11 @@ def _phase(
     from distilmt.recipes.hybrid import Mixture
     from distilmt.soft_labels import SoftLabelsStore
     from distilmt.vocab import Vocab
+    from distilmt.weights import identity
 
+    materials = materials.of(phase)
     config, teacher = materials.config, materials.teacher
+    teachers = materials.teachers if phase.teacher is None else [materials.teachers[phase.teacher]]
     objective = parse(phase.objective)  # anew for each student: some remember what they have seen
     options = replace(
         config.training, seed=seed, updates=updates, learning_rate=config.training.learning_rate * phase.rate,
@@ -80,16 +98,17 @@ def _phase(
         "size": config.student_size, "recipe": phase.recipe, "objective": phase.objective, "training": options.inputs(),
         "vocab": Vocab.load(teacher).hash,
     }  # fmt: skip
-    needs = objective.needs_teacher or (taught and config.own.needs_teacher)  # the baseline stays alone
+    own = phase.own or (config.own if config.own.share else None)
+    needs = objective.needs_teacher or (taught and own is not None and own.needs_teacher)  # the baseline stays alone
     if needs or phase.recipe != "gold" or phase.teacher_layers:
-        inputs["teacher"] = models.weights_hash(teacher)
+        inputs["teacher"] = identity(teachers)
+        inputs |= {"mix": asdict(config.mix)} if len(teachers) > 1 else {}
     if phase.teacher_layers:
         inputs["layers"] = "teacher"
     if before is not None:
         inputs["before"] = models.weights_hash(before)
     looked_at, stages = materials.looked_at(objective, phase.recipe) if needs else (None, [])
-    own = config.own if config.own.share and needs else None
-    if own is not None:
+    if needs and own is not None:
         inputs["own"] = asdict(own)
     if isinstance(looked_at, SoftLabelsStore):
         inputs["soft labels"] = looked_at.hash
@@ -112,27 +131,38 @@ def _phase(
                 copy_layers(student, first)
             else:
                 student = new_model(size, vocabulary, options)
-            asked = models.load(looked_at) if isinstance(looked_at, Path) else looked_at
+            asked = [models.load(each) for each in teachers] if isinstance(looked_at, list) else looked_at
             fit = fit_text(
-                student, vocabulary, text, materials.dev, objective, asked, options, stage.folder, name, own
+                student, vocabulary, text, materials.dev, objective, asked, options, stage.folder, name,
+                own if needs else None, mix=config.mix if len(teachers) > 1 else None,
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=fit.facts())
             remove_checkpoints(stage.folder)
-        return stage.folder / "best", dict(stage.facts), [*dict.fromkeys([*made, *stages]), stage.name]
+        return (
+            stage.folder / "best",
+            dict(stage.facts),
+            [*dict.fromkeys([*materials.adaptations, *made, *stages]), stage.name],
+        )
 
 
-def score_system(name: str, folder: Path, materials: Materials, tests: list[Corpus]) -> dict[str, Any]:
-    """Scores and speed of one system on every test set."""
+def score_system(
+    name: str, folder: Path, materials: Materials, tests: list[Corpus], also: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """Scores and speed of one system on every test set, of a model or of the ensemble that it leads."""
     from distilmt import models
     from distilmt.bill.serving import decode_facts
     from distilmt.evaluate import evaluate
     from distilmt.files import OWN_WORDS, language_of
+    from distilmt.teachers import together_of
+    from distilmt.weights import identity
 
-    run, config = materials.run, materials.config
-    inputs = {"model": models.weights_hash(folder), "beam_size": config.test_beam_size, "exact": config.exact} | {
+    run, config, members = materials.run, materials.config, [folder, *also]
+    together = together_of(members, config.mix)
+    inputs = {"model": identity(members), "beam_size": config.test_beam_size, "exact": config.exact} | {
         f"test {set_name(test[0])}": text.source_hash + text.target_hash
         for test, text in zip(config.test, tests, strict=True)
     }
+    inputs |= {key: value for key, value in together.items() if key != "also"}
     languages = {set_name(test[0]): language_of(test[1]) for test in config.test}
     inputs |= {f"language {test}": language for test, language in languages.items() if language in OWN_WORDS}
     with run.stage(f"evaluate-{name}", inputs, "evaluation") as stage:
@@ -142,19 +172,19 @@ def score_system(name: str, folder: Path, materials: Materials, tests: list[Corp
                 kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
-                    repeats=config.test_repeats, metering=config.metering, out=str(path),
+                    repeats=config.test_repeats, metering=config.metering, out=str(path), **together,
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated
                 tokens += out.target_tokens
                 usages.append(out.usages)
-            model = models.load(folder)
             decode = decode_facts(usages, [text.sources for text in tests], tokens)
             stage.finish(
                 outputs={f"hypotheses {test}": path for test, path in kept.items()},
                 facts={
                     "test": scores, "hypotheses": {test: str(path.relative_to(run.folder)) for test, path in kept.items()},
-                    "parameters": models.parameters(model), "file_bytes": models.size_bytes(folder),
+                    "parameters": sum(models.parameters(models.load(each)) for each in members),
+                    "file_bytes": sum(map(models.size_bytes, members)),
                     "tokens_per_second": tokens / decode["seconds"],
                     "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
                 },

@@ -16,6 +16,7 @@ from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError
 from distilmt.lines import OnInvalidUtf8
 from distilmt.own_targets import OwnTargets
+from distilmt.teachers import TeacherMix
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
@@ -106,12 +107,22 @@ class TrainConfig:
         None, "model to start from: same width and vocabulary; a deeper one's layers are copied by the published tables"
     )
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
-    teacher: str | None = _option(None, "model that an objective with a teacher looks at")
+    teacher: tuple[str, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "model that an objective with a teacher looks at; several of one vocabulary are made one",
+            "metavar": "MODEL...",
+        },
+    )
     soft_labels: str | None = _option(None, "in its place its stored soft labels of the training text")
     neighbours: str | None = _option(None, "or neighbours of its tokens, for KNNKD (distilmt knn search)")
+    snapshot: str | None = _option(
+        None, "earlier student that an objective with Inheritance() keeps to; default: the one of --init-from"
+    )
     on_invalid_utf8: OnInvalidUtf8 = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
+    mix: TeacherMix = field(default_factory=TeacherMix, metadata={"prefix": "teacher_"})
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
     metering: EnergyOptions = field(default_factory=EnergyOptions)
@@ -160,18 +171,25 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     if config.neighbours:
         store = StoredNeighbours.open(config.neighbours)
         store.verify()
-    teacher = models.load(config.teacher) if config.teacher else store
+    names = config.teacher or ()
+    teacher = [models.load(name) for name in names] or store
+    config.mix.check(len(names) or 1)
     needs = objective.needs_teacher or config.own.needs_teacher
     if needs and teacher is None:
         asks = config.objective if objective.needs_teacher else config.own.objective
         raise ConfigError(
             f"objective {asks!r} looks at a teacher - name one with --teacher, its --soft-labels, or --neighbours"
         )
+    if objective.needs_snapshot and not (config.init_from or config.snapshot):
+        raise ConfigError(
+            f"objective {config.objective!r} keeps what a student knew, this one begins with nothing - name a model with "
+            "--init-from, or with --snapshot"
+        )
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     say_notes(text, dev)
     work = Path(config.out + ".training")
-    words = config.vocab or config.init_from or config.teacher or (None if store is None else store.folder / "vocab")
+    words: Any = config.vocab or config.init_from or next(iter(names), store and store.folder / "vocab")
     with PartialState().main_process_first():  # the first process makes the vocabulary, the others read it
         if words:
             vocabulary = vocab.Vocab.load(models.folder_of(words))
@@ -182,15 +200,18 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
                 [line for _, *pair in text.pairs() for line in pair], config.vocab_size, model_type=config.vocab_model
             )
             vocabulary.save(work / "vocab")
-    if store is None and teacher is not None and needs:
-        vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(config.teacher or "")))
+    for name, role in [(name, "teacher") for name in names if needs] + [
+        (name, role) for name, role in ((config.init_from, "first model"), (config.snapshot, "snapshot")) if name
+    ]:
+        vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(name)), f"{role} {name}")
     student = first_student(models.parse_size(config.size), vocabulary, config.training, config.init_from)
     # Counters count whole machines, so one process looks at them: torchrun's first; accelerate knows its rank only once it trains.
     leads, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
     with Meter(config.metering, checkpoint=cost) if leads else nullcontext() as meter:
         fit_result = fit_text(
-            student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name, config.own
-        )
+            student, vocabulary, text, dev, objective, teacher, config.training, work, Path(config.out).name, config.own,
+            snapshot=models.load(config.snapshot) if config.snapshot else None, mix=config.mix,
+        )  # fmt: skip
     if PartialState().is_main_process:
         if cost.exists():
             os.replace(cost, work / "finished-cost.json")  # the next training of this name starts from nothing
@@ -240,10 +261,10 @@ def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_fro
 
 def fit_text(
     student: Any, vocabulary: Any, text: Any, dev: Any, objective: Any, teacher: Any, options: TrainingOptions,
-    folder: Path, name: str, own: OwnTargets | None = None,
+    folder: Path, name: str, own: OwnTargets | None = None, *, snapshot: Any = None, mix: TeacherMix | None = None,
 ) -> FitResult:  # fmt: skip
-    """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, or its
-    stored soft labels or neighbours of this corpus."""
+    """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, several of
+    one vocabulary, or stored soft labels or neighbours of this corpus; the others as of `trainer.fit`."""
     from distilmt.batches import Pairs, encode_pairs
     from distilmt.evaluate import bleu_of
     from distilmt.knn import StoredNeighbours
@@ -270,5 +291,5 @@ def fit_text(
     pairs = Pairs.mixed(found, text.shares) if isinstance(text, Mixture) else found[0]
     return fit(
         student, vocabulary, pairs, (dev.sources, dev.targets), objective=objective, teacher=teacher, options=options,
-        own=own, folder=folder, name=name, target_lang=dev.target_language,
+        own=own, folder=folder, name=name, target_lang=dev.target_language, snapshot=snapshot, mix=mix,
     )  # fmt: skip

@@ -23,10 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallback
+from transformers import MarianMTModel, Seq2SeqTrainer, Seq2SeqTrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from distilmt import models
@@ -36,14 +35,16 @@ from distilmt.corpus import write_lines
 from distilmt.errors import ResourceError
 from distilmt.knn.stored import StoredNeighbours
 from distilmt.objectives import Objective
-from distilmt.own_targets import OwnTargets, Sayer, own_objective
+from distilmt.own_batches import Sayer, own_objective
+from distilmt.own_targets import OwnTargets
 from distilmt.run import append_event
 from distilmt.soft_labels import SoftLabelsStore
 from distilmt.stop import Stop
 from distilmt.stored_teacher import Stored, StoredTeacher
 from distilmt.student_loss import StudentLoss
+from distilmt.teachers import TeacherMix
 from distilmt.train import TrainingOptions
-from distilmt.trainer_support import curve, dev_scores, keep_freed_memory, pair_lengths
+from distilmt.trainer_support import Step, curve, dev_scores, keep_freed_memory, pair_lengths, recall, remember
 from distilmt.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ if TYPE_CHECKING:
 logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 
 PROGRESS = "progress.json"  # tokens, seconds and patience so far
-MEMORY = "objective-{rank}.safetensors"  # what the objective remembers between steps, of each process
-BESIDE = "beside.safetensors"  # what terms learn for the training alone
 
 
 @dataclass
@@ -115,22 +114,20 @@ class _Trainer(Seq2SeqTrainer):
         self.lines.append(inputs.pop("lines"))
         # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
-        tokens = (inputs["labels"] != IGNORED).sum()
+        said = None
         if self.sayer.chosen(self.state, len(self.lines)):
-            inputs = self.sayer.say(self.model.student, inputs, self.state.global_step)
-            said = (inputs["labels"] != IGNORED).sum()
-            # Its share of the step stays that of the targets it had; what it reports is counted apart.
-            loss, sums = model(**inputs, denominator=count * said / tokens, own=True)
-            del sums["nll"]  # of no gold
+            said = self.sayer.say(self.model.student, inputs, self.state.global_step)
+            # Its share of the step is that of the targets the batch has; what it reports is counted apart.
+            words, tokens = ((each["labels"] != IGNORED).sum() for each in (said, inputs))
+            said["denominator"] = count * words / tokens
+        if said is None or self.sayer.options.beside:
+            loss, sums = model(**inputs, denominator=count, said=said)
         else:
-            loss, sums = model(**inputs, denominator=count)
-            said = None
-        if "gate" in sums:
-            gate = float(sums.pop("gate"))
-            self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
-        sums["tokens"] = tokens if said is None else said
-        if said is not None:
-            sums = {f"own_{name}": value for name, value in sums.items()}
+            loss, sums = model(**said, own=True)
+        for name in ("gate", "own_gate"):
+            if name in sums:
+                gate = float(sums.pop(name))
+                self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
         for name, value in sums.items():
             self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
         scaled: Tensor = loss * self.accelerator.num_processes
@@ -226,40 +223,20 @@ class _Trainer(Seq2SeqTrainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.model.student.load_state_dict(models.load(resume_from_checkpoint).state_dict())
-        memory = Path(resume_from_checkpoint) / MEMORY.format(rank=self.args.process_index)
-        if self.model.objective.state_dict():
-            self.model.objective.load_state_dict(load_file(memory))
-        if self.model.beside:
-            self.model.beside.load_state_dict(load_file(Path(resume_from_checkpoint) / BESIDE))
+        recall(self.model, Path(resume_from_checkpoint), self.args.process_index)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Case 38: a checkpoint counts once its last file, the list of the others, is on disk."""
         self._clock()
         super()._save_checkpoint(model, trial)
         checkpoint = self.folder / f"checkpoint-{self.state.global_step}"
-        if memory := self.model.objective.state_dict():
-            save_file(memory, checkpoint / MEMORY.format(rank=self.args.process_index))
-        if self.model.beside and self.args.should_save:
-            save_file(self.model.beside.state_dict(), checkpoint / BESIDE)
+        remember(self.model, checkpoint, self.args.process_index, first=self.args.should_save)
         self.accelerator.wait_for_everyone()  # before the list of files is made
         if self.args.should_save:
             write_lines(checkpoint / PROGRESS, [json.dumps(self.progress)])
             seal(checkpoint)
         self.sayer.forget()
         self.mark = time.perf_counter()
-
-
-class _Step(TrainerCallback):
-    """Tells the loss where the training stands, and the objective that an optimizer step has ended."""
-
-    def __init__(self, loss: StudentLoss | DirectedLoss) -> None:
-        self.loss = loss
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.loss.progress = state.global_step / state.max_steps
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.loss.objective.step()
 
 
 def fit(
@@ -269,12 +246,14 @@ def fit(
     dev: tuple[Sequence[str], Sequence[str]],
     *,
     objective: Objective,
-    teacher: MarianMTModel | SoftLabelsStore | StoredNeighbours | None,
+    teacher: MarianMTModel | Sequence[MarianMTModel] | SoftLabelsStore | StoredNeighbours | None,
     options: TrainingOptions,
     folder: Path,
     name: str = "training",
     own: OwnTargets | None = None,
     target_lang: str = "",
+    snapshot: MarianMTModel | None = None,
+    mix: TeacherMix | None = None,
     directed: Directed | None = None,
 ) -> FitResult:
     """Trains a student and keeps the checkpoint with the best dev BLEU in `folder/best`.
@@ -286,10 +265,11 @@ def fit(
         student: trained in place.
         pairs: training pairs.
         dev: source and reference sentences, line-aligned.
-        objective: what to minimise; `teacher` is needed by terms that look at it.
+        objective: what to minimise; `teacher` is needed by terms that look at it, several are made one by `mix`.
         folder: `best/`, `events.jsonl`, `skipped.jsonl`, and checkpoints, which the caller removes once it has what it wants.
         name: label of the progress bar.
         own: batches whose targets the student says itself; none where absent.
+        snapshot: what terms look at that keep an earlier student; absent, the student as it is given here.
         target_lang: of the dev set's references, as for `distilmt.evaluate.score`.
         directed: of a multilingual student: its teachers and dev sets, in place of `teacher` and `dev`.
     Returns: curve, BLEU and cost.
@@ -329,7 +309,9 @@ def fit(
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
     loss: StudentLoss | DirectedLoss
     if directed is None:
-        loss = StudentLoss(student, objective, teacher if stored is None else stored, own_objective(own, objective))
+        loss = StudentLoss(
+            student, objective, teacher if stored is None else stored, own_objective(own, objective), snapshot=snapshot, mix=mix
+        )  # fmt: skip
         dev_of: Any = partial(dev_scores, dev=dev, options=options, target_lang=target_lang)
     else:
         loss, dev_of = directed.loss(student, objective), partial(directed.dev_scores, options=options)
@@ -338,7 +320,7 @@ def fit(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
         sayer=sayer, dev=dev_of,
         model=loss, args=args, train_dataset=pairs, eval_dataset=pairs,
-        callbacks=[stop, _Step(loss), *([directed] if directed else [])],
+        callbacks=[stop, Step(loss), *([directed] if directed else [])],
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

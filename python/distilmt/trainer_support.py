@@ -1,18 +1,61 @@
-"""What the training loop needs besides itself: memory that stays, lengths for the plan, scores and the curve of a run."""
+"""What the training loop needs besides itself: what checkpoints keep, memory that stays, lengths, scores, the curve of a run."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file, load_model, save_file, save_model
+from transformers import TrainerCallback
 
 from distilmt.batches import Pairs
 from distilmt.evaluate import score
+from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
+
+if TYPE_CHECKING:
+    from distilmt.multilingual.loss import DirectedLoss
+
+MEMORY = "objective-{rank}.safetensors"  # what the objective remembers between steps, of each process
+BESIDE = "beside.safetensors"  # what terms learn for the training alone
+SNAPSHOT = "snapshot.safetensors"  # the earlier student that terms look at
+
+
+def remember(loss: StudentLoss, checkpoint: Path, rank: int, *, first: bool) -> None:
+    """Writes into a checkpoint what the loss needs besides the student; `first` of all processes what they share."""
+    if memory := loss.objective.state_dict():
+        save_file(memory, checkpoint / MEMORY.format(rank=rank))
+    if loss.beside and first:
+        save_file(loss.beside.state_dict(), checkpoint / BESIDE)
+    if loss.snapshot is not None and first:
+        save_model(loss.snapshot, str(checkpoint / SNAPSHOT))
+
+
+def recall(loss: StudentLoss, checkpoint: Path, rank: int) -> None:
+    """The inverse of `remember`."""
+    if loss.objective.state_dict():
+        loss.objective.load_state_dict(load_file(checkpoint / MEMORY.format(rank=rank)))
+    if loss.beside:
+        loss.beside.load_state_dict(load_file(checkpoint / BESIDE))
+    if loss.snapshot is not None:
+        load_model(loss.snapshot, str(checkpoint / SNAPSHOT))
+
+
+class Step(TrainerCallback):
+    """Tells the loss where the training stands, and the objective that an optimizer step has ended."""
+
+    def __init__(self, loss: StudentLoss | DirectedLoss) -> None:
+        self.loss = loss
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loss.progress = state.global_step / state.max_steps
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.loss.objective.step()
 
 
 def keep_freed_memory() -> None:

@@ -216,8 +216,11 @@ class Translator:
             vocab: needed to translate text, and for a target_language; id lists need none.
             options: as of Translator.
         """
+        from distilmt.probe import quiet_transformers
+
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
-            model.save_pretrained(folder)
+            with quiet_transformers():
+                model.save_pretrained(folder)
             if vocab is not None:
                 vocab.save(folder)
             translator = cls(folder, **options)

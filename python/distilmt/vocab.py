@@ -248,8 +248,8 @@ def _training_text(lines: Iterable[str], most: int, rng: random.Random) -> list[
     return text
 
 
-def require_same(student: Vocab, teacher: Vocab) -> None:
-    """Raises DataError unless both vocabularies have the same hash; equal sizes prove nothing."""
+def require_same(student: Vocab, teacher: Vocab, name: str = "teacher") -> None:
+    """Raises DataError, which names the teacher, unless both vocabularies have the same hash; equal sizes prove nothing."""
     if student.hash == teacher.hash:
         return
     pairs = zip(student.target.pieces, teacher.target.pieces, strict=False)
@@ -258,7 +258,7 @@ def require_same(student: Vocab, teacher: Vocab) -> None:
     if student.target_size != teacher.target_size:
         where = f"{student.target_size} and {teacher.target_size} ids"
     raise DataError(
-        f"vocabulary: student and teacher have different ones ({where}), so their distributions cannot be compared - "
+        f"vocabulary: student and {name} have different ones ({where}), so their distributions cannot be compared - "
         "train the student with the teacher's vocabulary, or distil on sequence level (--method seq-kd)"
     )
 

@@ -16,6 +16,7 @@ import json
 import math
 import mmap
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,3 +198,8 @@ def weights_hash(folder: str | Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def identity(folders: Sequence[str | Path]) -> str:
+    """`weights_hash` of a model, joined by + for those of an ensemble: what names a teacher in a stage's inputs."""
+    return "+".join(weights_hash(folder) for folder in folders)

@@ -65,7 +65,8 @@ def prepare(config: LabelConfig) -> Work:
     absolute = {
         name: os.path.abspath(path) for name in ("model", "source", "target") if (path := getattr(config, name))
     }
-    config = replace(config, **absolute | {"model": str(model.resolve()), "new_run": False})
+    asked = replace(config.asked, also=tuple(str(folder_of(each).resolve()) for each in config.asked.also))
+    config = replace(config, **absolute | {"model": str(model.resolve()), "asked": asked, "new_run": False})
     # For `distilmt labels redo`, which has to find model and text again.
     write_json(folder / "job.json", to_dict(config))
     return Work(str(folder), identity.hex(), text, target, config)

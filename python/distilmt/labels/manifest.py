@@ -2,7 +2,8 @@
 
     format, engine      of the records; version of distilmt
     source, target      SHA-256 of the uncompressed text, and its lines
-    model               SHA-256 of each of the folder's files that a translation depends on
+    model               SHA-256 of each of the folder's files that a translation depends on; of an ensemble's second
+                        model these are named 2/config.json ...
     numbers             compute type as chosen, instruction set
     options             of search, verdicts, soft labels, languages, unreadable bytes, long lines
     shard_lines         where the text is cut
@@ -15,11 +16,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import ConfigError, DataError
+from distilmt.model_options import ModelOptions, folder_of
 from distilmt.stage import differences
 from distilmt.storage import create_bytes, disk_errors, plain, read_json
 
@@ -48,16 +50,25 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
         "engine": version("distilmt"),
         "source": {"sha256": text.sha256, "lines": text.lines},
         "target": target and {"sha256": target.sha256, "lines": target.lines},
-        "model": model_hashes(model),
+        "model": teacher_hashes(model, config.asked),
         "numbers": {"compute_type": chosen(config.compute_type), "instruction_set": _native.active_isa()},
         "options": {
-            "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asdict(config.asked),
+            "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asdict(replace(config.asked, also=())),
             "soft_labels": config.soft_labels, "soft_floor": config.soft_floor if config.soft_labels else None,
             "too_long": config.too_long, "on_invalid_utf8": config.on_invalid_utf8,
         },
         "shard_lines": config.shard_lines,
     })  # fmt: skip
     return manifest
+
+
+def teacher_hashes(model: Path, asked: ModelOptions) -> dict[str, str]:
+    """`model_hashes` of a teacher and of those that translate with it."""
+    return model_hashes(model) | {
+        f"{number}/{name}": found
+        for number, each in enumerate(asked.also, 2)
+        for name, found in model_hashes(folder_of(each)).items()
+    }
 
 
 def model_hashes(folder: Path) -> dict[str, str]:

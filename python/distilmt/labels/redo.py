@@ -18,7 +18,7 @@ from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels.job import carry_out, read_texts
-from distilmt.labels.manifest import describe, model_hashes, read_manifest
+from distilmt.labels.manifest import describe, read_manifest, teacher_hashes
 from distilmt.labels.merge import Damaged, Stored, merged_records, proven_segment, read_redo, redo_folders
 from distilmt.labels.proof import proven
 from distilmt.labels.records import VERDICTS
@@ -169,7 +169,7 @@ def _merge(stored: Stored, config: LabelConfig, text: Text, target: Text | None)
         raise DataError(
             f"{stored.folder}: {missing} shards are still to be labelled - run the same `distilmt label` again"
         )
-    teacher = {"model": model_hashes(folder_of(config.model))}
+    teacher = {"model": teacher_hashes(folder_of(config.model), config.asked)}
     if changed := differences({"model": stored.manifest["model"]}, teacher):
         raise ConfigError(
             f"{stored.folder}: has to be merged again, and {config.model} is another teacher than the labels are from - put "

@@ -21,7 +21,7 @@ from distilmt.label import Labels, read_labels
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
 from distilmt.lines import read_lines
-from distilmt.model_options import ModelOptions, folder_of
+from distilmt.model_options import ModelOptions, translator_of
 from distilmt.storage import read_json, write_json
 
 SIGNATURES = {
@@ -185,9 +185,7 @@ def _texts(gold: FileFacts) -> Iterator[str | None]:
 def _encoder(config: SelectConfig) -> Callable[[list[str]], list[list[int]]] | None:
     if config.model is None:
         return None
-    from distilmt.translate import Translator
-
-    return Translator(folder_of(config.model), **asdict(config.asked)).vocab.encode_target
+    return translator_of(config.model, config.asked).vocab.encode_target
 
 
 def _paths(config: SelectConfig) -> list[Path]:

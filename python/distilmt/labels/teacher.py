@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +24,10 @@ class Teacher:
     """A model, loaded with the options of a job."""
 
     def __init__(self, config: LabelConfig, threads: int | None) -> None:
-        from distilmt.model_options import folder_of
-        from distilmt.translate import Translator
+        from distilmt.model_options import translator_of
 
         self.config = config
-        self.translator = Translator(
-            folder_of(config.model), compute_type=config.compute_type, threads=threads, **asdict(config.asked)
-        )
+        self.translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=threads)
         self._search: Any = config.search.options()
         self._eos = 0
         if config.soft_labels:

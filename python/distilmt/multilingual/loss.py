@@ -53,6 +53,7 @@ class DirectedLoss(nn.Module):
     """
 
     accepts_loss_kwargs = True  # the Trainer then hands out the global count of targets
+    snapshot = None  # what a checkpoint keeps; each part has a copy of the student as it began
 
     def __init__(
         self,
@@ -91,7 +92,6 @@ class DirectedLoss(nn.Module):
             loss.objective = blended(self.objective, share)
         loss.progress = self.progress
         value, sums = loss(labels, denominator, **inputs)
-        sums["tokens"] = (labels != -100).sum()
         common = {name: sums[name] for name in ("tokens", "nll", "gate") if name in sums}
         return value, common | {f"{self.names[number]}:{name}": each for name, each in sums.items() if name != "gate"}
 

@@ -2,8 +2,11 @@
 
     Inheritance = T^2 KL(s^T || p^T),   s an earlier state of the student
 
-Source: Zhang et al. 2023 (Continual KD, arXiv:2212.09097), as one of its two parts; the other, a filter, is
-`SelectiveKD(by="teacher_better")`. Their released code shows masked means of KL alone.
+In a training s is the student as the training began (another one where `fit` or --snapshot gives it): of a phase, what the
+phase before made; under --init-from, the model of the old domain.
+Source: Zhang et al. 2023 (Continual KD, arXiv:2212.09097), as one of its two parts, for every teacher of a sequence the
+student of the one before; the other part, a filter, is `SelectiveKD(by="teacher_better")`. Their released code shows masked
+means of KL alone; how the parts are weighed we have not seen: 1 each in the method `continual`.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilmt.soft_labels import SoftLabels
+from distilmt.teachers import TeacherMix
 from distilmt.translate import Hypothesis, Scored, Translation, Translator, repeats
 from distilmt.vocab import Vocab
 
@@ -90,11 +91,12 @@ class Microscope:
         """
         from distilmt import models
         from distilmt.files import file_hash
+        from distilmt.weights import identity
 
         run = self.materials.run
         inputs = self.inputs | {
             "model": models.weights_hash(folder),
-            "teacher": models.weights_hash(self.materials.teacher),
+            "teacher": identity(self.materials.teachers),
         }
         for who, files in (("teacher", self.translations), ("own", translations)):
             inputs |= {f"{who} {test}": file_hash(run.folder / path) for test, path in files.items()}
@@ -113,10 +115,10 @@ class Microscope:
 
     @cached_property
     def _teacher(self) -> _Model:
-        return self._model(self.materials.teacher, self.translations)
+        return self._model(self.translations, *self.materials.teachers)
 
-    def _model(self, folder: Path, translations: Mapping[str, str]) -> _Model:
-        translator = self._translator(folder, "float32")
+    def _model(self, translations: Mapping[str, str], *folders: Path) -> _Model:
+        translator = self._translator("float32", *folders)
         run, texts = self.materials.run.folder, {}
         for test, path in translations.items():
             texts[test] = (run / path).read_bytes().decode().split("\n")[:-1]
@@ -124,8 +126,13 @@ class Microscope:
         forced = translator.score(self.sources, self.references, soft_labels=min(K, translator.vocab.target_size))
         return _Model(translator, forced, translator.score(self.sources, outputs), outputs)
 
-    def _translator(self, folder: Path, compute_type: Any) -> Translator:
-        return Translator(folder, compute_type=compute_type, threads=self.materials.config.training.threads)
+    def _translator(self, compute_type: Any, *folders: Path) -> Translator:
+        """Of a student, or of all teachers."""
+        mix = self.materials.config.mix if len(folders) > 1 else TeacherMix()
+        return Translator(
+            folders, compute_type=compute_type, threads=self.materials.config.training.threads, ensemble=mix.mean,
+            weights=mix.weights,
+        )  # fmt: skip
 
     @cached_property
     def _targets(self) -> list[NDArray[np.int64]]:
@@ -144,8 +151,8 @@ class Microscope:
         return counts * 1e6 / max(1, len(flat))
 
     def _compare(self, folder: Path, translations: Mapping[str, str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        teacher, student = self._teacher, self._model(folder, translations)
-        small = self._translator(folder, "int8").score(self.sources, self.references)
+        teacher, student = self._teacher, self._model(translations, folder)
+        small = self._translator("int8", folder).score(self.sources, self.references)
         scored = [
             i for i, all_ in enumerate(zip(teacher.forced, student.forced, small, strict=True)) if all(s.log_probs for s in all_)
         ]  # fmt: skip

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError, DataError
-from distilmt.model_options import ModelOptions, folder_of
+from distilmt.model_options import ModelOptions, translator_of
 from distilmt.study.measure import Numbers, Work
 
 OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
@@ -46,8 +46,7 @@ def load(task: DecodeTask) -> Work:
     from distilmt.corpus import load_corpus
     from distilmt.evaluate import bleu_of, score
     from distilmt.files import language_of
-    from distilmt.translate import Translator
-    from distilmt.weights import weights_hash
+    from distilmt.weights import identity
 
     text = load_corpus(task.test)
     if text.quarantined:
@@ -58,9 +57,8 @@ def load(task: DecodeTask) -> Work:
         raise DataError(f"{task.test[0]}: no lines to translate")
     language = language_of(task.test[1])
     bleu_of(language)  # says now what is not installed
-    folder = folder_of(task.model)
-    translator = Translator(
-        folder, compute_type=task.compute_type, threads=task.threads, slots=task.slots, **asdict(task.asked)
+    translator = translator_of(
+        task.model, task.asked, compute_type=task.compute_type, threads=task.threads, slots=task.slots
     )
     hypotheses: list[str] = []
     statuses: Counter[str] = Counter()
@@ -86,7 +84,7 @@ def load(task: DecodeTask) -> Work:
             "chrf": scores.chrf,
         }
 
-    inputs = {"model": weights_hash(folder), "source": text.source_hash, "target": text.target_hash}
+    inputs = {"model": identity(translator.folders), "source": text.source_hash, "target": text.target_hash}
     work = Work(once, outcomes, inputs, translations=hypotheses)
     work.notes.append(f"compute type {translator.compute_type}, {translator.threads} workers")
     return work

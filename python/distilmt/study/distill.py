@@ -53,6 +53,9 @@ class DistillTask:
     method: str = field(default="seq-kd", metadata={"help": "see `distilmt methods`; alone is the baseline"})
     recipe: str | None = field(default=None, metadata={"help": "in place of method, what data"})
     objective: str | None = field(default=None, metadata={"help": "in place of method, what loss"})
+    adapt_train: tuple[str, str] | None = field(
+        default=None, metadata={"help": "of distil-adapt-distil: text of the domain to adapt to"}
+    )
     cache_teacher: int = field(default=0, metadata={"help": "its likeliest words to store, in place of running it"})
     test_beam_size: int = field(default=5, metadata={"help": "beam size of serving"})
     compute_type: ComputeType = field(default="float32", metadata={"help": f"of serving: {COMPUTE_TYPE_HELP}"})
@@ -64,6 +67,7 @@ class DistillTask:
     data: RecipeOptions = field(default_factory=RecipeOptions)
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
+    teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
 
     def __post_init__(self) -> None:
         self.config("", EnergyOptions())
@@ -87,6 +91,11 @@ class DistillTask:
             return Method("given", self.recipe or "gold", self.objective or ALONE.objective, "given in full")
         return ALONE if self.method == ALONE.name else named(self.method)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether its teacher is adapted to another text."""
+        return any(phase.adapted for phase in self.chosen.phases)
+
     def config(self, out: str, energy: EnergyOptions) -> DistillConfig:
         """The distillation that the cell is, with the options that its method reads: a study sets some for all cells.
 
@@ -101,8 +110,9 @@ class DistillTask:
             what = {"method": self.method}
         return DistillConfig(
             train=self.train, dev=self.dev, test=(self.test,), out=out, student_size=self.student_size, teacher=self.teacher,
-            baseline=False, seeds=(self.training.seed,), cache_teacher=self.cache_teacher, label=self.label,
-            data=self.data.read_by(recipes), own=self.own, training=self.training, metering=energy, **what,
+            adapt_train=self.adapt_train if self.adapts else None, baseline=False, seeds=(self.training.seed,),
+            cache_teacher=self.cache_teacher, label=self.label, data=self.data.read_by(recipes), own=self.own,
+            training=self.training, teacher_training=self.teacher_training, metering=energy, **what,
         )  # fmt: skip
 
 
@@ -124,6 +134,9 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         "teacher": models.weights_hash(teacher), "train": text.source_hash + text.target_hash,
         "dev": dev.source_hash + dev.target_hash,
     }  # fmt: skip
+    if task.adapts and task.adapt_train:
+        domain = corpus.load_corpus(task.adapt_train)
+        inputs["adapt"] = domain.source_hash + domain.target_hash
     config = task.config(str(folder), energy)
     with _shared_run(task, inputs, shared, config) as run:
         materials = Materials(run, config, text, dev)
@@ -191,9 +204,9 @@ def _made(materials: Materials, method: Method) -> tuple[list[str], dict[str, fl
 
     made: list[str] = []
     for phase in method.phases:
-        made += materials.data(phase.recipe)[1]
-        objective = parse(phase.objective)
-        made += materials.looked_at(objective, phase.recipe)[1] if objective.needs_teacher else []
+        ours, objective = materials.of(phase), parse(phase.objective)
+        made += [*ours.adaptations, *ours.data(phase.recipe)[1]]
+        made += ours.looked_at(objective, phase.recipe)[1] if objective.needs_teacher else []
     stages = [stage for stage in materials.run.stages() if stage["name"] in made]
     return made, {f"label_{key}": _sum(stages, key) for key in COSTS}
 
@@ -216,6 +229,7 @@ def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, conf
     learnt = {"pseudo_share", "drop_worst"}  # they change what is learnt from, and nothing that is made for it
     data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
     key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
+    key |= {"teacher training": config.teacher_training.inputs()} if task.adapts else {}
     # Hours of search are nobody else's to wait for.
     key |= {"neighbours": any(t.neighbour_temperature for p in task.chosen.phases for _, t in parse(p.objective).terms)}
     folder = shared / hash_of(key)[:16]
