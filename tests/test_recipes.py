@@ -201,6 +201,14 @@ def test_a_subset_is_the_same_each_time(made: Callable[..., Materials]) -> None:
     assert set(pairs(one)) <= set(zip(SOURCES, TARGETS, strict=True))
 
 
+def test_options_of_neighbours_belong_to_a_loss_on_them(made: Callable[..., Materials]) -> None:
+    assert made("knn-kd", knn_k=3, knn_exclude="token").options.knn_k == 3
+    with pytest.raises(ConfigError, match="--knn-k is of KNNKD, which this run has not"):
+        made("word-kd", folder="other", knn_k=3)
+    with pytest.raises(ConfigError, match=r"--knn-k must lie in \[1, 1024\], got -3"):
+        RecipeOptions(knn_k=-3)
+
+
 def test_several_hypotheses_need_a_beam_that_has_them(made: Callable[..., Materials]) -> None:
     with pytest.raises(ConfigError, match="--keep 5 hypotheses: the lists have 3 - raise"):
         made("n-best", keep=5)

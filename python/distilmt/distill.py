@@ -128,7 +128,7 @@ class DistillConfig:
             raise ConfigError(f"--test-repeats must be 1 or more, got {self.test_repeats}")
         if self.method is not None and (self.recipe or self.objective):
             raise ConfigError("--method names a recipe and an objective: give it, or --recipe and --objective")
-        self.data.check(self.recipes())
+        self.data.check({reader for method in self.methods() for phase in method.phases for reader in phase.readers})
         self._check_phases()
         kept = self.label.for_recipes(self.recipes()).n_best or 1
         if self.data.keep > kept and {"gold-best", "n-best"} & self.recipes():

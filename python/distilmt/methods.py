@@ -37,6 +37,11 @@ class Phase:
     in_turn: bool = False
     teacher: int | None = None
 
+    @property
+    def readers(self) -> set[str]:
+        """What of it reads options of data (recipe_options.READERS): the recipe, and a loss on neighbours."""
+        return {self.recipe} | ({"KNNKD"} if "KNNKD" in self.objective else set())
+
 
 @dataclass(frozen=True)
 class Method:

@@ -81,28 +81,30 @@ class RecipeOptions:
             raise ConfigError(f"--subset must lie in (0, 1], got {self.subset}")
         if self.sample_top_k < 0:
             raise ConfigError(f"--sample-top-k must be at least 0, got {self.sample_top_k}")
+        if not 1 <= self.knn_k <= 1024:
+            raise ConfigError(f"--knn-k must lie in [1, 1024], got {self.knn_k}")
         if self.keep < 1:
             raise ConfigError(f"--keep must be at least 1, got {self.keep}")
         if self.drop_worst and self.reverse_teacher is None:
             raise ConfigError("--drop-worst asks a model of the other direction: name it with --reverse-teacher, or train one by "
                               "`distilmt train --train TARGET SOURCE ...`")  # fmt: skip
 
-    def read_by(self, recipes: set[str]) -> RecipeOptions:
-        """Without what none of these recipes reads."""
+    def read_by(self, found: set[str]) -> RecipeOptions:
+        """Without what none of these recipes and losses reads."""
         plain = type(self)()
-        unread = {name: getattr(plain, name) for name, readers in READERS.items() if not readers & recipes}
+        unread = {name: getattr(plain, name) for name, readers in READERS.items() if not readers & found}
         if "drop_worst" not in unread and self.drop_worst:
             unread.pop("reverse_teacher", None)
         return replace(self, **unread)
 
-    def check(self, recipes: set[str]) -> None:
-        """Raises: ConfigError: a recipe lacks what it needs, or an option is given that none of them reads."""
-        for recipe in sorted(recipes):
+    def check(self, found: set[str]) -> None:
+        """Of these recipes and losses. Raises: ConfigError: one lacks what it needs, or none of them reads an option."""
+        for recipe in sorted(found):
             for name in NEEDS.get(recipe, ()):
                 if getattr(self, name) is None:
                     raise ConfigError(f"recipe {recipe} needs --{name.replace('_', '-')}: {REMEDIES[name]}")
         for name, readers in READERS.items():
-            if getattr(self, name) != getattr(type(self)(), name) and not readers & recipes:
+            if getattr(self, name) != getattr(type(self)(), name) and not readers & found:
                 if name == "reverse_teacher" and self.drop_worst:
                     continue
                 raise ConfigError(
@@ -119,7 +121,7 @@ NEEDS = {
     "round-trip": ("reverse_teacher", "monolingual_target"),
 }  # fmt: skip
 READERS = {
-    "sample_top_k": {"sampled"},
+    "sample_top_k": {"sampled"}, "knn_k": {"KNNKD"}, "knn_exclude": {"KNNKD"},
     "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
     "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
     "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},

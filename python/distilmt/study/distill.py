@@ -104,14 +104,14 @@ class DistillTask:
         from distilmt.sizes import parse_size
 
         parse_size(self.student_size)
-        recipes = {phase.recipe for phase in self.chosen.phases}
+        readers = {reader for phase in self.chosen.phases for reader in phase.readers}
         what: dict[str, Any] = {"recipe": self.recipe, "objective": self.objective}
         if not self.recipe and not self.objective:
             what = {"method": self.method}
         return DistillConfig(
             train=self.train, dev=self.dev, test=(self.test,), out=out, student_size=self.student_size, teacher=self.teacher,
             adapt_train=self.adapt_train if self.adapts else None, baseline=False, seeds=(self.training.seed,),
-            cache_teacher=self.cache_teacher, label=self.label, data=self.data.read_by(recipes), own=self.own,
+            cache_teacher=self.cache_teacher, label=self.label, data=self.data.read_by(readers), own=self.own,
             training=self.training, teacher_training=self.teacher_training, metering=energy, **what,
         )  # fmt: skip
 
