@@ -12,7 +12,7 @@ from conftest import lively_model
 from distilmt import models
 from distilmt.errors import DataError
 from distilmt.gap import own_mode, top1_agreement
-from distilmt.translate import Hypothesis, Translation, Translator
+from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 
 SOURCES = ["the dog sees the house .", "", "the cat"]
@@ -46,10 +46,5 @@ def test_agreement_needs_one_vocabulary(tiny_vocab: Vocab, tmp_path: Path) -> No
 
 
 def test_own_mode_is_a_mean_of_probabilities() -> None:
-    def said(*log_probs: float) -> Translation:
-        hypothesis = Hypothesis(ids=[5] * (len(log_probs) - 1), text="", score=0.0, log_probs=list(log_probs))
-        return Translation(hypotheses=[hypothesis], status="ok")
-
-    nothing = Translation(hypotheses=[], status="empty_source")
-    assert own_mode([said(math.log(0.5), math.log(0.4)), nothing, said(0.0)]) == pytest.approx((0.2 + 1) / 2)
-    assert own_mode([nothing]) is None
+    assert own_mode([[math.log(0.5), math.log(0.4)], [], [0.0]]) == pytest.approx((0.2 + 1) / 2)
+    assert own_mode([[]]) is None

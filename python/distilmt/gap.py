@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from distilmt.errors import DataError
 
 if TYPE_CHECKING:
-    from distilmt.translate import Translation, Translator
+    from distilmt.translate import Translator
 
 
 def top1_agreement(
@@ -38,12 +38,12 @@ def top1_agreement(
     return same / count if count else None
 
 
-def own_mode(translations: Sequence[Translation]) -> float | None:
+def own_mode(log_probs: Iterable[Sequence[float]]) -> float | None:
     """Mean over sentences of the probability that a model gives to its own best translation: how peaked it is.
 
-    None where nothing was translated. Source: Kim & Rush 2016 (arXiv:1606.07947), table 1.
+    Args:
+        log_probs: of each translation's tokens, in nats; sentences without any are left out.
+    Returns: None where nothing was translated. Source: Kim & Rush 2016 (arXiv:1606.07947), table 1.
     """
-    found = [
-        math.exp(sum(t.hypotheses[0].log_probs)) for t in translations if t.hypotheses and t.hypotheses[0].log_probs
-    ]
+    found = [math.exp(sum(each)) for each in log_probs if each]
     return sum(found) / len(found) if found else None

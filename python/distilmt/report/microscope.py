@@ -16,18 +16,17 @@ heuristic of ours for text that has nothing to do with the source. Both are susp
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from distilmt.gap import own_mode
 from distilmt.soft_labels import SoftLabels
 from distilmt.teachers import TeacherMix
 from distilmt.translate import Hypothesis, Scored, Translation, Translator, repeats
@@ -175,7 +174,8 @@ class Microscope:
         found = {name: float(values.mean()) for name, values in (columns | {"covered": covered}).items()} | {
             "sentences": len(scored), "tokens": len(gold), "k": labels[0].ids.shape[1],
             "int8_loss": float(_losses([small[i] for i in scored]).mean()),
-            "teacher_mode": _mode(teacher.own), "student_mode": _mode(student.own),
+            "teacher_mode": own_mode(each.log_probs for each in teacher.own),
+            "student_mode": own_mode(each.log_probs for each in student.own),
             "by": {name: _binned(values, bins, columns) for name, (values, bins) in places.items()},
         }  # fmt: skip
         ends = np.cumsum(lengths)[:-1]
@@ -252,11 +252,6 @@ def spread(count: int, most: int) -> list[int]:
 
 def _losses(scored: Sequence[Scored]) -> Floats:
     return -np.concatenate([np.asarray(each.log_probs, float) for each in scored])
-
-
-def _mode(own: Sequence[Scored]) -> float | None:
-    found = [math.exp(sum(each.log_probs)) for each in own if each.log_probs]
-    return fmean(found) if found else None
 
 
 def _binned(

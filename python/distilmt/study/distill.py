@@ -192,7 +192,8 @@ def looks(task: DistillTask, model: Path, teacher: Path) -> dict[str, float | No
         scores = score([each.text for each in out], text.targets, target_lang=language_of(pair[1]))
         found |= {f"bleu_{name}": scores.bleu, f"chrf_{name}": scores.chrf}
     text = load_corpus(task.test)
-    found["own_mode"] = own_mode(student.translate(text.sources, beam_size=task.test_beam_size))
+    own = student.translate(text.sources, beam_size=task.test_beam_size)
+    found["own_mode"] = own_mode(each.hypotheses[0].log_probs for each in own if each.hypotheses)
     asked = Translator(teacher, compute_type="float32", threads=task.training.threads)
     found["top1_agreement"] = top1_agreement(student, asked, text.sources, text.targets)
     return found
