@@ -4,18 +4,19 @@ copies of others."""
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from conftest import lively_model
-from distilmt import models, students
+from distilmt import corpus, models, students
+from distilmt.distill import DistillConfig
 from distilmt.errors import ConfigError, DataError
+from distilmt.materials import Materials
 from distilmt.methods import ALONE, PLAIN, Method
 from distilmt.own_targets import OwnTargets
+from distilmt.run import Run
 from distilmt.train import TrainingOptions, train
 from distilmt.vocab import Vocab
 
@@ -49,7 +50,7 @@ def test_a_model_is_gone_on_with_in_its_own_vocabulary(
     same = Vocab.train([line.lower()[::-1] for line in LINES] + [f"{i} rhU {i * 7}" for i in range(99)], 40, seed=1)
     models.save(lively_model(same, "1x1:32:64:4"), same, tmp_path / "same")
     assert other.size == same.size
-    with pytest.raises(DataError, match="vocabulary: student and teacher have different ones"):
+    with pytest.raises(DataError, match=r"vocabulary: student and first model .* have different ones"):
         train(**given, objective="NLL()", init_from=str(tmp_path / "other"), vocab=str(tmp_path / "same"))
     swish = models.create(models.parse_size("2x2:32:64:4"), tiny_vocab, max_positions=128, activation="swish")
     models.save(swish, tiny_vocab, tmp_path / "swish")
@@ -59,33 +60,25 @@ def test_a_model_is_gone_on_with_in_its_own_vocabulary(
 
 @pytest.mark.parametrize("alone", [True, False])
 def test_a_student_of_a_run_has_its_teacher_and_a_copy_its_activation(
-    alone: bool, tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: bool, given: dict[str, Any], tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     swish = models.create(models.parse_size("2x2:32:64:4"), tiny_vocab, max_positions=128, activation="swish")
     models.save(swish, tiny_vocab, tmp_path / "teacher")
-    own, seen, stages = OwnTargets(share=0.5, objective="WordKD()"), [], []
+    own, seen, real = OwnTargets(share=0.5, objective="WordKD()"), [], students.fit_text
 
-    def stage(name: str, inputs: dict[str, Any], activity: str) -> Any:
-        stages.append(inputs)
-        finish: dict[str, Any] = {"finish": lambda **_: None, "facts": {}, "done": False}
-        return nullcontext(SimpleNamespace(folder=tmp_path, name=name, **finish))
-
-    def fit_text(student: Any, *rest: Any) -> Any:
+    def fit_text(student: Any, *rest: Any, **more: Any) -> Any:
         seen.append((student.config.activation_function, rest[4] is not None, rest[-1]))
-        return SimpleNamespace(model=tmp_path, facts=dict)
+        return real(student, *rest, **more)
 
     monkeypatch.setattr(students, "fit_text", fit_text)
-    monkeypatch.setattr(students, "make", lambda recipe, materials: None)
-    config = SimpleNamespace(training=TINY, student_size="1x1:32:64:4", soft_labels=None, own=own)
-    materials: Any = SimpleNamespace(
-        config=config,
-        teacher=tmp_path / "teacher",
-        text_inputs=dict,
-        made={},
-        dev=None,
-        run=SimpleNamespace(stage=stage),
-    )
+    config = DistillConfig(
+        train=given["train"], dev=given["dev"], test=(given["dev"],), out=str(tmp_path / "run"), student_size="1x1:32:64:4",
+        teacher=str(tmp_path / "teacher"), method="alone", training=TINY, own=own,
+    )  # fmt: skip
+    text = corpus.load_corpus(given["train"])
     method = ALONE if alone else Method("copy", "gold", PLAIN, "a copy of the teacher", teacher_layers=True)
-    students.train_student("one", method, 1, materials)
+    with Run.open(config.out, {}) as run:
+        students.train_student("one", method, 1, Materials(run, config, text, text), run)
+    inputs = json.loads((tmp_path / "run" / "stages" / "student-one.json").read_text())["inputs"]
     assert seen == [("relu", False, None) if alone else ("swish", True, own)]
-    assert ("teacher" in stages[0]) != alone and ("own" in stages[0]) != alone
+    assert ("teacher" in inputs) != alone and ("own" in inputs) != alone

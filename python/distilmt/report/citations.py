@@ -43,7 +43,7 @@ _PUBLICATIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("Yang et al. 2022", "Nearest Neighbor Knowledge Distillation for Neural Machine Translation. NAACL. arXiv:2205.00479",
      ("KNNKD(",)),
     ("Wen et al. 2023", "f-Divergence Minimization for Sequence-Level Knowledge Distillation. ACL. arXiv:2307.15190",
-     ("TotalVariation(", "ReverseKD(")),
+     ("TotalVariation(", "ReverseKD(", "f-distill")),
     ("Zhang et al. 2023", "Towards Understanding and Improving Knowledge Distillation for NMT. ACL. arXiv:2305.08096",
      ("Ranking(", "Top1(")),
     ("Agarwal et al. 2024", "On-Policy Distillation of Language Models. ICLR. arXiv:2306.13649",
