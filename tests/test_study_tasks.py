@@ -128,6 +128,7 @@ def test_labels_are_made_once_for_all_cells_that_ask_for_the_same(task: distill.
     assert all(result["train_seconds"] > 0 and "bleu" in result and "dev_bleu" in result for result in results)
     assert all(result["train_perplexity"] > 1 and 0 <= result["top1_agreement"] <= 1 for result in results)
     assert len({result["train_seconds"] for result in results}) == 6
+    assert works[4].inputs["method"] == "gold: 0.5 * NLL(label_smoothing=0.1) + 0.5 * WordKD()"
     assert works[0].inputs == works[2].inputs and "pseudo" in works[0].inputs and "pseudo" not in works[5].inputs
     # A cell that was killed after its training finds it done.
     again = distill.load(task, tmp_path / "cell-0", tmp_path / "shared", NONE)

@@ -60,6 +60,11 @@ class Method:
         """All trainings, in order."""
         return Phase(self.recipe, self.objective, self.teacher_layers, own=self.own), *self.then
 
+    @property
+    def formula(self) -> str:
+        """Data and loss of every phase: what the name means."""
+        return " / ".join(f"{phase.recipe}: {phase.objective}" for phase in self.phases)
+
     def of_teachers(self, count: int) -> Method:
         """With as many phases as there are teachers where it takes them in turn."""
         if not any(phase.in_turn for phase in self.then):

@@ -143,6 +143,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         made, costs = _made(materials, task.chosen)
     if targets := materials.target_hashes():
         inputs["pseudo"] = targets
+    inputs["method"] = task.chosen.formula
     with Run.open(folder, asdict(task), metering=energy) as run:
         model, facts = train_student("student", task.chosen, task.training.seed, materials, run)
         usages = [stage for stage in run.stages() if stage["kind"] == "student-training"]
