@@ -49,6 +49,7 @@ def ctranslate2_of(folder: Path, model: str, kind: str, ids: list[list[int]], th
 def generate_of(model: str, ids: list[list[int]], threads: int) -> Run:
     """The same by Hugging Face's `generate`, sentences sorted by length."""
     asked, order = models.load(model).eval(), sorted(range(len(ids)), key=lambda i: len(ids[i]))
+    asked.generation_config.max_length = None  # ours is max_new_tokens
     pad, eos = asked.config.pad_token_id, asked.config.eos_token_id
 
     def run(beam: int, batch: int) -> list[list[int]]:
