@@ -108,30 +108,25 @@ std::string layer_name(const char* side, int64_t number) {
   return std::string("model.") + side + ".layers." + std::to_string(number) + ".";
 }
 
-EncoderLayer read_encoder_layer(const TensorSource& tensors, const ModelConfig& c, int64_t number) {
-  const std::string at = layer_name("encoder", number);
-  EncoderLayer layer;
+// What the layers of both sides have.
+template <class Layer>
+Layer read_layer(const TensorSource& tensors, const ModelConfig& c, const std::string& at, int64_t ffn) {
+  Layer layer;
   layer.query_key_value = pack_stacked(tensors, c.number, query_key_value(at + "self_attn"), c.hidden, c.hidden);
   layer.out = pack_linear(tensors, c.number, at + "self_attn.out_proj", c.hidden, c.hidden);
   layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", c.hidden);
-  layer.up = pack_linear(tensors, c.number, at + "fc1", c.encoder_ffn, c.hidden);
-  layer.down = pack_linear(tensors, c.number, at + "fc2", c.hidden, c.encoder_ffn);
+  layer.up = pack_linear(tensors, c.number, at + "fc1", ffn, c.hidden);
+  layer.down = pack_linear(tensors, c.number, at + "fc2", c.hidden, ffn);
   layer.final_norm = read_norm(tensors, at + "final_layer_norm", c.hidden);
   return layer;
 }
 
 DecoderLayer read_decoder_layer(const TensorSource& tensors, const ModelConfig& c, int64_t number) {
   const std::string at = layer_name("decoder", number);
-  DecoderLayer layer;
-  layer.query_key_value = pack_stacked(tensors, c.number, query_key_value(at + "self_attn"), c.hidden, c.hidden);
-  layer.out = pack_linear(tensors, c.number, at + "self_attn.out_proj", c.hidden, c.hidden);
-  layer.attention_norm = read_norm(tensors, at + "self_attn_layer_norm", c.hidden);
+  auto layer = read_layer<DecoderLayer>(tensors, c, at, c.decoder_ffn);
   layer.cross_query = pack_linear(tensors, c.number, at + "encoder_attn.q_proj", c.hidden, c.hidden);
   layer.cross_out = pack_linear(tensors, c.number, at + "encoder_attn.out_proj", c.hidden, c.hidden);
   layer.cross_norm = read_norm(tensors, at + "encoder_attn_layer_norm", c.hidden);
-  layer.up = pack_linear(tensors, c.number, at + "fc1", c.decoder_ffn, c.hidden);
-  layer.down = pack_linear(tensors, c.number, at + "fc2", c.hidden, c.decoder_ffn);
-  layer.final_norm = read_norm(tensors, at + "final_layer_norm", c.hidden);
   return layer;
 }
 
@@ -199,7 +194,9 @@ Weights load_weights(const ModelConfig& config, const TensorSource& tensors, int
                                               [&] { w.encoder_stack = read_stack(tensors, "encoder", config); },
                                               [&] { w.decoder_stack = read_stack(tensors, "decoder", config); }};
   for (int64_t i = 0; i < config.encoder_layers; ++i)
-    parts.push_back([&, i] { w.encoder[i] = read_encoder_layer(tensors, config, i); });
+    parts.push_back([&, i] {
+      w.encoder[i] = read_layer<EncoderLayer>(tensors, config, layer_name("encoder", i), config.encoder_ffn);
+    });
   for (int64_t i = 0; i < config.decoder_layers; ++i)
     parts.push_back([&, i] { w.decoder[i] = read_decoder_layer(tensors, config, i); });
   parts.push_back([&] {
