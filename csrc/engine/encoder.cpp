@@ -19,7 +19,7 @@ const float* Encoder::encode(const std::vector<int32_t>& ids, const std::vector<
   for (int length : lengths)
     for (int position = 0; position < length; ++position) at_.push_back(position);
 
-  stream_.start(weights_.source_embedding.data(), ids.data(), at_.data(), rows);
+  stream_.start(weights_.source_table(), ids.data(), at_.data(), rows);
   float* x = stream_.x();
   for (const EncoderLayer& layer : weights_.encoder) {
     if (stop_) break;

@@ -15,9 +15,11 @@ namespace distilmt {
 namespace {
 
 // Rows that the matrix products of a step should have: the weights are read once per step, whatever the number.
-constexpr int kRows = 96;
+constexpr int kRows = 48;
 // Rows of a step that scores: they come without waiting for each other, and more of them cost little memory.
 constexpr int kScoringRows = 192;
+// One encoded sentence waits for so many that are decoded: enough for an encoder pass of some hundred rows.
+constexpr int kWaiting = 4;
 // Keys and values of one worker, in bytes, beyond which fewer slots are used.
 constexpr int64_t kWorkerBytes = int64_t{1} << 30;
 
@@ -68,7 +70,7 @@ DecoderShape choose_shape(const Models& models, const Request& request, const Jo
   const int share = static_cast<int>((job.order.size() + workers - 1) / workers);
   auto with = [&](int slots) {
     shape.slots = slots;
-    shape.places = request.scoring ? slots : 2 * slots;
+    shape.places = request.scoring ? slots : slots + (slots + kWaiting - 1) / kWaiting;
     shape.rows = request.scoring ? kScoringRows : slots * shape.beams;
     return shape;
   };

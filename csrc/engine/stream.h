@@ -25,7 +25,7 @@ class Stream {
   float* x() const { return x_.get(); }  // [rows, hidden]
 
   // Token embeddings plus positions become the stream.
-  void start(const float* table, const int32_t* ids, const int32_t* at, int64_t rows) {
+  void start(const Table& table, const int32_t* ids, const int32_t* at, int64_t rows) {
     rows_ = rows;
     embed(table, config_.embedding_scale(), stack_.positions.data(), ids, at, rows, config_.hidden, x());
     if (config_.embedding_norm) normalise(stack_.embedding_norm, x());

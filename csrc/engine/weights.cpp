@@ -93,7 +93,9 @@ void load_embeddings(const TensorSource& tensors, Weights& w) {
   if (tensors.contains("final_logits_bias")) bias = tensors.read("final_logits_bias", {1, c.target_vocab});
   for (int id : c.excluded) bias[id] = -std::numeric_limits<float>::infinity();
   if (c.tie_projection) {
-    w.projection = pack(w.target_table(), bias.data(), c.target_vocab, c.hidden, c.number);
+    auto& table = w.target_embedding.empty() ? w.source_embedding : w.target_embedding;
+    w.projection = pack(table.data(), bias.data(), c.target_vocab, c.hidden, c.number);
+    if (w.projection_is_table()) std::vector<float>().swap(table);
   } else {
     const auto weight = tensors.read(head, {c.target_vocab, c.hidden});
     w.projection = pack(weight.data(), bias.data(), c.target_vocab, c.hidden, c.number);
@@ -155,6 +157,16 @@ void run_all(const std::vector<std::function<void()>>& parts, int threads) {
 
 float ModelConfig::embedding_scale() const {
   return scale_embedding ? static_cast<float>(std::sqrt(static_cast<double>(hidden))) : 1.0f;
+}
+
+Table Weights::source_table() const {
+  if (projection_is_table() && config.share_embeddings) return target_table();
+  return {source_embedding.data()};
+}
+
+Table Weights::target_table() const {
+  if (projection_is_table()) return {reinterpret_cast<const float*>(projection.data.get()), projection.panel};
+  return {(target_embedding.empty() ? source_embedding : target_embedding).data()};
 }
 
 std::vector<float> sinusoids(int64_t count, int64_t hidden) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/embed.h"
 #include "kernels/gemm.h"
 
 namespace distilmt {
@@ -59,15 +60,17 @@ struct StackWeights {
 
 struct Weights {
   ModelConfig config;
-  std::vector<float> source_embedding;  // [source_vocab, hidden]
-  std::vector<float> target_embedding;  // [target_vocab, hidden]; empty where the sides share one
+  std::vector<float> source_embedding;  // [source_vocab, hidden]; empty where the projection holds it
+  std::vector<float> target_embedding;  // [target_vocab, hidden]; empty where the projection or the source holds it
   StackWeights encoder_stack, decoder_stack;
   std::vector<EncoderLayer> encoder;
   std::vector<DecoderLayer> decoder;
   PackedMatrix cross_key_value;  // [decoder_layers * 2 * hidden, hidden]: keys | values of all layers in one product
   PackedMatrix projection;       // [target_vocab, hidden] and final_logits_bias
 
-  const float* target_table() const { return (target_embedding.empty() ? source_embedding : target_embedding).data(); }
+  bool projection_is_table() const { return config.tie_projection && config.number == Number::float32; }
+  Table source_table() const;
+  Table target_table() const;
 };
 
 // Where tensors come from: a file, or random numbers in tests. Asked by several threads at a time.

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "engine/scheduler.h"
+#include "tests/kernels.h"
 #include "tests/test.h"
 
 using namespace distilmt;
@@ -230,6 +231,8 @@ TEST(scheduler_passes_errors_on) {
 // One damaged word of the source: the sentences that hold it have no numbers, the others do not notice.
 TEST(scheduler_not_finite_is_a_matter_of_the_sentence) {
   Weights weights = random_weights(small_config());
+  weights.config.share_embeddings = false;  // lest the word be damaged on both sides
+  weights.source_embedding = test::normal(weights.config.source_vocab * weights.config.hidden, 4);
   Request r = request(20);
   r.threads = 2;
   const auto truth = run(weights, r, kNothing);
@@ -237,9 +240,7 @@ TEST(scheduler_not_finite_is_a_matter_of_the_sentence) {
   s.scoring = true;
   for (const Output& output : truth) s.targets.push_back(output.hypotheses[0].ids);
   const auto scored = run(weights, s, kNothing);
-  ModelConfig config = weights.config;
-  weights.target_embedding = weights.source_embedding;  // lest the word be damaged on both sides
-  weights.source_embedding[7 * config.hidden] = NAN;
+  weights.source_embedding[7 * weights.config.hidden] = NAN;
   int damaged = 0;
   for (const auto& [request, before] : {std::pair{&r, &truth}, {&s, &scored}}) {
     auto found = run(weights, *request, kNothing);
