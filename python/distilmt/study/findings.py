@@ -194,7 +194,7 @@ def _same(study: Study, done: list[Record]) -> Iterator[str]:
     hashes = [(record["levels"], record["translations"]) for record in done if "translations" in record]
     if study.config.task == "distill" or not hashes:  # students of other seeds are others
         return
-    idle, active = [], []
+    idle, active = list[str](), list[str]()
     for factor in study.levels:
         levels, groups = defaultdict(set), defaultdict(set)
         for own, found in hashes:

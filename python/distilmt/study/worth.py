@@ -241,8 +241,19 @@ def _worth(
         freedom = min(len(records), len(teacher)) - 1
         low, high = fieller(made, of_made, theirs - own, of_own + of_theirs, t_975(freedom))
     after = made / (theirs - own) if theirs > own else math.inf
-    found = (gain.mean, gain.low, gain.high) if gain else (None, None, None)
-    return Worth(name, qualities, *found, fmean(label), fmean(train), own, after, low, high)
+    return Worth(
+        name,
+        qualities,
+        gain and gain.mean,
+        gain and gain.low,
+        gain and gain.high,
+        fmean(label),
+        fmean(train),
+        own,
+        after,
+        low,
+        high,
+    )
 
 
 def _choice(rows: Sequence[Worth], served: float) -> Worth | None:
