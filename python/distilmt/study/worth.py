@@ -28,7 +28,7 @@ from distilmt.storage import disk_errors, write_bytes, write_json
 from distilmt.study.plots import new_axes, pareto
 from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.spec import Source, Study, read
-from distilmt.study.summary import mean_of
+from distilmt.study.summary import Mean, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,16 +42,14 @@ class Worth:
     """One treatment; costs in seconds or joules, means over blocks; what is unknown is None.
 
     Attributes:
-        qualities: by block. gain, gain_low, gain_high: over the baseline within blocks, and its 95 % interval.
+        qualities: by block. gain: over the baseline within blocks; None where they have none in common.
         label, train: cost of its data and of its training. sentence: of serving one sentence.
         after: N*, infinite for never; low, high: Fieller's interval of it, None where something was measured once.
     """
 
     treatment: str
     qualities: dict[int, float]
-    gain: float | None
-    gain_low: float | None
-    gain_high: float | None
+    gain: Mean | None
     label: float
     train: float
     sentence: float
@@ -241,19 +239,7 @@ def _worth(
         freedom = min(len(records), len(teacher)) - 1
         low, high = fieller(made, of_made, theirs - own, of_own + of_theirs, t_975(freedom))
     after = made / (theirs - own) if theirs > own else math.inf
-    return Worth(
-        name,
-        qualities,
-        gain and gain.mean,
-        gain and gain.low,
-        gain and gain.high,
-        fmean(label),
-        fmean(train),
-        own,
-        after,
-        low,
-        high,
-    )
+    return Worth(name, qualities, gain, fmean(label), fmean(train), own, after, low, high)
 
 
 def _choice(rows: Sequence[Worth], served: float) -> Worth | None:
@@ -276,8 +262,8 @@ def _alike(row: Worth, best: Worth) -> bool:
 def _gain(row: Worth) -> str:
     if row.gain is None:
         return DASH
-    spread = f" [{row.gain_low:+.2f} to {row.gain_high:+.2f}]" if row.gain_low is not None else ""
-    return f"{row.gain:+.2f}{spread}"
+    spread = f" [{row.gain.low:+.2f} to {row.gain.high:+.2f}]" if row.gain.low is not None else ""
+    return f"{row.gain.mean:+.2f}{spread}"
 
 
 def _interval(row: Worth) -> str:
