@@ -19,7 +19,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
 from distilmt.quickstart import write_corpus
 from distilmt.recipe_options import LabelSearch, RecipeOptions
-from distilmt.study import decode, distill
+from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
@@ -231,3 +231,9 @@ def test_labellings_that_turn_out_equal_train_one_student(task: distill.DistillT
     )
     with pytest.raises(ConfigError, match="share_student: labels that are the same text may"):
         replace(shared, cache_teacher=4)
+
+
+def test_a_function_may_ask_for_its_seed_and_the_name_of_its_cell(tmp_path: Path) -> None:
+    (tmp_path / "asking.py").write_text("def call(cell, seed): return {'seed': seed, 'letters': len(cell)}")
+    for given, seed in (({}, 7), ({"seed": 3}, 3)):
+        assert function.load("asking:call", given, 7, [str(tmp_path)], "007-all").once() == {"seed": seed, "letters": 7}
