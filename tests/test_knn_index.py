@@ -94,6 +94,11 @@ def test_a_search_takes_the_threads_given(many: Path) -> None:
         assert FAISS.omp_get_max_threads() == 1
     finally:
         FAISS.omp_set_num_threads(before)
+
+
+def test_an_index_that_cannot_be(store: knn.Datastore, many: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pq learns codes from 256 tokens at least, got \d+ - use exact"):
+        knn.search(store=str(store.folder), index="pq", out=str(tmp_path))
     with pytest.raises(ConfigError, match="index: expected auto, exact, ivf, pq, got 'flat'"):
         knn.Datastore(many, index="flat")  # type: ignore[arg-type]
 

@@ -39,6 +39,7 @@ def test_shares_by_hand() -> None:
     np.testing.assert_allclose(
         shares(given, 10.0), [[1 / (1 + np.exp(-1)), np.exp(-1) / (1 + np.exp(-1)), 0]], rtol=1e-6
     )
+    assert shares(np.full((1, 2), np.inf, np.float32), 10.0).tolist() == [[0, 0]]  # nothing was found
 
 
 def test_a_datastore_of_another_model(

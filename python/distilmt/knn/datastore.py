@@ -146,16 +146,17 @@ class Datastore:
                     "datastore with this model"
                 )
             entries, distances = self.nearest(hidden, min(k, self.tokens))
-            return self.values[np.maximum(entries, 0)], shares(distances, temperature), weight
+            found = np.isfinite(distances).any(1)  # cells that are searched may be empty
+            return self.values[np.maximum(entries, 0)], shares(distances, temperature), weight * found
 
         return find
 
 
 def shares(distances: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
     """softmax(-distance / temperature) along the neighbours; 0 where there is none."""
-    scaled = -(distances - distances.min(-1, keepdims=True)) / temperature
-    weights = np.exp(scaled, dtype=np.float64)
-    found: NDArray[np.float32] = (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+    least = distances.min(-1, keepdims=True)
+    weights = np.exp((np.where(np.isfinite(least), least, 0) - distances) / temperature, dtype=np.float64)
+    found: NDArray[np.float32] = (weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)).astype(np.float32)
     return found
 
 

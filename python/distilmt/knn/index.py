@@ -23,6 +23,7 @@ KEYS_OF_A_CELL, ROUNDS, SAMPLE = (
     10,
     1000,
 )  # FAISS wants 39 keys to learn a cell; rounds of k-means; keys of a recall
+PQ_FROM = 256  # one key for each value of a code
 
 
 def faiss() -> Any:
@@ -68,6 +69,10 @@ def _trained(library: Any, store: Datastore, kind: Kind) -> Any:
     wanted = CENTROIDS if kind == "pq" else 4 * math.isqrt(store.tokens)
     cells, cell_of = min(wanted, max(1, store.tokens // KEYS_OF_A_CELL)), library.IndexFlatL2(store.width)
     if kind == "pq":
+        if store.tokens < PQ_FROM:
+            raise ConfigError(
+                f"{store.folder}: pq learns codes from {PQ_FROM} tokens at least, got {store.tokens} - use exact"
+            )
         codes = next(c for c in range(min(CODES, store.width), 0, -1) if store.width % c == 0)
         index = library.IndexIVFPQ(cell_of, store.width, cells, codes, 8)
         wanted = TRAINING_KEYS

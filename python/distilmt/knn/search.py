@@ -96,7 +96,7 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
             if bool((entries[:, 0] < 0).any()):
                 raise ConfigError(
                     f"exclude {config.exclude!r} leaves line {lines[rows][entries[:, 0] < 0][0] + 1} of {store.folder} without a "
-                    "neighbour - take a larger text, or exclude less"
+                    "neighbour - take a larger text, exclude less, or search more --probes"
                 )
             ids = np.where(entries < 0, 0, store.values[np.maximum(entries, 0)])
             files[0].write(ids.astype(np.int32).tobytes())
