@@ -98,7 +98,7 @@ def _with_gold(ids: Tensor, log_probs: Tensor, student: Head, targets: Tensor, e
     here = (ids == gold) & (said > 0)
     said = said * (1 - a) + a * here
     probabilities = torch.cat([said, a * ~here.any(1, keepdim=True)], 1)
-    kept = probabilities.argsort(1, descending=True, stable=True)[:, : student.vocab]
+    kept = probabilities.argsort(dim=1, descending=True, stable=True)[:, : student.vocab]
     return torch.cat([ids, gold], 1).gather(1, kept), probabilities.gather(1, kept).log()
 
 
