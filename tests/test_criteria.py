@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from math import log
 from collections import Counter
+from math import log
 from pathlib import Path
 
 import pytest

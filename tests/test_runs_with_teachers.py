@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,11 @@ def test_what_does_not_go_together_is_said_at_once(given: dict[str, Any], tmp_pa
 
 
 def test_a_noisy_student_labels_for_the_next(given: dict[str, Any], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    options = given | {"out": str(run), "method": "noisy-student", "rounds": 3, "subset": 0.5}
+    run, same = tmp_path / "run", tmp_path / "same.de"
+    same.write_text("dog sees cat .\n" * len(SOURCES))  # soon learnt: a student's labels have to be sentences
+    training = replace(TINY, updates=120, learning_rate=0.02, warmup=5, eval_every=40)
+    options = given | {"out": str(run), "method": "noisy-student", "rounds": 3, "subset": 0.5, "training": training}
+    options["train"] = (given["train"][0], str(same))
     report = distilmt.distill(**options).report.data
     name = "student-noisy-student-1"
     rounds = [inputs(run, name + n) for n in (".1", ".2", "")]

@@ -67,7 +67,7 @@ class OwnTargets:
     def share_at(self, progress: float) -> float:
         """Share of targets at a point of the training, from 0 to 1."""
         risen = {
-            "constant": 1.0, "exponential": 1 - 200.0**-progress, "linear": progress,
+            "constant": 1.0, "exponential": 1 - math.pow(200, -progress), "linear": progress,
             "reverse_sigmoid": 1 - 1 / (1 + math.exp(20 * (progress - 0.5))),
         }  # fmt: skip
         return self.share * risen[self.schedule]

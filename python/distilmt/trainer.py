@@ -115,7 +115,7 @@ class _Trainer(Seq2SeqTrainer):
         # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
         inputs, own = self.sayer.parts(self.state, len(self.lines), inputs)
-        said = None
+        said: Any = None
         if own:
             said = self.sayer.say(self.model.student, own, self.state.global_step)
             # Its share of the step is that of the targets that are replaced; what it reports is counted apart.

@@ -139,7 +139,7 @@ class Datastore:
                     f"{self.folder}: the datastore of another model ({expected[:12]}, got {given[:12]}) - build one with {model}"
                 )
 
-        def find(hidden: NDArray[np.float32]) -> tuple[Any, Any, float]:
+        def find(hidden: NDArray[np.float32]) -> tuple[Any, Any, Any]:
             if hidden.shape[1] != self.width:
                 raise ConfigError(
                     f"{self.folder}: keys of {self.width} numbers, the model's states have {hidden.shape[1]} - build the "

@@ -97,7 +97,8 @@ def recall(store: Datastore, k: int) -> float:
     library = faiss()
     rows = np.sort(np.random.default_rng(2).permutation(store.tokens)[:SAMPLE])
     queries = np.asarray(store.keys[rows], np.float32)
-    entries, distances = np.empty((len(rows), 0), np.int64), np.empty((len(rows), 0), np.float32)
+    entries: Any = np.empty((len(rows), 0), np.int64)
+    distances: Any = np.empty((len(rows), 0), np.float32)
     for first in range(0, store.tokens, BLOCK):
         block = np.asarray(store.keys[first : first + BLOCK], np.float32)
         near, found = library.knn(queries, block, min(k, len(block)))

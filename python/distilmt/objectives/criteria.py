@@ -78,7 +78,8 @@ def _of_tokens(term: SelectiveKD, student: Head, teacher: Any, targets: Tensor) 
         return counts.to(targets.device)[words]
     if student.weight is None:
         raise ConfigError(f"{term!r} needs the student's output embedding, got logits - give Head(hidden, weight)")
-    return student.weight.detach().norm(dim=1)[words]
+    norms: Tensor = torch.linalg.vector_norm(student.weight.detach(), dim=1)
+    return norms[words]
 
 
 def _nll(model: Head | Tensor, targets: Tensor) -> Tensor:

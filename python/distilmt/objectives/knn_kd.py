@@ -105,7 +105,8 @@ def _with_gold(ids: Tensor, log_probs: Tensor, student: Head, targets: Tensor, e
 def _surest(student: Head) -> Tensor:
     """The largest probability of each row, [rows]; never all logits at once."""
     found = []
-    for hidden in student.hidden.split(256):
+    for first in range(0, len(student.hidden), 256):
+        hidden = student.hidden[first : first + 256]
         logits = hidden if student.weight is None else hidden @ student.weight.T
         logits = logits if student.bias is None else logits + student.bias
         found.append((logits.amax(1) - logits.logsumexp(1)).exp())
