@@ -243,12 +243,14 @@ def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, conf
     from distilmt.objectives import parse
 
     label = config.label.for_recipes(config.recipes())
-    learnt = {"pseudo_share", "drop_worst"}  # they change what is learnt from, and nothing that is made for it
+    # They change what is learnt from, and nothing that is made for it; the index is below.
+    learnt = {"pseudo_share", "drop_worst", "rounds", "init_layers", "knn_index"}
     data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
     key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
     key |= {"teacher training": config.teacher_training.inputs()} if task.adapts else {}
     # Hours of search are nobody else's to wait for.
     key |= {"neighbours": any(t.neighbour_temperature for p in task.chosen.phases for _, t in parse(p.objective).terms)}
+    key |= {"index": config.data.knn_index} if config.data.knn_index != "auto" else {}
     with _opened(shared / hash_of(key)[:16], key, config.metering) as run:
         yield run
 
