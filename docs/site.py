@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pkgutil
 import re
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for name in ROOT_PAGES:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     made = commands()
-    rows = [f"| [`distilmt {words}`]({Path(_page(words)).name}) | {_first(each.help)} |" for words, each in made.items()]
+    rows = [
+        f"| [`distilmt {words}`]({Path(_page(words)).name}) | {_first(each.help)} |" for words, each in made.items()
+    ]
     about = "# Commands\n\n" + (inspect.getdoc(cli) or "").split("\n\n", 1)[1]
     pages = {"commands/index.md": "\n".join([about, "", "| command | what it does |", "| --- | --- |", *rows])}
     pages |= {_page(words): command_page(words, each) for words, each in made.items()}
@@ -106,10 +109,16 @@ def command_page(words: str, command: Any) -> str:
 
 def name_page(page: str, commands: dict[str, Any]) -> str:
     """One page of public names, by mkdocstrings: a module with all it shows, or functions and classes."""
-    module = inspect.ismodule(getattr(distilmt, page))
-    own = [page] if module else [name for name, at in names().items() if at == page]
-    text = "".join(f"\n::: {_path(name)}\n" for name in own)
-    if page in commands and not module:
+    value = getattr(distilmt, page)
+    if inspect.ismodule(value):
+        parts = (
+            pkgutil.iter_modules(value.__path__) if hasattr(value, "__path__") and not hasattr(value, "__all__") else ()
+        )
+        shown = [value.__name__, *(f"{value.__name__}.{part.name}" for part in parts)]
+    else:
+        shown = [_path(name) for name, at in names().items() if at == page]
+    text = "".join(f"\n::: {path}\n" for path in shown)
+    if page in commands and not inspect.ismodule(value):
         text += f"\nOptions: those of [`distilmt {page}`](../{_page(page)}), with `_` for `-`.\n"
     return f"# distilmt.{page}\n{text}"
 

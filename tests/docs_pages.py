@@ -78,7 +78,9 @@ def parse(words: list[str], monkeypatch: Any) -> None:
     context = command.make_context(name, [words[0]], resilient_parsing=True)
     while hasattr(command, "commands"):
         name, command, words = command.resolve_command(context, list(words))
-        context = command.make_context(name, list(words), parent=context, resilient_parsing=hasattr(command, "commands"))
+        context = command.make_context(
+            name, list(words), parent=context, resilient_parsing=hasattr(command, "commands")
+        )
     if isinstance(command, flags.ListCommand) and "config" in context.params:
         monkeypatch.setattr(flags, "load", load)
         try:

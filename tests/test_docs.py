@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import lively_model
 
 import distilmt
+from conftest import lively_model
 from distilmt import cli, models
 from distilmt.config import resolve
 from distilmt.distill import DistillConfig

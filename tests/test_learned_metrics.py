@@ -99,7 +99,9 @@ def test_a_worker_that_dies_or_speaks_otherwise(tmp_path, script, reason):
     assert isinstance(found, Unavailable) and reason in found.reason
 
 
-@pytest.mark.parametrize("script", ["sleep 60", """echo '{"protocol": 1}'; sleep 60; exit 0""", "sleep 60 & exec sleep 60"])
+@pytest.mark.parametrize(
+    "script", ["sleep 60", """echo '{"protocol": 1}'; sleep 60; exit 0""", "sleep 60 & exec sleep 60"]
+)
 def test_a_worker_that_says_nothing_is_ended_with_all_it_started(tmp_path, script):
     began = time.monotonic()
     found = learned("comet", interpreter(tmp_path, script), *LINES, timeout=0.3)

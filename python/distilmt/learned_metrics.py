@@ -108,7 +108,10 @@ class LearnedOptions:
     )
     metric_timeout: float = field(
         default=TIMEOUT,
-        metadata={"help": f"seconds to wait for its start, and for the scores of each {BATCH} lines", "metavar": "SECONDS"},
+        metadata={
+            "help": f"seconds to wait for its start, and for the scores of each {BATCH} lines",
+            "metavar": "SECONDS",
+        },
     )
     sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
 

@@ -328,8 +328,14 @@ class Translator:
         progress: Callable[[int], None] | None = None,
         **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay "".
-        Prefixes are ids of the target vocabulary without the start symbol."""
+        """As `translate`, from ids; the texts of the results stay "".
+
+        Args:
+            id_lists: ids of the source vocabulary WITHOUT the end symbol, which is added here.
+            prefixes: ids of the target vocabulary without the start symbol.
+            soft_labels, neighbours, progress, search: as of `translate`.
+        Raises: DataError: an id that the vocabulary does not have. Else what `translate` raises.
+        """
         options = resolve(search, self._model.generation)
         sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
         starts = None if prefixes is None else _checked_ids("prefixes", prefixes, self._model.target_vocab)
@@ -374,7 +380,10 @@ class Translator:
         hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
-        """As `score`, from ids without end symbols."""
+        """As `score`, from ids without end symbols: `sources` of the source vocabulary, `targets` of the target's.
+
+        Raises: DataError: an id that the vocabulary does not have. Else what `score` raises.
+        """
         sources = _checked_ids("sources", sources, self._model.source_vocab)
         targets = _checked_ids("targets", targets, self._model.target_vocab)
         return self._score(sources, targets, length_penalty, soft_labels, hidden_states, progress)
