@@ -25,7 +25,7 @@ from distilmt.quickstart import write_corpus
 from docs_pages import IDS, PAGES, ROOT, blocks, distilmt_lines, lines_of, options, parse, prose
 
 SHORT = {"updates": 2, "batch_tokens": 256, "eval_every": 2, "max_positions": 64, "threads": 1}
-SMALL = "1x1:16:32:2"
+SMALL = "1x1:32:64:4"
 TRAIN = {"train": "--size", "multilingual": "--size", "distill": "--student-size"}
 RUNNING = ("sh", "python")
 
