@@ -55,7 +55,9 @@ def test_every_link_of_a_page_leads_to_a_file_of_the_site(site: Path) -> None:
         if page.name == "404.html":
             continue
         for target in re.findall(r'(?:href|src)="([^"#?]+)', page.read_text()):
-            assert re.match(r"https?:|data:|mailto:", target) or (page.parent / target).exists(), f"{page.name}: {target}"
+            assert re.match(r"https?:|data:|mailto:", target) or (page.parent / target).exists(), (
+                f"{page.name}: {target}"
+            )
 
 
 def test_no_page_fetches_anything_from_elsewhere(site: Path) -> None:
