@@ -33,7 +33,8 @@ def made(folder: Path, systems: dict[str, dict[int | None, int]], **more: Any) -
             entries.append(system(name, role, 40.0 - wrong, pace=100, seed=seed, hypotheses={"flickr": kept}))
     hashes = {"target_hash": load_corpus((test[0], test[1])).target_hash}
     texts = [{"name": "train"}, {"name": "dev"}, {"name": "flickr"} | hashes]
-    Report(example() | {"title": folder.name, "systems": entries, "setup": {"texts": texts}} | more).save(folder)
+    data = example() | {"title": folder.name, "systems": entries, "setup": {"texts": texts}} | more
+    write_json(folder / "report.json", data)
     write_json(folder / "run.json", {"config": {"test": [test]}})
     return str(folder)
 
