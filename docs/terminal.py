@@ -22,8 +22,9 @@ from distilmt.quickstart import write_corpus
 
 COLUMNS, ROWS, SECONDS = 118, 14, 150.0
 OPTIONS = (
-    "--teacher-size 2x2:64:256:4 --teacher-updates 60 --student-size 1x1:64:256:4 --method seq-kd --updates 60 --batch-tokens 1024 "
-    "--teacher-batch-tokens 1024 --eval-every 60 --teacher-eval-every 60 --max-positions 64 --vocab-size 500 --no-microscope"
+    "--teacher-size 2x2:64:256:4 --teacher-updates 60 --student-size 1x1:64:256:4 --method seq-kd --updates 60 "
+    "--batch-tokens 1024 --teacher-batch-tokens 1024 --eval-every 60 --teacher-eval-every 60 --max-positions 64 "
+    "--vocab-size 500 --threads 1 --teacher-threads 1 --no-microscope"
 )
 
 

@@ -34,7 +34,7 @@ RUNNING = ("sh", "python")
 def desk(tmp_path_factory: pytest.TempPathFactory, vocabulary) -> Path:
     """What the pages take for granted: texts, a teacher, and the folder of a run."""
     folder = tmp_path_factory.mktemp("desk")
-    text = write_corpus(folder, 1, train=60, dev=4, test=6)
+    write_corpus(folder, 1, train=60, dev=4, test=6)
     sources = (folder / "train.de").read_text().splitlines()
     write_lines(folder / "mono.de.zst", sources)
     (folder / "whole").mkdir()
@@ -44,18 +44,25 @@ def desk(tmp_path_factory: pytest.TempPathFactory, vocabulary) -> Path:
         shutil.copy(folder / f"train.{side}", folder / f"new.{side}")
     for part in ("train", "dev"):
         shutil.copy(folder / f"{part}.de", folder / f"{part}.fr")
-    models.save(lively_model(vocabulary), vocabulary, folder / "TEACHER")
+    teacher = lively_model(vocabulary)
+    teacher.final_logits_bias[0, vocabulary.eos_id] = 1.5  # so that it comes to an end
+    models.save(teacher, vocabulary, folder / "TEACHER")
     (folder / "models").mkdir()
     for name in ("MODEL_FOLDER", "STUDENT", "opus-mt-de-en", "models/de-en", "models/fr-en"):
         shutil.copytree(folder / "TEACHER", folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(desk: Path) -> Path:
+    """A finished run of the desk's text and teacher."""
+    text = {part: tuple(str(desk / f"{part}.{side}") for side in ("de", "en")) for part in ("train", "dev", "test")}
     config = resolve(
-        DistillConfig, **(text | {"test": (text["test"],)}), teacher=str(folder / "TEACHER"), student_size=SMALL,
-        method="seq-kd", out=str(folder / "RUN"), **SHORT,
+        DistillConfig, **(text | {"test": (text["test"],)}), teacher=str(desk / "TEACHER"), student_size=SMALL,
+        method="seq-kd", out=str(desk.with_name("run")), **SHORT,
     )  # fmt: skip
     distilmt.distill(config)
-    for name in ("RUN1", "RUN2"):
-        shutil.copytree(folder / "RUN", folder / name)
-    return folder
+    return desk.with_name("run")
 
 
 def shell(line: str, page: Path) -> None:
@@ -74,9 +81,11 @@ def shell(line: str, page: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.language in RUNNING for b in blocks(page))],
                          ids=lambda page: page.stem)  # fmt: skip
-def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path, tmp_path: Path, monkeypatch) -> None:
+def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path, tmp_path: Path, monkeypatch, request) -> None:
     shutil.copytree(desk, tmp_path / "desk")
     monkeypatch.chdir(tmp_path / "desk")
+    for name in {word for block in blocks(page) for word in re.findall(r"\bRUN\d?\b", block.code) if not block.not_run}:
+        shutil.copytree(request.getfixturevalue("run"), name)
     names: dict[str, object] = {"__name__": "page"}
     for block in blocks(page):
         where = f"{page.relative_to(ROOT)}:{block.line}"

@@ -50,7 +50,7 @@ def runs(tmp_path: Path) -> list[str]:
 def test_one_system_in_two_runs_has_the_seeds_of_both(runs):
     whole = report(runs=tuple(runs))
     rows = whole.data["significance"]
-    assert [(row["name"], row["seeds"]) for row in rows] == [("kd", [3, 3]), ("other", [1, 3])] * 2
+    assert [(row["name"], row["seeds"]) for row in rows] == [("kd", (3, 3)), ("other", (1, 3))] * 2
     assert {row["against"] for row in rows} == {"alone"} and rows[0]["test"] == "bootstrap over seeds and sentences"
     assert rows[0]["p_holm"] == min(1.0, 4 * rows[0]["p"]) < 0.05 and "*" in rows[0]["stars"]
     shown = whole.markdown()
