@@ -97,12 +97,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return SPOKEN.sub(spoken, LINK.sub(target, markdown))
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """`Returns: ...` and `Raises: ...` on one line of a docstring, each a paragraph of its own."""
+    split = re.sub(r"\n(Returns|Raises): ", r"</p>\n<p>\1: ", html)
+    return re.sub(r"<p>(Returns|Raises): ", r"<p><strong>\1:</strong> ", split)
+
+
 def command_page(words: str, command: Any) -> str:
     """Usage, docstring and options of one command."""
     with command.make_context(f"distilmt {words}", [], resilient_parsing=True) as context:
         usage = " ".join([f"distilmt {words}", *command.collect_usage_pieces(context)])
         records = [param.get_help_record(context) for param in command.get_params(context)]
-    rows = ["| `{}` | {} |".format(option.replace("|", "\\|"), _cell(meaning)) for option, meaning in records]
+    rows = [f"| `{option}` | {_cell(meaning)} |" for option, meaning in records]
     table = "\n".join(["| option | meaning |", "| --- | --- |", *rows])
     return f"# distilmt {words}\n\n    {usage}\n\n{inspect.cleandoc(command.help)}\n\n{table}\n"
 
