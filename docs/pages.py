@@ -65,7 +65,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     pages = {"commands/index.md": "\n".join([about, "", "| command | what it does |", "| --- | --- |", *rows])}
     pages |= {_page(words): command_page(words, each) for words, each in made.items()}
     rows = [
-        f"| [`distilmt.{name}`]({page}.md#{_path(name)}) | {_first(inspect.getdoc(getattr(distilmt, name)))} |"
+        f"| [`distilmt.{name}`]({page}.md#{_path(getattr(distilmt, name))}) | {_first(inspect.getdoc(getattr(distilmt, name)))} |"
         for name, page in names().items()
     ]
     about = f"# Python\n\n{inspect.getdoc(distilmt)}"
@@ -117,12 +117,17 @@ def name_page(page: str, commands: dict[str, Any]) -> str:
     """One page of public names, by mkdocstrings: a module with all it shows, or functions and classes."""
     value = getattr(distilmt, page)
     if inspect.ismodule(value):
-        parts = (
-            pkgutil.iter_modules(value.__path__) if hasattr(value, "__path__") and not hasattr(value, "__all__") else ()
-        )
-        shown = [value.__name__, *(f"{value.__name__}.{part.name}" for part in parts)]
+        public = [getattr(value, name) for name in getattr(value, "__all__", ())]
+        files = () if public or not hasattr(value, "__path__") else pkgutil.iter_modules(value.__path__)
+        shown = [value.__name__, *(f"{value.__name__}.{file.name}" for file in files)]
+        # A function with the name of its file: the parser of the sources sees the file.
+        shown += [
+            _path(each)
+            for each in public
+            if _path(each).startswith(f"{value.__name__}.{getattr(each, '__name__', '')}.")
+        ]
     else:
-        shown = [_path(name) for name, at in names().items() if at == page]
+        shown = [_path(getattr(distilmt, name)) for name, at in names().items() if at == page]
     text = "".join(f"\n::: {path}\n" for path in shown)
     if page in commands and not inspect.ismodule(value):
         text += f"\nOptions: those of [`distilmt {page}`](../{_page(page)}), with `_` for `-`.\n"
@@ -133,10 +138,11 @@ def _page(words: str) -> str:
     return f"commands/{words.replace(' ', '-')}.md"
 
 
-def _path(name: str) -> str:
-    """Where a public name is defined."""
-    value = getattr(distilmt, name)
-    return value.__name__ if inspect.ismodule(value) else f"{value.__module__}.{value.__qualname__}"
+def _path(value: Any) -> str:
+    """Where a module, class or function is defined; empty for anything else."""
+    if inspect.ismodule(value):
+        return value.__name__
+    return f"{value.__module__}.{value.__qualname__}" if inspect.isclass(value) or inspect.isfunction(value) else ""
 
 
 def _first(text: str | None) -> str:

@@ -1,6 +1,6 @@
 """Every code block of README.md and docs/ runs, those of a page in order, or says why not and is read all the same.
 
-Trainings are made short (`SHORT`, `SMALL`); everything else is as written.
+Trainings are made short (`SHORT`, `MORE`); everything else is as written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from docs_pages import IDS, PAGES, ROOT, blocks, distilmt_lines, lines_of, optio
 
 SHORT = {"updates": 2, "batch_tokens": 256, "eval_every": 2, "max_positions": 64, "threads": 1}
 SMALL = "1x1:32:64:4"
-TRAIN = {"train": "--size", "multilingual": "--size", "distill": "--student-size"}
+# What the commands that train are given besides; of the generated text no vocabulary of 8,000 pieces can be made.
+MORE = {
+    "train": ["--size", SMALL, "--vocab-size", "300"],
+    "multilingual": ["--size", SMALL, "--vocab-size", "300"],
+    "distill": ["--student-size", SMALL],
+}
 RUNNING = ("sh", "python")
 
 
@@ -69,7 +74,7 @@ def shell(line: str, page: Path) -> None:
     """One line of a shell block: `distilmt` in this process, all else by the shell."""
     short = [word for key, value in SHORT.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     (words,) = distilmt_lines(line)
-    more = [*short, TRAIN[words[0]], SMALL] if words[0] in TRAIN else []
+    more = [*short, *MORE[words[0]]] if words[0] in MORE else []
     if not set("<>|") & set(re.sub(r"#.*|\"[^\"]*\"", "", line)):
         assert cli.main([*words, *more]) == 0, f"{page.name}: {line}"
         return
@@ -92,7 +97,8 @@ def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path, tmp_path: Pat
         if block.language == "yaml":
             yaml.safe_load(block.code)
             if named := re.match(r"# (\S+\.yaml)\n", block.code):
-                Path(named[1]).write_text(block.code, encoding="utf-8")
+                short = block.code.replace("size: tiny", f"size: '{SMALL}'\nvocab_size: 300")
+                Path(named[1]).write_text(short.replace("{updates: 20000}", str(SHORT)), encoding="utf-8")
         elif block.language == "python":
             code = block.code.replace("updates=20_000", ", ".join(f"{key}={value}" for key, value in SHORT.items()))
             compiled = compile(code.replace('size="tiny"', f'size="{SMALL}"'), where, "exec")
