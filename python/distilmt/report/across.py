@@ -71,7 +71,7 @@ class _Run:
         self.tests: list[Any] = read_json(self.folder / "run.json", "restore it")["config"].get("test") or []
 
     def lines(self, entry: Mapping[str, Any], test: str) -> list[str]:
-        path = self.folder / (entry.get("hypotheses") or {}).get(test, "")
+        path = self.folder / str((entry.get("hypotheses") or {}).get(test, ""))
         if not path.is_file():
             raise DataError(f"{self.folder} kept no translations of {test} by {entry['name']}")
         return path.read_bytes().decode().split("\n")[:-1]
