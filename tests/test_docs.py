@@ -26,24 +26,26 @@ from docs_pages import IDS, PAGES, ROOT, blocks, distilmt_lines, lines_of, optio
 
 SHORT = {"updates": 2, "batch_tokens": 256, "eval_every": 2, "max_positions": 64, "threads": 1}
 SMALL = "1x1:32:64:4"
-# What the commands that train are given besides; of the generated text no vocabulary of 8,000 pieces can be made.
+TRAIN = ("train", "multilingual", "distill")
+# What commands are given besides; of the generated text no vocabulary of 8,000 pieces can be made.
 MORE = {
     "train": ["--size", SMALL, "--vocab-size", "300"],
     "multilingual": ["--size", SMALL, "--vocab-size", "300"],
     "distill": ["--student-size", SMALL],
+    "split": ["--dev", "4", "--test", "6"],
 }
 RUNNING = ("sh", "python")
 
 
 @pytest.fixture(scope="session")
 def desk(tmp_path_factory: pytest.TempPathFactory, vocabulary) -> Path:
-    """What the pages take for granted: texts, a teacher, and the folder of a run."""
+    """What the pages take for granted: texts and models."""
     folder = tmp_path_factory.mktemp("desk")
     write_corpus(folder, 1, train=60, dev=4, test=6)
     sources = (folder / "train.de").read_text().splitlines()
     write_lines(folder / "mono.de.zst", sources)
     (folder / "whole").mkdir()
-    whole = write_corpus(folder / "whole", 2, train=2100, dev=1, test=1)["train"]
+    whole = write_corpus(folder / "whole", 2, train=80, dev=1, test=1)["train"]
     for side, path in zip(("de", "en"), whole, strict=True):
         shutil.move(path, folder / f"corpus.{side}")
         shutil.copy(folder / f"train.{side}", folder / f"new.{side}")
@@ -74,7 +76,7 @@ def shell(line: str, page: Path) -> None:
     """One line of a shell block: `distilmt` in this process, all else by the shell."""
     short = [word for key, value in SHORT.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     (words,) = distilmt_lines(line)
-    more = [*short, *MORE[words[0]]] if words[0] in MORE else []
+    more = [*(short if words[0] in TRAIN else ()), *MORE.get(words[0], ())]
     if not set("<>|") & set(re.sub(r"#.*|\"[^\"]*\"", "", line)):
         assert cli.main([*words, *more]) == 0, f"{page.name}: {line}"
         return
