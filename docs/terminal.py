@@ -22,9 +22,9 @@ from distilmt.quickstart import write_corpus
 
 COLUMNS, ROWS, SECONDS = 118, 14, 150.0
 OPTIONS = (
-    "--teacher-size 2x2:64:256:4 --teacher-updates 60 --student-size 1x1:64:256:4 --method seq-kd --updates 60 "
-    "--batch-tokens 1024 --teacher-batch-tokens 1024 --eval-every 60 --teacher-eval-every 60 --max-positions 64 "
-    "--vocab-size 500 --threads 1 --teacher-threads 1 --no-microscope"
+    "--teacher-size 1x1:32:128:4 --teacher-updates 80 --student-size 1x1:32:64:4 --method seq-kd --updates 80 "
+    "--batch-tokens 512 --teacher-batch-tokens 512 --teacher-learning-rate 5e-3 --eval-every 80 --teacher-eval-every 80 "
+    "--max-positions 48 --vocab-size 300 --threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
 )
 
 
@@ -74,7 +74,7 @@ def svg(lines: list[str]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = write_corpus(Path(folder), 1, train=600, dev=40, test=60)
+        text = write_corpus(Path(folder), 1, train=200, dev=10, test=20)
         pairs = [word for part, paths in text.items() for word in (f"--{part}", *(Path(path).name for path in paths))]
         command = ["distilmt", "distill", *pairs, *OPTIONS.split(), "--out", "run"]
         found = screen(terminal([sys.executable, "-m", *command], folder).decode(errors="replace"))
