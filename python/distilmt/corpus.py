@@ -199,6 +199,7 @@ def load_corpus(
 
     Raises:
         DataError: The files differ in line count, hold no usable pair, or what `read_lines` and `read_tsv` raise.
+        ConfigError: Not one or two files, or columns of two datasets.
     """
     options: dict[str, Any] = {"on_invalid_utf8": on_invalid_utf8, "max_line_bytes": max_line_bytes}
     if isinstance(paths, str | os.PathLike):

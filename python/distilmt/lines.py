@@ -87,6 +87,7 @@ def read_lines(
 
     Raises:
         DataError: Wrong encoding, broken compression (with the line reached), or a file that changed meanwhile.
+        ConfigError: An argument that cannot be.
     """
     if on_invalid_utf8 not in ("error", "replace", "quarantine"):
         raise ConfigError(f"on_invalid_utf8: error, replace or quarantine, got {on_invalid_utf8}")
