@@ -50,6 +50,8 @@ def on_config(config: MkDocsConfig) -> None:
 
     group("Commands").extend(["commands/index.md", *(_page(words) for words in commands())])
     group("Python").extend(["python/index.md", *(f"python/{page}.md" for page in dict.fromkeys(names().values()))])
+    reports = sorted((ROOT / "docs" / "results").rglob("report.md"))
+    group("Results").extend(str(path.relative_to(ROOT / "docs")) for path in reports)
     if (ROOT / "docs" / "choosing-a-method.md").exists():
         group("Start").insert(3, "choosing-a-method.md")
 
@@ -115,23 +117,19 @@ def command_page(words: str, command: Any) -> str:
 
 def name_page(page: str, commands: dict[str, Any]) -> str:
     """One page of public names, by mkdocstrings: a module with all it shows, or functions and classes."""
-    value = getattr(distilmt, page)
-    if inspect.ismodule(value):
-        public = [getattr(value, name) for name in getattr(value, "__all__", ())]
-        files = () if public or not hasattr(value, "__path__") else pkgutil.iter_modules(value.__path__)
-        shown = [value.__name__, *(f"{value.__name__}.{file.name}" for file in files)]
-        # A function with the name of its file: the parser of the sources sees the file.
-        shown += [
-            _path(each)
-            for each in public
-            if _path(each).startswith(f"{value.__name__}.{getattr(each, '__name__', '')}.")
-        ]
-    else:
-        shown = [_path(getattr(distilmt, name)) for name, at in names().items() if at == page]
-    text = "".join(f"\n::: {path}\n" for path in shown)
-    if page in commands and not inspect.ismodule(value):
-        text += f"\nOptions: those of [`distilmt {page}`](../{_page(page)}), with `_` for `-`.\n"
-    return f"# distilmt.{page}\n{text}"
+    value, text = getattr(distilmt, page), f"# distilmt.{page}\n"
+    if not inspect.ismodule(value):
+        text += "".join(f"\n::: {_path(getattr(distilmt, name))}\n" for name, at in names().items() if at == page)
+        command = f"[`distilmt {page}`](../{_page(page)})"
+        return text + (f"\nOptions: those of {command}, with `_` for `-`.\n" if page in commands else "")
+    module = value.__name__
+    text += f"\n::: {module}\n    options: {{show_root_heading: false}}\n"
+    public = [getattr(value, name) for name in getattr(value, "__all__", ())]
+    files = pkgutil.iter_modules(value.__path__) if hasattr(value, "__path__") and not public else ()
+    shown = [f"{module}.{file.name}" for file in files]
+    # A function with the name of its file: the parser of the sources sees the file.
+    shown += [_path(each) for each in public if _path(each).startswith(f"{module}.{getattr(each, '__name__', '')}.")]
+    return text + "".join(f"\n::: {path}\n" for path in shown)
 
 
 def _page(words: str) -> str:

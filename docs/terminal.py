@@ -24,7 +24,7 @@ COLUMNS, ROWS, SECONDS = 118, 14, 150.0
 OPTIONS = (
     "--teacher-size 1x1:32:64:2 --teacher-updates 150 --teacher-batch-tokens 1024 --teacher-learning-rate 5e-3 --teacher-warmup 20 "
     "--teacher-eval-every 75 --student-size 1x1:16:32:2 --method seq-kd --updates 100 --batch-tokens 512 --eval-every 100 "
-    "--max-positions 48 --vocab-size 300 --threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
+    "--max-positions 80 --vocab-size 300 --threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
 )
 
 
