@@ -27,6 +27,10 @@ class Head:
     weight: Tensor | None  # [vocab, d]
     bias: Tensor | None = None  # [vocab]
 
+    @property
+    def vocab(self) -> int:
+        return (self.hidden if self.weight is None else self.weight.T).shape[1]
+
 
 @dataclass(frozen=True)
 class TopK:
@@ -96,9 +100,8 @@ def arguments(
     if isinstance(teacher, TopK):
         return {"sparse": SparseTeacher(teacher.ids, teacher.log_probs)}
     if isinstance(teacher, Neighbours):
-        vocab = student.hidden.shape[1] if student.weight is None else student.weight.shape[0]
-        temperature = next(t for _, term in objective.terms if (t := term.neighbour_temperature))
-        return {"sparse": SparseTeacher(*merged(teacher, temperature, vocab))}
+        term: Any = next(term for _, term in objective.terms if term.neighbour_temperature)
+        return {"sparse": SparseTeacher(*term.sparse(teacher, student, targets))}
     if isinstance(teacher, list | tuple):
         weighted = [pair if isinstance(pair, tuple) else (None, pair) for pair in teacher]
         heads, weights = [head for _, head in weighted], [weight for weight, _ in weighted]
