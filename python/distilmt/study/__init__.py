@@ -4,15 +4,16 @@
     study.run("study.yaml")               # or a dict of the same keys; again: goes on where it stopped
     print(study.status("study.yaml"))
     study.report("study.yaml")            # tables, planned contrasts, figures, remarks
+    study.payback("ladder.yaml", teacher="teachers.yaml")
     frame = study.frame("study.yaml")
 
 spec.py: the study file; runner.py, cell.py, measure.py: how a cell is run; decode.py, distill.py, function.py: the tasks;
-table.py, summary.py, plots.py, findings.py: what comes out.
+table.py, summary.py, plots.py, findings.py: what comes out; worth.py: which method to choose.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from distilmt.study.records import Status as Status
 from distilmt.study.records import status_of
@@ -26,6 +27,7 @@ from distilmt.study.table import rows as rows
 
 if TYPE_CHECKING:
     from distilmt.study.findings import StudyReport
+    from distilmt.study.worth import StudyPayback
 
 
 def status(source: Source) -> Status:
@@ -38,3 +40,10 @@ def report(source: Source) -> StudyReport:
     from distilmt.study.findings import report  # brings matplotlib, which a run does not need
 
     return report(source)
+
+
+def payback(source: Source, **options: Any) -> StudyPayback:
+    """Which method pays, after how many sentences; options as in worth.py."""
+    from distilmt.study.worth import payback
+
+    return payback(source, **options)
