@@ -29,7 +29,7 @@ class Evaluation:
     tokens: Tensor  # number of targets, int64 scalar
     selected: Tensor  # share of the targets that selective terms looked at; 1 without such a term
     agreement: Tensor  # share of the targets where student and dense teacher have the same top token; NaN without one
-    gate: Tensor  # what decided the selection, float32 scalar on the host; NaN without one
+    gate: Tensor  # what decided the selection, float32 scalar; NaN without one
 
 
 class Term(ABC):

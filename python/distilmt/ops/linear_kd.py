@@ -88,30 +88,30 @@ class Choice:
         score: student_nll, -log p(y); teacher_entropy; teacher_confidence, the largest probability; teacher_margin,
             q(y) - p(y).
         rate: in (0, 1]; the gate is the ceil(n rate)-th of the n scores of this call, or of the queue.
-        gate: given instead of a rate.
+        gate: given instead of a rate; a float32 tensor [1] may stay on its device.
         lowest: choose scores at most the gate, the smallest ones.
-        queue: values float32 [size] and state int64 [2] on the host: the scores of this call are pushed, then the gate is taken.
+        queue: values float32 [size] and state int64 [2]: the scores of this call are pushed, then the gate is taken.
     """
 
     score: str
     rate: float = 1.0
-    gate: float | None = None
+    gate: float | Tensor | None = None
     lowest: bool = False
     queue: tuple[Tensor, Tensor] | None = None
 
 
 class LinearKD(NamedTuple):
-    """What `linear_kd` returns; all but `loss` are detached, and 0 in rows without a target."""
+    """What `linear_kd` returns, on hidden's device; all but `loss` are detached, and 0 in rows without a target."""
 
     loss: Tensor  # scalar
     values: Tensor  # [terms, rows] of each term, without its weight; 0 where a gated term does not look
     nll: Tensor  # [rows] -log p(target), without smoothing, at temperature 1
     agreement: Tensor  # [rows] 1 where student and dense teacher have the same top token; 0 without a teacher
     chosen: Tensor  # [rows] 1 where gated terms look
-    gate: Tensor  # float32 [1] on the host; NaN without a choice
-    scores: Tensor  # float32 [rows] on the host, of the choice, NaN in rows without a target; empty without a choice
+    gate: Tensor  # float32 [1]; NaN without a choice
+    scores: Tensor  # float32 [rows] of the choice, NaN in rows without a target; empty without a choice
     queue: tuple[Tensor, Tensor]  # after the push; empty without a queue
-    dropped: Tensor  # float32 [1] on the host: the share of sum |d loss / d logits| that the filter dropped
+    dropped: Tensor  # float32 [1]: the share of sum |d loss / d logits| that the filter dropped
 
 
 def linear_kd(
@@ -134,15 +134,20 @@ def linear_kd(
     selection_bytes: int = _SELECTION,
     dropped_mass: float = 0.0,
     teacher_bfloat16: bool = False,
+    _as_on_cuda: bool = False,
 ) -> LinearKD:
     """Weighted sum of terms over the rows, from hidden states and output layers.
 
         loss = sum_rows row_weight * sum_terms weight * value / denominator
 
-    Logits exist for one chunk of rows at a time, never as [rows, vocab]; rows whose target is -100 are dropped before
-    any product, and a teacher's projection is made for the rows that some term looks at. Gradients go to whichever of
-    `hidden`, `weight` and `bias` requires them. Half precision is computed in float32, also under autocast, and each
-    gradient has its tensor's dtype. On a GPU targets and scores are copied to the host.
+    Logits exist for one chunk of rows at a time, never as [rows, vocab]. Gradients go to whichever of `hidden`, `weight` and
+    `bias` requires them, each in its tensor's dtype; every sum is float32, also under autocast.
+
+    On a CPU rows whose target is -100 are dropped before any product, a teacher's projection is made for the rows that some
+    term looks at, and half precision is computed in float32. On a GPU nothing is copied to the host, nothing waits, and
+    shapes depend on shapes alone, so that the call can be captured in a graph: all rows are computed and the others masked,
+    half precision is multiplied as it is, and logits lie in the hidden states' dtype if all models share it. A target or
+    sparse id that cannot be makes the loss NaN there; `blame` then says which. On a CPU it is an error at once.
 
     Args:
         hidden: student's states [rows, d], float64, float32, bfloat16 or float16; its logits [rows, vocab] without a
@@ -167,6 +172,7 @@ def linear_kd(
         dropped_mass: above 0 an approximation: of each row of d loss / d logits the smallest entries are left out of the
             gradients, together at most this share of its absolute sum. Losses stay exact. CPU, with a weight, not float64.
         teacher_bfloat16: an approximation: dense teachers' projections in bfloat16, which errs by 1 in 256 of a logit.
+        _as_on_cuda: on a CPU what is done on a GPU; for tests.
 
     Returns:
         Loss and, per row and in nats, the unweighted values, in float32 (float64 for float64 hidden states). A KL is
@@ -182,7 +188,8 @@ def linear_kd(
     _check_terms(terms, teachers, snapshot, sparse, hidden.shape[1] if weight is None else weight.shape[0])
     if not 0 <= dropped_mass < 1:
         raise ValueError(f"linear_kd: dropped_mass must be in [0, 1), got {dropped_mass}")
-    if dropped_mass > 0 and (weight is None or hidden.is_cuda or hidden.dtype == torch.float64):
+    masked = hidden.is_cuda or _as_on_cuda
+    if dropped_mass > 0 and (weight is None or masked or hidden.dtype == torch.float64):
         raise ValueError(
             f"linear_kd: dropped_mass needs a weight and hidden on the CPU, not in float64, got {hidden.dtype} on {hidden.device}"
         )
@@ -198,9 +205,12 @@ def linear_kd(
         for x in (t.weight, t.temperature, t.teacher_temperature, t.a, t.b,
                   sparse.ids.shape[1] if t.kind == "sparse_kl" and sparse else t.count, t.snapshot, t.gated)
     ]  # fmt: skip
-    queue = choice.queue or (None, None)
+    queue = [tensor.to(hidden.device) for tensor in choice.queue] if choice.queue else (None, None)
+    gate = choice.gate
+    if isinstance(gate, float | int):
+        gate = hidden.new_full((1,), gate, dtype=torch.float32)
     with_grad = torch.is_grad_enabled()
-    total, values, _, _, _, gate, scores, queue_values, queue_state, dropped = torch.ops.distilmt.linear_kd(
+    total, values, _, _, _, gate_after, scores, queue_values, queue_state, dropped = torch.ops.distilmt.linear_kd(
         hidden,
         weight,
         targets,
@@ -216,20 +226,21 @@ def linear_kd(
         [KINDS.index(t.kind) for t in terms],
         numbers,
         SCORES.index(choice.score),
-        choice.rate if choice.gate is None else choice.gate,
-        choice.gate is not None,
+        choice.rate,
+        None if gate is None else gate.to(hidden.device),
         choice.lowest,
         *queue,
         workspace_bytes,
         selection_bytes,
         dropped_mass,
         teacher_bfloat16,
+        masked,
         with_grad and hidden.requires_grad,
         with_grad and weight is not None and weight.requires_grad,
         with_grad and bias is not None and bias.requires_grad,
     )
     if not torch.compiler.is_compiling() and not hidden.is_cuda and bool(total.isnan()):
-        _blame_teacher(teachers, snapshot, sparse)
+        blame(targets, hidden.shape[1] if weight is None else weight.shape[0], teachers, snapshot, sparse)
     if denominator is None:
         denominator = (targets != -100).sum().clamp(min=1)
     *each, nll, agreement, chosen = values.detach()
@@ -241,7 +252,7 @@ def linear_kd(
         nll,
         agreement,
         chosen,
-        gate.detach(),
+        gate_after.detach(),
         scores.detach(),
         queue_after,
         dropped.detach(),
@@ -254,9 +265,9 @@ def score_queue(
     """Pushes scores into a queue by itself, for a gate per optimizer step.
 
     Args:
-        values: float32 [size] on the host.
+        values: float32 [size].
         state: int64 [2]: where the next score goes, how many there are.
-        scores: any shape.
+        scores: any shape, on the same device as both; a NaN is no score.
         rate: in (0, 1].
         lowest: the gate is the ceil(n rate)-th smallest, not largest.
     Returns: values and state after the push, and the gate, float32 [1]: one that all pass, of an empty queue.
@@ -265,10 +276,32 @@ def score_queue(
     return out
 
 
-def _blame_teacher(
-    teachers: Sequence[DenseTeacher], snapshot: DenseTeacher | None, sparse: SparseTeacher | None
+def blame(
+    targets: Tensor,
+    vocab: int,
+    teachers: Sequence[DenseTeacher] = (),
+    snapshot: DenseTeacher | None = None,
+    sparse: SparseTeacher | None = None,
 ) -> None:
-    """Raises where a NaN came from a teacher; a student's is the training's to deal with."""
+    """Says which argument made a loss NaN; a NaN of the student is the training's to deal with. Waits for a GPU.
+
+    Args: those of the call; vocab: the student's.
+    Raises: ValueError: a target or sparse id outside the vocabulary, or a NaN in a teacher.
+    """
+    wrong = (targets != -100) & ((targets < 0) | (targets >= vocab))
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"linear_kd: targets must be -100 or in [0, {vocab}), got {int(targets[row])} in row {row} - "
+            "are they of the student's vocabulary?"
+        )
+    if sparse is not None:
+        ids = sparse.ids[sparse.log_probs != -torch.inf]
+        if bool(((ids < 0) | (ids >= vocab)).any()):
+            raise ValueError(
+                f"linear_kd: sparse ids must lie in [0, {vocab}), got {int(ids.min())} to {int(ids.max())} - "
+                "is the teacher of the student's vocabulary?"
+            )
     given = [("teacher's " + n, t) for teacher in teachers for n, t in zip(teacher._fields, teacher, strict=True)]
     given += [("snapshot's " + n, t) for n, t in zip(DenseTeacher._fields, snapshot or (), strict=False)]
     given += [("sparse log_probs", sparse.log_probs)] if sparse else []
@@ -324,6 +357,10 @@ _LIMITS = {"nll": (0, 1 - 1e-12), "jensen_shannon": (1e-12, 1 - 1e-12), "skew_kl
 def _check_choice(choice: Choice, teachers: Sequence[DenseTeacher], mask: Tensor | None) -> None:
     if choice.score not in SCORES:
         raise ValueError(f"linear_kd: score must be one of {', '.join(SCORES[1:])}, got {choice.score!r}")
+    if isinstance(choice.gate, Tensor) and (choice.gate.shape != (1,) or choice.gate.dtype != torch.float32):
+        raise ValueError(
+            f"linear_kd: gate must be a number or float32 [1], got {choice.gate.dtype} {tuple(choice.gate.shape)}"
+        )
     if not 0 < choice.rate <= 1:
         raise ValueError(f"linear_kd: rate must be in (0, 1], got {choice.rate}")
     if choice.score != "none" and mask is not None:
@@ -428,7 +465,7 @@ def _fake(
     numbers: list[float],
     score: int,
     rate: float,
-    given_gate: bool,
+    gate: Tensor | None,
     lowest: bool,
     queue: Tensor | None,
     queue_state: Tensor | None,
@@ -436,6 +473,7 @@ def _fake(
     selection_bytes: int,
     dropped_mass: float,
     teacher_bfloat16: bool,
+    masked: bool,
     grad_hidden: bool,
     grad_weight: bool,
     grad_bias: bool,
@@ -445,18 +483,22 @@ def _fake(
     def gradient(wanted: bool, tensor: Tensor | None) -> Tensor:
         return hidden.new_empty(tensor.shape if wanted and tensor is not None else (0,), dtype=dtype)
 
-    pushed = queue is not None and score > 0 and not given_gate
+    pushed = queue is not None and score > 0 and gate is None
+
+    def single(count: int) -> Tensor:
+        return hidden.new_empty(count, dtype=torch.float32)
+
     return (
         hidden.new_empty((), dtype=dtype),
         hidden.new_empty((len(kinds) + 3, hidden.shape[0]), dtype=dtype),
         gradient(grad_hidden, hidden),
         gradient(grad_weight, weight),
         gradient(grad_bias, bias),
-        torch.empty(1, dtype=torch.float32),
-        torch.empty(hidden.shape[0] if score else 0, dtype=torch.float32),
-        torch.empty_like(queue) if pushed and queue is not None else torch.empty(0, dtype=torch.float32),
-        torch.empty_like(queue_state) if pushed and queue_state is not None else torch.empty(0, dtype=torch.int64),
-        torch.empty(1, dtype=torch.float32),
+        single(1),
+        single(hidden.shape[0] if score else 0),
+        torch.empty_like(queue) if pushed and queue is not None else single(0),
+        torch.empty_like(queue_state) if pushed and queue_state is not None else hidden.new_empty(0, dtype=torch.int64),
+        single(1),
     )
 
 
