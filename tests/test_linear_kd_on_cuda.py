@@ -16,7 +16,7 @@ import test_linear_kd
 import test_linear_kd_edges
 from distilmt import reference
 from distilmt.ops.linear_kd import Choice, NativeTerm, linear_kd, score_queue
-from linear_kd_cases import TERMS, TOGETHER, batch, cast, gradients, name, results
+from linear_kd_cases import TERMS, TOGETHER, batch, cast, gradients, results
 from test_linear_kd import (  # noqa: F401
     test_chosen_rows,
     test_each_term_matches_the_specification,
@@ -100,12 +100,15 @@ def test_a_sparse_id_that_cannot_be_is_named() -> None:
         masked(**arguments, terms=[NativeTerm("sparse_kl", a=2)])
 
 
-def test_a_target_that_cannot_be_makes_the_loss_and_its_row_nan() -> None:
+def test_a_target_that_cannot_be_makes_the_loss_and_its_row_nan(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = batch(9, 37)
     arguments["targets"][4] = 99
-    native = test_linear_kd_edges.captured(
-        pytest.MonkeyPatch(), "linear_kd", lambda: pytest.raises(ValueError, masked, **arguments, terms=TERMS[:1])
-    )
+
+    def call() -> None:
+        with pytest.raises(ValueError, match="targets must be"):
+            masked(**arguments, terms=TERMS[:1])
+
+    native = test_linear_kd_edges.captured(monkeypatch, "linear_kd", call)
     loss, _, hidden, weight, bias, *_ = torch.ops.distilmt.linear_kd(*native)
     rows = torch.arange(9) == 4
     assert loss.isnan() and weight.isnan().all() and bias.isnan().all()
