@@ -80,8 +80,8 @@ void Ensemble::mix(int64_t first, int64_t rows) {
     gemm(member.hidden + first * d, d, rows, member.weights.projection, Activation::none, nullptr, 0, logits_.get(),
          vocab);
     shares_.assign(rows, models_.shares[m]);
-    const MixedRows<float> mixing{logits_.get(), nullptr, shares_.data(),    mixed_.get(),
-                                  rows,          vocab,   models_.geometric, m == 0};
+    const MixedRows<float> mixing{logits_.get(), nullptr,          shares_.data(),    mixed_.get(), rows,
+                                  vocab,         /*stride=*/vocab, models_.geometric, m == 0};
     mix_teachers(mixing, 0, rows);
   }
 }
