@@ -2,6 +2,9 @@
 // Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
 #pragma once
 #include <cuda_runtime.h>
+#ifdef __CUDACC__
+#include <cuda_fp16.h>
+#endif
 
 #include "kernels/half.h"
 #include "kernels/linear_kd_row.h"

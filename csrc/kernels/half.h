@@ -1,14 +1,10 @@
 // Numbers in memory that are computed in float, and those that stay what they are.
 #pragma once
-#ifdef __CUDACC__
-#include <cuda_fp16.h>
-#endif
-
 #include "kernels/bfloat16.h"
 
 namespace distilmt {
 
-#ifdef __CUDACC__
+#ifdef __CUDACC__  // block.cuh has included what knows it
 using float16 = __half;
 DISTILMT_HD float to_number(float16 x) { return __half2float(x); }
 DISTILMT_HD void put(float16* p, float x) { *p = __float2half(x); }

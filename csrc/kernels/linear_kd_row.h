@@ -102,14 +102,14 @@ struct KDRow {
   // f(k, term) for the terms k whose bit is in `which`, `reads` or `slopes`.
   template <class F>
   DISTILMT_HD void each_dense(uint32_t which, const F& f) const {
-    if (kDense == 1) {
+    if constexpr (kDense == 1) {
       if (which) f(0, *only);
-      return;
-    }
-    DISTILMT_UNROLL
-    for (int k = 0; k < kDense; ++k) {
-      if (which >> k == 0) break;
-      if (which >> k & 1) f(k, rows.terms[k]);
+    } else {
+      DISTILMT_UNROLL
+      for (int k = 0; k < kDense; ++k) {
+        if (which >> k == 0) break;
+        if (which >> k & 1) f(k, rows.terms[k]);
+      }
     }
   }
 

@@ -49,8 +49,10 @@ struct HeadGradients {
 
   bool any() const { return with_hidden || with_weight || with_bias; }
 
-  // g [rows, vocab] d loss / d logits, h [rows, d] hidden states of the rows that begin at `begin`.
-  void add(const Tensor& g, const Tensor& h, int64_t begin) {
+  // exact [rows, vocab] d loss / d logits, h [rows, d] hidden states of the rows that begin at `begin`. Logits may be
+  // float32 where the products are not.
+  void add(const Tensor& exact, const Tensor& h, int64_t begin) {
+    const Tensor g = head.weight ? torch::stable::to(exact, head.dtype) : exact;
     if (with_hidden) {
       Tensor out = rows_of(hidden, begin, g.size(0));
       if (head.weight)
@@ -59,7 +61,7 @@ struct HeadGradients {
         torch::stable::copy_(out, g);
     }
     if (with_weight) weight.add(transpose(g), h);
-    if (with_bias) bias.add(transpose(rows_of(ones, 0, g.size(0))), g);
+    if (with_bias) bias.add(transpose(rows_of(ones, 0, exact.size(0))), exact);
   }
 
   // The smoothing's share of the same rows; shift [rows, 1] and h of the computing dtype.

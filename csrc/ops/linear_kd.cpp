@@ -69,11 +69,13 @@ struct Run {
     read_terms();
     const int64_t row = chunk.stride * int64_t(sizeof(storage)), members = c.teachers.size() / 3;
     const int64_t buffers = 1 + std::min<int64_t>(2, members) + !c.snapshot.empty();
+    const ScalarType dtype = product_dtype(c, c.hidden, kComputing, false);
+    const int64_t rounded = c.weight && dtype != chunk.storage ? 2 * chunk.vocab : 0;  // the gradient, for its products
     keep = whole_batch && kept.count * row <= c.selection_bytes;
-    chunk.rows = chunk_rows(kept.count, row * (buffers - keep), c.workspace_bytes);
+    chunk.rows = chunk_rows(kept.count, row * (buffers - keep) + rounded, c.workspace_bytes);
     student.emplace(c.hidden, c.weight, c.bias,
                     new_logits(c.hidden, keep ? kept.count : chunk.rows, chunk.vocab, chunk.stride, chunk.storage),
-                    product_dtype(c, c.hidden, kComputing, false), kComputing);
+                    dtype, kComputing);
     if (!c.teachers.empty()) teachers[0].emplace(c, c.teachers, chunk);
     if (!c.snapshot.empty()) teachers[1].emplace(c, c.snapshot, chunk);
     if (members > 1) {

@@ -41,14 +41,14 @@ std::vector<float> some_scores(int64_t rows, unsigned seed) {
 
 TEST(choose_rows_takes_the_gate_that_sorting_gives) {
   for (const bool block : {false, true})
-    for (const int64_t rows : {0, 1, 5, 37, 200})
-      for (const int64_t size : {0, 7, 64, 1000})  // 0: of the batch
+    for (const int64_t rows : {0, 5, 200})
+      for (const int64_t size : {0, 7, 256})  // 0: of the batch
         for (const bool lowest : {false, true})
-          for (const double rate : {0.01, 0.3, 1.0}) {
+          for (const double rate : {0.01, 0.3}) {
             std::vector<float> queue(size), scores(rows), all;
             std::vector<int64_t> state{0, 0}, targets(rows, 1);
             std::deque<float> last;
-            for (unsigned seed = 1; seed <= 3; ++seed) {  // the ring wraps around
+            for (unsigned seed = 1; seed <= 2; ++seed) {  // the ring wraps around
               const std::vector<float> x = some_scores(rows, seed);
               all.clear();
               for (int64_t r = 0; r < rows; ++r) {

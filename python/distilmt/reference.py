@@ -157,7 +157,7 @@ def row_scores(score: str, z: Tensor, v: Tensor | None, gold: Tensor) -> Tensor:
 def gate_of(choice: Choice, scores: Tensor) -> tuple[float, tuple[Tensor, Tensor]]:
     """The gate, and the queue after the push."""
     if choice.gate is not None:
-        return choice.gate, (NONE, NONE)
+        return float(choice.gate), (NONE, NONE)
     queue = (NONE, NONE)
     if choice.queue is not None:
         values, state = (t.clone() for t in choice.queue)

@@ -211,7 +211,7 @@ class _Trainer(Seq2SeqTrainer):
             if (
                 self.gates
             ):  # of every micro-batch since the last entry: which tokens were hard enough, over the training
-                gates = torch.stack(self.gates).tolist()
+                gates = map(float, self.gates)
                 facts["gates"] = [gate if math.isfinite(gate) else None for gate in gates]  # JSON knows no infinity
             append_event(self.folder / "events.jsonl", "log", durable=False, **facts)
         self.gates = []

@@ -139,8 +139,8 @@ class SelectiveKD(Term):
             everyone: list[Any] = [None] * torch.distributed.get_world_size()
             torch.distributed.all_gather_object(everyone, scores.cpu())
             scores = torch.cat(everyone).to(scores.device)
-        before = (self.memory[name].to(scores.device) for name in ("values", "state"))
-        values, state, gate = score_queue(*before, scores, self.rate, self.lowest)
+        values, state = (self.memory[name].to(scores.device) for name in ("values", "state"))
+        values, state, gate = score_queue(values, state, scores, self.rate, self.lowest)
         self._keep(values=values, state=state, gate=gate)
 
     def state_dict(self) -> dict[str, Tensor]:
