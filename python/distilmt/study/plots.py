@@ -16,7 +16,7 @@ from distilmt.study.summary import Mean, means
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKERS = "osD^vPX"  # seven, and ten colours: seventy looks
+MARKERS = "osD^vPX"  # seven, and ten colours: seventy looks
 
 
 def plot_outcome(source: Source, outcome: str, factor: str, *, by: str | None = None, axes: Axes | None = None) -> Axes:
@@ -42,7 +42,7 @@ def plot_outcome(source: Source, outcome: str, factor: str, *, by: str | None = 
         colour = f"C{number}"
         axes.errorbar(
             [place + shift for place, _ in points], [found.mean for _, found in points],
-            yerr=_bars([found for _, found in points]), fmt=f"{_MARKERS[number % len(_MARKERS)]}-", capsize=3,
+            yerr=_bars([found for _, found in points]), fmt=f"{MARKERS[number % len(MARKERS)]}-", capsize=3,
             color=colour, label=line and f"{by} {line}",
         )  # fmt: skip
         for place, found in points:
@@ -69,7 +69,7 @@ def plot_quality_cost(
     for number, key in enumerate(keys):
         axes.errorbar(
             costs[key].mean, qualities[key].mean, xerr=_bars([costs[key]]), yerr=_bars([qualities[key]]),
-            fmt=_MARKERS[number % len(_MARKERS)], capsize=2, label=", ".join(key) or "all",
+            fmt=MARKERS[number % len(MARKERS)], capsize=2, label=", ".join(key) or "all",
         )  # fmt: skip
     front = pareto([(costs[key].mean, qualities[key].mean) for key in keys])
     axes.plot(

@@ -25,7 +25,7 @@ from distilmt.report.cells import DASH, count
 from distilmt.statistics import Layout
 from distilmt.statistics.layout import number
 from distilmt.storage import disk_errors, write_bytes, write_json
-from distilmt.study.plots import new_axes, pareto
+from distilmt.study.plots import MARKERS, new_axes, pareto
 from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.spec import Source, Study, read
 from distilmt.study.summary import Mean, mean_of
@@ -117,14 +117,16 @@ class StudyPayback:
         front = [found[i] for i in pareto([(row.after, row.quality) for row in found])]
         axes.plot([row.after for row in front], [row.quality for row in front], drawstyle="steps-post", color="#888888",
                   linewidth=1, zorder=0, label="best by the mean that has paid back")  # fmt: skip
-        for row in front:
-            axes.annotate(
-                row.treatment, (row.after, row.quality), textcoords="offset points", xytext=(4, 4), fontsize="small"
+        for place, row in enumerate(front):
+            axes.plot(
+                [row.after], [row.quality], MARKERS[place % len(MARKERS)], color=f"C{place + 1}", label=row.treatment
             )
         for n, _ in self.choices:
             axes.axvline(n, color="#ccaa33", linewidth=0.8, linestyle=":")
         axes.set(xscale="log", xlabel=f"sentences until it has paid back, N* ({self.cost})", ylabel=self.quality)
-        axes.legend(frameon=False, fontsize="small")
+        if found:  # what has paid back long before, or after, the last of them needs no room
+            axes.set_xlim(min(row.after for row in found) / 2, 4 * max(row.after for row in found))
+        axes.legend(frameon=False, fontsize="small", loc="lower right")
         return axes
 
     def markdown(self) -> str:
