@@ -108,7 +108,10 @@ class Datastore:
         return opened(self)
 
     def nearest(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Entries and squared distances [rows, k] of the k nearest keys, nearest first; -1 and inf where there are fewer."""
+        """The k nearest keys of each query, float32 [rows, d], nearest first.
+
+        Returns: Entries int64 [rows, k] and squared L2 distances float32 [rows, k]; -1 and inf where there are fewer.
+        """
         faiss().omp_set_num_threads(self.threads)  # of this thread, and FAISS's own
         distances, entries = self.index.search(np.ascontiguousarray(queries, np.float32), k)
         return entries, np.where(entries < 0, np.inf, np.maximum(distances, 0)).astype(np.float32)

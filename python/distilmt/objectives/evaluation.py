@@ -15,12 +15,22 @@ def sentences_of(labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an objective says about a batch; only `loss` carries a gradient."""
+    """What an objective says about a batch, in scalar tensors; only `loss` carries a gradient.
 
-    loss: Tensor  # scalar: weighted sum over all rows / denominator
-    terms: dict[str, Tensor]  # each term, in nats: mean over the targets, without weights
-    nll: Tensor  # -log p(target), mean over the targets, without smoothing: comparable whatever the objective
-    tokens: Tensor  # number of targets, int64 scalar
-    selected: Tensor  # share of the targets that selective terms looked at; 1 without such a term
-    agreement: Tensor  # share of the targets where student and dense teacher have the same top token; NaN without one
-    gate: Tensor  # what decided the selection, float32 scalar on the host; NaN without one
+    Attributes:
+        loss: weighted sum over all rows / denominator.
+        terms: each term by name, in nats: mean over the targets, without weights.
+        nll: -log p(target) in nats, mean over the targets, without smoothing: comparable whatever the objective.
+        tokens: number of targets, int64.
+        selected: share of the targets that selective terms looked at; 1 without such a term.
+        agreement: share of the targets where student and dense teacher have the same top token; NaN without a dense one.
+        gate: what decided the selection, float32 on the host; NaN without one.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    nll: Tensor
+    tokens: Tensor
+    selected: Tensor
+    agreement: Tensor
+    gate: Tensor

@@ -234,8 +234,8 @@ class Objective:
                 this share of a row's absolute sum, are left out of the gradients. Losses stay exact.
             teacher_bfloat16: another: the teacher's logits are computed in bfloat16.
 
-        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind; a
-            term of several passes, which a training alone can do; weights beside terms on layers.
+        Raises: ValueError: shapes that do not fit. ConfigError, which is one: a term that needs a teacher and none given, or
+            one of another kind; a term of several passes, which a training alone can do; weights beside terms on layers.
         """
         if self.passes > 1:
             raise ConfigError(

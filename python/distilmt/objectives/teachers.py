@@ -34,18 +34,28 @@ class Head:
 
 @dataclass(frozen=True)
 class TopK:
-    """A teacher known at its k most likely tokens, as soft labels are saved."""
+    """A teacher known at its k most likely tokens, as soft labels are saved.
 
-    ids: Tensor  # int64 [rows, k], distinct in a row
-    log_probs: Tensor  # [rows, k], at temperature 1; -inf: no such entry
+    Args:
+        ids: int64 [rows, k], distinct in a row.
+        log_probs: [rows, k] in nats, at temperature 1; -inf: no such entry.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Target tokens of the k nearest entries of a datastore; a token may come several times, and its shares are added."""
+    """Target tokens of the k nearest entries of a datastore; a token may come several times, and its shares are added.
 
-    ids: Tensor  # int64 [rows, k]
-    distances: Tensor  # [rows, k], squared L2; inf: no such neighbour
+    Args:
+        ids: int64 [rows, k].
+        distances: [rows, k], squared L2; inf: no such neighbour.
+    """
+
+    ids: Tensor
+    distances: Tensor
 
 
 @dataclass(frozen=True)
