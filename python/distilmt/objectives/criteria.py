@@ -56,13 +56,13 @@ def chosen(
     else:
         scores, of = _of_tokens(term, student, teacher, targets)[real], None
     if not len(scores):
-        return real, torch.tensor(math.nan)
+        return real, torch.full((), math.nan, device=targets.device)
     place = math.ceil(len(scores) * term.rate * (1 - 1e-12))  # three tenths of ten are three
     gate = scores.sort(descending=not term.lowest).values[place - 1]
     beyond = scores <= gate if term.lowest else scores >= gate
     mask = torch.zeros_like(real)
     mask[real] = beyond if of is None else beyond[of]
-    return mask, gate.float().cpu()
+    return mask, gate.float()
 
 
 def _of_tokens(term: SelectiveKD, student: Head, teacher: Any, targets: Tensor) -> Tensor:
