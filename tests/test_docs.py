@@ -31,7 +31,7 @@ TRAIN = ("train", "multilingual", "distill")
 MORE = {
     "train": ["--size", SMALL, "--vocab-size", "300"],
     "multilingual": ["--size", SMALL, "--vocab-size", "300"],
-    "distill": ["--student-size", SMALL],
+    "distill": ["--student-size", SMALL, "--no-microscope"],
     "split": ["--dev", "4", "--test", "6"],
 }
 RUNNING = ("sh", "python")
