@@ -76,7 +76,7 @@ def test_a_criterion_says_what_it_lacks() -> None:
 
 
 def test_words_are_counted_with_end_symbols(tiny_vocab: Vocab) -> None:
-    pairs = encode_pairs(["the dog"] * 2, ["the dog the", "dog"], [1, 2], tiny_vocab, max_tokens=9, what="text")
+    pairs = encode_pairs(["the dog"] * 2, ["the dog the", "dog"], [1, 2], tiny_vocab, max_tokens=64, what="text")
     counts = pairs.word_counts(tiny_vocab)
     assert counts[tiny_vocab.eos_id] == 2 and len(counts) == tiny_vocab.target_size
     words = Counter(id for ids in tiny_vocab.encode_target(["the dog the", "dog"]) for id in ids)

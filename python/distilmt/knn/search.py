@@ -12,6 +12,7 @@ the rest of the text would.
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -61,8 +62,6 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(SearchConfig, config, **options)
-    import sys
-
     import numpy as np
 
     from distilmt import progress
