@@ -1,11 +1,12 @@
 """The progress bars of the README: `python docs/terminal.py` runs a small distillation in a terminal and draws what stood there.
 
-Writes docs/progress.svg; of what the command writes the first lines, as they stood `SECONDS` after its start or at its end.
+Writes docs/progress.svg: what stands above the report at the command's end, or `SECONDS` after its start.
 """
 
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import pty
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from distilmt.quickstart import write_corpus
 
-COLUMNS, ROWS, SECONDS = 118, 14, 150.0
+COLUMNS, SECONDS = 118, 150.0
 OPTIONS = (
     "--teacher-size 1x1:32:64:2 --teacher-updates 150 --teacher-batch-tokens 1024 --teacher-learning-rate 5e-3 --teacher-warmup 20 "
     "--teacher-eval-every 75 --student-size 1x1:16:32:2 --method seq-kd --updates 100 --batch-tokens 512 --eval-every 100 "
@@ -78,8 +79,9 @@ def main() -> None:
         pairs = [word for part, paths in text.items() for word in (f"--{part}", *(Path(path).name for path in paths))]
         command = ["distilmt", "distill", *pairs, *OPTIONS.split(), "--out", "run"]
         found = screen(terminal([sys.executable, "-m", *command], folder).decode(errors="replace"))
-    shown = [f"$ {' '.join(command[:2])} --train train.de train.en ... --method seq-kd --out run", *found]
-    Path(__file__).with_name("progress.svg").write_text(svg(shown[:ROWS]), encoding="utf-8")
+    bars = itertools.takewhile(lambda line: not line.startswith("# "), found)  # the report begins there
+    shown = [f"$ {' '.join(command[:2])} --train train.de train.en ... --method seq-kd --out run", *bars]
+    Path(__file__).with_name("progress.svg").write_text(svg(shown), encoding="utf-8")
 
 
 if __name__ == "__main__":

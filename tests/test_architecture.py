@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,7 @@ def imports(path: Path) -> set[str]:
     return {room(name.split(".")[1:]) for name in names if name.startswith("distilmt.")}
 
 
+@cache
 def graph() -> dict[str, set[str]]:
     arrows: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):

@@ -31,7 +31,7 @@ TRAIN = ("train", "multilingual", "distill")
 MORE = {
     "train": ["--size", SMALL, "--vocab-size", "300"],
     "multilingual": ["--size", SMALL, "--vocab-size", "300"],
-    "distill": ["--student-size", SMALL],
+    "distill": ["--student-size", SMALL, "--no-microscope"],
     "split": ["--dev", "4", "--test", "6"],
 }
 RUNNING = ("sh", "python")
@@ -82,7 +82,7 @@ def shell(line: str, page: Path) -> None:
         return
     code = f'distilmt() {{ "{sys.executable}" -m distilmt "$@"; }}\nset -eo pipefail\n{line}'
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=100, env=environment)
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, f"{page.name}: {line}\n{done.stderr}"
 
 
