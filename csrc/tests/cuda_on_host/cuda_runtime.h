@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include <cstddef>
+#include <cstring>
 #include <deque>
 #include <thread>
 #include <vector>
@@ -15,7 +16,7 @@
 #define __shared__ static
 #define __launch_bounds__(threads)
 
-enum cudaError_t { cudaSuccess };
+enum cudaError_t { cudaSuccess, cudaErrorInvalidValue };
 using cudaStream_t = void*;
 
 struct dim3 {
@@ -50,7 +51,8 @@ struct Warp {
 struct Block {
   Barrier threads;
   std::deque<Warp> warps;
-  explicit Block(unsigned count) : threads(count), warps(count / 32) {}
+  std::vector<unsigned char> shared;  // dynamic
+  Block(unsigned count, size_t bytes) : threads(count), warps(count / 32), shared(bytes) {}
 };
 
 inline thread_local Block* block;
@@ -58,30 +60,68 @@ inline thread_local int block_turn, warp_turn;
 
 }  // namespace cuda_on_host
 
-inline thread_local dim3 threadIdx, blockIdx;
+inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() { cuda_on_host::block->threads.wait(cuda_on_host::block_turn); }
 
+inline void __syncwarp() { cuda_on_host::block->warps[threadIdx.x / 32].lanes.wait(cuda_on_host::warp_turn); }
+
 // All 32 lanes take part. Two sets of slots in turn: nobody can be a whole shuffle ahead, so one barrier is enough.
+// Integers must fit the 53 bits of a double.
 template <class number>
-number __shfl_xor_sync(unsigned, number x, int lane_mask) {
+number __shfl_sync(unsigned, number x, int lane) {
   cuda_on_host::Warp& warp = cuda_on_host::block->warps[threadIdx.x / 32];
   double* slots = warp.slots[cuda_on_host::warp_turn];
-  slots[threadIdx.x % 32] = x;
+  slots[threadIdx.x % 32] = static_cast<double>(x);
   warp.lanes.wait(cuda_on_host::warp_turn);
-  return number(slots[(threadIdx.x % 32) ^ lane_mask]);
+  return number(slots[lane]);
 }
+
+template <class number>
+number __shfl_xor_sync(unsigned mask, number x, int lane_mask) {
+  return __shfl_sync(mask, x, (threadIdx.x % 32) ^ lane_mask);
+}
+
+template <class number>
+number atomicAdd(number* at, number x) {
+  return __atomic_fetch_add(at, x, __ATOMIC_ACQ_REL);
+}
+inline void __threadfence() {}  // blocks run one after another
+inline void __threadfence_system() {}
+
+template <class number>
+number max(number a, number b) {
+  return a > b ? a : b;
+}
+template <class number>
+number min(number a, number b) {
+  return a < b ? a : b;
+}
+inline float __int_as_float(int x) {
+  float y;
+  std::memcpy(&y, &x, sizeof y);
+  return y;
+}
+inline int __float_as_int(float x) {
+  int y;
+  std::memcpy(&y, &x, sizeof y);
+  return y;
+}
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fadd_rn(float a, float b) { return a + b; }
 
 // Returns when the kernel is done. Threads: a multiple of 32.
 template <class Argument>
-cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 blocks, dim3 threads, void** arguments, size_t = 0,
+cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 blocks, dim3 threads, void** arguments, size_t shared = 0,
                              cudaStream_t = nullptr) {
-  cuda_on_host::Block block(threads.x);
+  cuda_on_host::Block block(threads.x, shared);
   std::vector<std::thread> running;
   for (unsigned thread = 0; thread < threads.x; ++thread)
     running.emplace_back([&, thread] {
       cuda_on_host::block = &block;
       threadIdx = thread;
+      blockDim = threads;
+      gridDim = blocks;
       for (unsigned b = 0; b < blocks.x; ++b) {
         blockIdx = b;
         kernel(*static_cast<const Argument*>(arguments[0]));
