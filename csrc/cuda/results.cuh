@@ -65,7 +65,6 @@ struct Finishing {
     s.position[slot] = -1;
   }
 
- private:
   // Where the rows that a hypothesis took its tokens from are kept meanwhile: the slot's ancestors are not read again.
   __device__ uint8_t* path(int h) const {
     return s.ancestors + slot * s.positions * s.beams + int64_t{h} * s.positions;
@@ -111,7 +110,11 @@ __device__ inline void publish(const Results& r) {
   if (atomicAdd(r.blocks_left, 1u) + 1 < gridDim.x) return;
   *r.blocks_left = 0;
   __threadfence_system();
+#ifdef __CUDACC__
   *static_cast<volatile uint32_t*>(r.done) = atomicAdd(r.claimed, 0u);
+#else  // a reader beside us, which TSan sees
+  __atomic_store_n(r.done, atomicAdd(r.claimed, 0u), __ATOMIC_RELEASE);
+#endif
 }
 
 }  // namespace distilmt::cuda

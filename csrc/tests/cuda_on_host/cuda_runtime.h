@@ -1,14 +1,23 @@
-// Stand-in for CUDA's header: a .cu compiled by the C++ compiler, every CUDA thread a std::thread, so that indices,
-// reductions and barriers meet ASan and TSan where no device is. Blocks run one after another, which is why shared
-// memory may be static. In one thing it is kinder than a device: a shuffle orders the memory of its warp.
+// Stand-in for CUDA's header: a .cu compiled by the C++ compiler. Under a sanitizer every CUDA thread is a std::thread,
+// so that indices, reductions and barriers meet ASan and TSan where no device is; else it is a fiber, which is quicker.
+// Blocks run one after another, which is why shared memory may be static. In one thing it is kinder than a device: a
+// shuffle orders the memory of its warp.
 #pragma once
 #include <pthread.h>
 
 #include <cstddef>
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <thread>
 #include <vector>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DISTILMT_CUDA_FIBERS 0
+#else
+#define DISTILMT_CUDA_FIBERS 1
+#include "tests/cuda_on_host/fibers.h"
+#endif
 
 #define __global__
 #define __device__
@@ -24,7 +33,42 @@ struct dim3 {
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
 
+inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+
 namespace cuda_on_host {
+
+inline thread_local int block_turn, warp_turn;
+
+#if DISTILMT_CUDA_FIBERS
+
+inline thread_local Fibers fibers;
+
+class Barrier {
+ public:
+  explicit Barrier(unsigned count) : left_(count), count_(count) {}
+  Barrier(const Barrier&) = delete;
+  void wait(int& turn) {
+    turn ^= 1;
+    if (--left_ == 0) {
+      left_ = count_;
+      ++phase_;
+      return;
+    }
+    const auto thread = threadIdx, block = blockIdx;
+    const int of_block = block_turn, of_warp = warp_turn;
+    for (const unsigned phase = phase_; phase == phase_;) fibers.yield();
+    threadIdx = thread;
+    blockIdx = block;
+    block_turn = of_block;
+    warp_turn = of_warp;
+  }
+
+ private:
+  unsigned left_, phase_ = 0;
+  const unsigned count_;
+};
+
+#else
 
 // TSan must see what a barrier orders and no more. std::barrier's waiters meet in one global table, which orders warps;
 // and who leaves one barrier late would learn of what others did on their way to the next, were it the same object.
@@ -43,6 +87,8 @@ class Barrier {
   pthread_barrier_t phases_[2];
 };
 
+#endif
+
 struct Warp {
   Barrier lanes{32};
   double slots[2][32];
@@ -56,11 +102,9 @@ struct Block {
 };
 
 inline thread_local Block* block;
-inline thread_local int block_turn, warp_turn;
+inline std::mutex one_kernel;  // at a time: shared memory is static
 
 }  // namespace cuda_on_host
-
-inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() { cuda_on_host::block->threads.wait(cuda_on_host::block_turn); }
 
@@ -114,21 +158,29 @@ inline float __fadd_rn(float a, float b) { return a + b; }
 template <class Argument>
 cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 blocks, dim3 threads, void** arguments, size_t shared = 0,
                              cudaStream_t = nullptr) {
+  const std::lock_guard one(cuda_on_host::one_kernel);
   cuda_on_host::Block block(threads.x, shared);
+  const auto run = [&](unsigned thread) {
+    cuda_on_host::block = &block;
+    cuda_on_host::block_turn = cuda_on_host::warp_turn = 0;
+    threadIdx = thread;
+    blockDim = threads;
+    gridDim = blocks;
+    for (unsigned b = 0; b < blocks.x; ++b) {
+      blockIdx = b;
+      kernel(*static_cast<const Argument*>(arguments[0]));
+      __syncthreads();  // shared memory is the next block's only now
+    }
+  };
+#if DISTILMT_CUDA_FIBERS
+  cuda_on_host::fibers.run(
+      threads.x, [](void* run_, unsigned thread) { (*static_cast<decltype(run)*>(run_))(thread); },
+      const_cast<void*>(static_cast<const void*>(&run)));
+#else
   std::vector<std::thread> running;
-  for (unsigned thread = 0; thread < threads.x; ++thread)
-    running.emplace_back([&, thread] {
-      cuda_on_host::block = &block;
-      threadIdx = thread;
-      blockDim = threads;
-      gridDim = blocks;
-      for (unsigned b = 0; b < blocks.x; ++b) {
-        blockIdx = b;
-        kernel(*static_cast<const Argument*>(arguments[0]));
-        __syncthreads();  // shared memory is the next block's only now
-      }
-    });
+  for (unsigned thread = 0; thread < threads.x; ++thread) running.emplace_back(run, thread);
   for (std::thread& thread : running) thread.join();
+#endif
   return cudaSuccess;
 }
 
