@@ -6,15 +6,9 @@
 #include <vector>
 
 #include "cuda/attention.h"
+#include "tests/kernels.h"
 
 namespace distilmt::test {
-
-// Under a sanitizer CUDA threads are threads of the machine: slow, so that fewer rounds must do.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kEase = 25;
-#else
-constexpr int kEase = 1;
-#endif
 
 struct Sizes {
   int slots, beams, positions, places, n_best, room, pages, soft;
