@@ -1,7 +1,7 @@
 // The Group of a CUDA block (kernels/linear_kd_row.h): one block per row, neighbouring threads on neighbouring columns.
 // Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
 #pragma once
-#include <cuda_runtime.h>
+#include "kernels/launch.cuh"
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
 #endif
@@ -10,12 +10,6 @@
 #include "kernels/linear_kd_row.h"
 
 namespace distilmt {
-
-#ifndef DISTILMT_CUDA_THREADS
-#define DISTILMT_CUDA_THREADS 512
-#endif
-constexpr int kThreads = DISTILMT_CUDA_THREADS;  // a multiple of 32
-constexpr int kWarps = kThreads / 32;
 
 template <class number>
 struct Block {
@@ -103,23 +97,5 @@ struct Block {
   __shared__ double name##_ids[kWarps];       \
   __shared__ int64_t name##_counts[kThreads]; \
   const Block<number> name { name##_partial, name##_ids, name##_counts }
-
-// As a function call, since only nvcc reads <<<>>>.
-template <class Call>
-int launch(void (*kernel)(Call), const Call& call, int64_t blocks, void* stream) {
-  if (blocks == 0) return cudaSuccess;
-  void* argument = const_cast<Call*>(&call);
-  cudaLaunchKernel(kernel, dim3(unsigned(blocks)), dim3(kThreads), &argument, 0, static_cast<cudaStream_t>(stream));
-  return cudaGetLastError();
-}
-
-// One block per row.
-template <class Rows>
-int launch(void (*kernel)(Rows), const Rows& rows, void* stream) {
-  return launch(kernel, rows, rows.rows, stream);
-}
-
-// What the library `_cuda` offers.
-#define DISTILMT_EXPORT extern "C" __attribute__((visibility("default")))
 
 }  // namespace distilmt

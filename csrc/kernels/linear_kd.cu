@@ -13,8 +13,8 @@ __global__ void __launch_bounds__(kThreads) linear_kd_kernel(const LinearKDRows<
 
 template <class number, class storage>
 int launch_rows(const LinearKDRows<number, storage>& rows, void* stream) {
-  return many_dense(rows) ? launch(linear_kd_kernel<kMaxTerms, number, storage>, rows, stream)
-                          : launch(linear_kd_kernel<1, number, storage>, rows, stream);
+  return many_dense(rows) ? launch(linear_kd_kernel<kMaxTerms, number, storage>, rows, rows.rows, stream)
+                          : launch(linear_kd_kernel<1, number, storage>, rows, rows.rows, stream);
 }
 
 }  // namespace
