@@ -182,7 +182,10 @@ def main() -> None:
                     sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
                 )
                 competitors[kind]()  # the others are warm from looking for their best batch
-            batches = {peer: best_batch(lambda batch, p=run, b=beam_size: p(b, batch), options.device) for peer, run in peers.items()}
+            batches = {
+                peer: best_batch(lambda batch, p=run, b=beam_size: p(b, batch), options.device)
+                for peer, run in peers.items()
+            }
             for peer, run in peers.items():
                 competitors[peer] = lambda p=run, b=beam_size, n=batches[peer]: p(b, n)
             cpu: dict[str, list[float]] = {each: [] for each in competitors}

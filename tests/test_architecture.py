@@ -74,7 +74,9 @@ def test_cpp_layers_include_only_what_lies_below(layer: str) -> None:
             assert not name.startswith(("pybind11", "Python.h")) or layer == "bind", (
                 f"{path.name}: only bind/ knows Python"
             )
-            assert not name.startswith("cuda_") or path.suffix in {".cu", ".cuh"}, f"{path.name}: only .cu files know CUDA"
+            assert not name.startswith("cuda_") or path.suffix in {".cu", ".cuh"}, (
+                f"{path.name}: only .cu files know CUDA"
+            )
 
 
 def test_every_cpp_folder_has_its_arrows() -> None:

@@ -52,7 +52,7 @@ def test_a_library_without_the_translator_is_said(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("no_device")
 def test_a_translator_never_falls_back_to_the_processor(tiny_model_folder: Path) -> None:
-    with pytest.raises(ResourceError, match="device: no CUDA (device|library)"):
+    with pytest.raises(ResourceError, match=r"device: no CUDA (device|library)"):
         Translator(tiny_model_folder, device="cuda")
 
 
@@ -78,7 +78,7 @@ def test_numbers() -> None:
 @pytest.mark.parametrize("options", [{"engine": "transformers"}, {"folder": 2}])
 def test_what_decodes_on_the_processor_alone(tiny_model_folder: Path, options: dict[str, Any]) -> None:
     folders = [tiny_model_folder] * options.pop("folder", 1)
-    with pytest.raises(ConfigError, match="device: expected cpu for (engine|an ensemble)"):
+    with pytest.raises(ConfigError, match=r"device: expected cpu for (engine|an ensemble)"):
         Translator(folders, device="cuda", **options)
 
 
@@ -86,3 +86,18 @@ def test_workers_take_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "count", lambda: 3)
     assert [device.of_worker("cuda", i) for i in range(4)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
     assert device.of_worker("cuda:1", 2) == "cuda:1" and device.of_worker("cpu", 2) == "cpu"
+
+
+def test_ranks_of_torchrun_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distilmt.label import LabelConfig
+    from distilmt.labels.pool import _placed
+    from distilmt.labels.worker import Work
+    from distilmt.model_options import ModelOptions
+
+    monkeypatch.setattr(device, "count", lambda: 4)
+    config = LabelConfig(model="m", source="s", out="o", workers=2, asked=ModelOptions(device="cuda"))
+    job = Work("f", "", None, None, config)  # type: ignore[arg-type]
+    for rank, expected in ((None, ["cuda:0", "cuda:1"]), ("1", ["cuda:2", "cuda:3"]), ("2", ["cuda:0", "cuda:1"])):
+        if rank is not None:
+            monkeypatch.setenv("LOCAL_RANK", rank)
+        assert [_placed(job, i).config.asked.device for i in range(2)] == expected

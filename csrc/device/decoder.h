@@ -11,6 +11,7 @@ struct DeviceShape {
   int places = 1;            // sentences encoded: searched, ready, and finished but not yet read
   int positions = 1;         // target tokens of a sentence at most
   int source_positions = 1;  // source tokens of a sentence at most
+  int tokens = 1;            // of an encoder pass at most; no less than source_positions
   int pages = 1;             // of 16 positions, for all slots; at least those of one
 
   int pages_per_slot() const { return static_cast<int>((positions + cuda::kPage - 1) / cuda::kPage); }

@@ -16,7 +16,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRows = 4096;            // of a step, where there are so many sentences
-constexpr int64_t kTokens = 4096;      // of an encoder pass
+constexpr size_t kTokens = 4096;       // of an encoder pass
 constexpr int kPasses = 3;             // encoder passes prepared at a time
 constexpr size_t kAhead = 4;           // steps queued before the host waits for one
 constexpr double kOfFreeMemory = 0.9;  // what a search may take
@@ -42,12 +42,10 @@ void check_supported(const DeviceModel& model, const Request& request) {
     refuse(model.config.hidden / heads > cuda::kHeadSize, "attention heads of more than 128 columns");
 }
 
-int64_t pass_tokens(const DeviceShape& shape) { return std::max<int64_t>(shape.source_positions, kTokens); }
-
 // One encoder pass, from the sentences taken to their places told to the decoder.
 struct Pass {
   Pass(Memory& memory, const DeviceShape& shape, bool prefixes)
-      : tokens(memory, pass_tokens(shape)),
+      : tokens(memory, shape.tokens),
         told(memory, shape.places, DeviceArray<int32_t>::Kind::mapped),
         prefix_tokens(memory, prefixes ? int64_t{shape.places} * shape.positions : 0,
                       DeviceArray<int32_t>::Kind::mapped) {}
@@ -63,7 +61,7 @@ struct Pass {
 // What one attempt at a job holds on the device, in the order in which it is taken.
 struct Held {
   Held(const DeviceModel& model, const DeviceShape& shape, const Job& job, Memory& memory)
-      : search(model, shape, job, memory), encoder(model, memory, pass_tokens(shape)) {
+      : search(model, shape, job, memory), encoder(model, memory, shape.tokens) {
     for (int i = 0; i < kPasses; ++i) passes.emplace_back(memory, shape, job.prefixes || job.targets);
   }
   DeviceSearch search;
@@ -114,7 +112,7 @@ class Run {
     pass.tokens.clear();
     while (!waiting.empty() && !free_.empty()) {
       const std::vector<int>& source = (*job_.sources)[waiting.front()];
-      if (pass.tokens.tokens + static_cast<int64_t>(source.size()) > pass_tokens(shape_)) break;
+      if (pass.tokens.tokens + static_cast<int64_t>(source.size()) > shape_.tokens) break;
       const int place = free_.back();
       free_.pop_back();
       sentence_[place] = waiting.front();
@@ -224,6 +222,9 @@ DeviceShape shape_of(const Request& request, const Plan& plan, int slots, int se
   shape.places = std::min(sentences, shape.slots + shape.slots / 2 + 1);
   shape.positions = plan.target;
   shape.source_positions = plan.source;
+  size_t tokens = 0;
+  for (const auto& source : request.sources) tokens += source.size();
+  shape.tokens = std::max(plan.source, static_cast<int>(std::min(tokens, kTokens)));
   shape.pages = shape.slots * shape.pages_per_slot();
   return shape;
 }

@@ -46,8 +46,8 @@ TEST(device_with_little_memory_has_fewer_pages_then_fewer_slots) {
   const auto device = std::make_shared<HostDevice>();
   const DeviceModel model(device, weights, cuda::Storage::float32);
   std::vector<int64_t> peaks;
-  for (int64_t bytes : {int64_t{1} << 30, int64_t{500} << 10, int64_t{300} << 10, int64_t{200} << 10, int64_t{1}}) {
-    device->says_free = bytes;
+  for (double share : {2.0, 0.9, 0.7, 0.4, 1e-9}) {
+    device->says_free = static_cast<int64_t>(share * static_cast<double>(plenty->peak));
     device->peak = 0;
     CHECK(identical(run(model, r, kNothing), truth));
     peaks.push_back(device->peak);

@@ -102,7 +102,9 @@ def load(folder: Path, compute_type: str, threads: int, device: str) -> NativeMo
     try:
         weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type)
     except (_native.DeviceError, MemoryError) as error:
-        raise ResourceError(f"{folder}: cannot be put on {device}: {error} - free its memory, or take another") from None
+        raise ResourceError(
+            f"{folder}: cannot be put on {device}: {error} - free its memory, or take another"
+        ) from None
     return replace(model, weights=weights)
 
 

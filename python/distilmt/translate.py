@@ -186,7 +186,7 @@ class Translator:
             raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
         if number is not None and (engine == "transformers" or len(folders) > 1):
             what = 'engine="transformers"' if engine == "transformers" else "an ensemble"
-            raise ConfigError(f'device: expected cpu for {what}, got {device!r} - it has no other yet')
+            raise ConfigError(f"device: expected cpu for {what}, got {device!r} - it has no other yet")
         if engine == "transformers":
             if len(folders) > 1:
                 raise ConfigError(f'folder: expected one with engine="transformers", got {len(folders)}')

@@ -35,7 +35,7 @@ def run_workers(job: Work, count: int, report: Report, threads: int) -> None:
     if count == 1:
         from distilmt.labels.teacher import Teacher
 
-        teacher = Teacher(job.config, threads)
+        teacher = Teacher(_placed(job, 0).config, threads)
         report({"ready": True})
         work(replace(job, threads=threads), teacher, report)
         return
@@ -76,9 +76,7 @@ class _Pool:
     def start(self, number: int, threads: int) -> None:
         """Starts a worker, on the device of its number. In a session of its own: Ctrl-C is for this process, which tells the
         workers."""
-        asked = self.job.config.asked
-        asked = replace(asked, device=of_worker(asked.device, number))
-        job = replace(self.job, threads=threads, config=replace(self.job.config, asked=asked))
+        job = _placed(replace(self.job, threads=threads), number)
         process = subprocess.Popen(
             [sys.executable, "-m", "distilmt.labels.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -140,6 +138,15 @@ class _Pool:
         print(f"distilmt: a worker died ({died}); another takes its place", file=sys.stderr)
         self.report({"died": code})
         self.start(state["number"], state["threads"])
+
+
+def _placed(job: Work, number: int) -> Work:
+    """The job as a worker of this number has it: on a device of its own, other ranks of torchrun on this machine counted."""
+    asked = job.config.asked
+    before = int(os.environ.get("LOCAL_RANK", "0")) * job.config.workers
+    return replace(
+        job, config=replace(job.config, asked=replace(asked, device=of_worker(asked.device, before + number)))
+    )
 
 
 def _close(stream: IO[bytes] | None) -> None:
