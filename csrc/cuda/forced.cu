@@ -16,8 +16,7 @@ __global__ void __launch_bounds__(kForcedThreads) forced_kernel(const ForcedStep
     const int position = s.position[slot], length = f.places.prefix_length[place];
     const bool end = position == length;
     const int32_t token = end ? f.eos : f.places.prefix_tokens[f.places.prefix_begin[place] + position];
-    const BeamRule rule{};
-    const Finishing out{s, rule, f.soft, f.results, slot, place, 0};
+    const Finishing out{s, f.soft, f.results, slot, place, 0};
     __syncthreads();  // all have read the position
     if (threadIdx.x == 0) {
       const int64_t at = place * f.results.positions + position;
