@@ -28,7 +28,7 @@ struct RowProjection {
   int32_t min_length, eos;
   Slots slots;
   const int32_t* prefix_length;  // [places]
-  int32_t k;                     // at most kMostCandidates, at least the soft labels'
+  int32_t k;                     // 1 to kMostCandidates, at least the soft labels'
   Candidate* top;                // [live, beams, k]
   float* log_sum_exp;            // [live, beams]
   float* free_log_sum;           // [live, beams] of exp(logit * inverse_temperature) over the free ids, or null

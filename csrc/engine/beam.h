@@ -25,6 +25,8 @@
 
 namespace distilmt {
 
+BeamRule beam_rule(const SearchOptions& options);
+
 class Beam : public Search {
  public:
   Beam(const SearchOptions& options, int prefix, int max_length, size_t source_length);
@@ -42,36 +44,16 @@ class Beam : public Search {
   std::vector<Hypothesis> results() const override;
 
  private:
-  // One step of a path; the steps before it are found through `parent`.
-  struct Node {
-    int token;
-    int parent;
-    float log_prob;
-  };
-  struct Option {
-    float score;  // summed
-    Node node;
-    bool finishes;
-  };
-  struct Kept {
-    float score;
-    bool finished;
-    int step;  // of its last token
-    Node last;
-  };
-
   void collect(const Row* rows);
-  void live_on();
-  void keep_finished(const Row* rows);
-  void decide();
-  float finished_score(const Option& option, const Row* rows) const;
-  bool full() const;
+  float divisor(int length) const;
+  float coverage(const Option& option, const Row* rows) const;
   Hypothesis read(const Kept& kept) const;
 
   const int width_;
+  const BeamRule rule_;
   bool done_ = false;
   bool can_improve_ = true;         // never true again once false
-  std::vector<float> scores_;       // [width] of the living beams, best first
+  std::vector<Option> living_;      // [width] beams, best first
   std::vector<Node> trellis_;       // [step, width]
   std::vector<Kept> kept_;          // [width * patience] best first
   std::vector<Option> candidates_;  // of this step, best first

@@ -3,19 +3,16 @@
 // A search knows nothing of models and batches. The worker feeds every row its token, turns the projected row into a
 // `Row` (engine/choices.h) and calls `advance`, until the search is done.
 #pragma once
-#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <vector>
 
 #include "engine/soft_labels.h"
+#include "kernels/beam_step.h"
 #include "kernels/project.h"
 
 namespace distilmt {
-
-enum class EarlyStopping { no, yes, never, exact };
-enum class LengthForm { power, gnmt };
 
 struct SearchOptions {
   int beam_size = 5;
@@ -71,11 +68,9 @@ struct Row {
 // Replaces a row's choices by those of all ids that are not banned.
 using Widen = std::function<void(int row)>;
 
-// sum / length ^ exponent, or GNMT's sum / ((5 + length) / 6) ^ exponent (Wu et al. 2016, arXiv:1609.08144). Rounded as
-// Hugging Face rounds it: the power in double, the quotient in float32.
+// A score: the sum of log-probabilities by what its length demands.
 inline float normalize(float sum, int length, double exponent, LengthForm form = LengthForm::power) {
-  const double base = form == LengthForm::gnmt ? (5.0 + length) / 6.0 : static_cast<double>(length);
-  return sum / static_cast<float>(std::pow(base, exponent));
+  return sum / length_divisor(length, exponent, form);
 }
 
 inline float normalize(float sum, int length, const SearchOptions& options) {

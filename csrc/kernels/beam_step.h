@@ -82,15 +82,16 @@ DISTILMT_HD bool all_finished(const Kept* kept, int room) {
 //   options      [2 * width] best first (greedy: [1]); those that finish score finished_score(option)
 //   divisor, hoped_divisor   of step + 1 tokens, and of hoped_length(rule, step + 1, longest)
 //   can_improve  true at first, never again once false
-//   living       [width] comes back: who lives on, best first
+//   living       [width] who lives on, best first (greedy reads the last step's)
 //   kept         [room] best first; at first {kDead, false, 0, {}}
 template <class FinishedScore>
 DISTILMT_HD bool beam_step(const BeamRule& rule, const Option* options, int step, float divisor, float hoped_divisor,
                            bool& can_improve, Option* living, Kept* kept, const FinishedScore& finished_score) {
   if (rule.width == 1) {  // greedy: the first end is the end
-    living[0] = options[0];
-    if (options[0].finishes) kept[0] = {finished_score(options[0]), true, step, options[0].node};
-    return options[0].finishes;
+    const float sum = living[0].score + options[0].node.log_prob;
+    living[0] = {sum, options[0].node, options[0].finishes};
+    if (living[0].finishes) kept[0] = {finished_score(living[0]), true, step, living[0].node};
+    return living[0].finishes;
   }
   const bool closed = rule.early_stopping == EarlyStopping::yes && all_finished(kept, rule.room);
   bool open = false;

@@ -1,17 +1,10 @@
 // The Group of a CUDA block (kernels/linear_kd_row.h): one block per row, neighbouring threads on neighbouring columns.
 // Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
 #pragma once
-#include <cuda_runtime.h>
-
+#include "kernels/launch.cuh"
 #include "kernels/linear_kd_row.h"
 
 namespace distilmt {
-
-#ifndef DISTILMT_CUDA_THREADS
-#define DISTILMT_CUDA_THREADS 512
-#endif
-constexpr int kThreads = DISTILMT_CUDA_THREADS;  // a multiple of 32
-constexpr int kWarps = kThreads / 32;
 
 template <class number>
 struct Block {
@@ -72,17 +65,5 @@ struct Block {
   __shared__ number name##_partial[kWarps]; \
   __shared__ double name##_ids[kWarps];     \
   const Block<number> name { name##_partial, name##_ids }
-
-// One block per row. As a function call, since only nvcc reads <<<>>>.
-template <class Rows>
-int launch(void (*kernel)(Rows), const Rows& rows, void* stream) {
-  if (rows.rows == 0) return cudaSuccess;
-  void* argument = const_cast<Rows*>(&rows);
-  cudaLaunchKernel(kernel, dim3(unsigned(rows.rows)), dim3(kThreads), &argument, 0, static_cast<cudaStream_t>(stream));
-  return cudaGetLastError();
-}
-
-// What the library `_cuda` offers.
-#define DISTILMT_EXPORT extern "C" __attribute__((visibility("default")))
 
 }  // namespace distilmt

@@ -15,9 +15,9 @@ __global__ void __launch_bounds__(kThreads) linear_kd_kernel(const LinearKDRows<
 }  // namespace distilmt
 
 DISTILMT_EXPORT int distilmt_linear_kd_float(const distilmt::LinearKDRows<float>* rows, void* stream) {
-  return distilmt::launch(distilmt::linear_kd_kernel<float>, *rows, stream);
+  return distilmt::launch(distilmt::linear_kd_kernel<float>, *rows, rows->rows, stream);
 }
 
 DISTILMT_EXPORT int distilmt_linear_kd_double(const distilmt::LinearKDRows<double>* rows, void* stream) {
-  return distilmt::launch(distilmt::linear_kd_kernel<double>, *rows, stream);
+  return distilmt::launch(distilmt::linear_kd_kernel<double>, *rows, rows->rows, stream);
 }

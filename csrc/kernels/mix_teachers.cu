@@ -15,9 +15,9 @@ __global__ void __launch_bounds__(kThreads) mix_teachers_kernel(const MixedRows<
 }  // namespace distilmt
 
 DISTILMT_EXPORT int distilmt_mix_teachers_float(const distilmt::MixedRows<float>* rows, void* stream) {
-  return distilmt::launch(distilmt::mix_teachers_kernel<float>, *rows, stream);
+  return distilmt::launch(distilmt::mix_teachers_kernel<float>, *rows, rows->rows, stream);
 }
 
 DISTILMT_EXPORT int distilmt_mix_teachers_double(const distilmt::MixedRows<double>* rows, void* stream) {
-  return distilmt::launch(distilmt::mix_teachers_kernel<double>, *rows, stream);
+  return distilmt::launch(distilmt::mix_teachers_kernel<double>, *rows, rows->rows, stream);
 }
