@@ -8,6 +8,7 @@
 #include "cuda/int8.h"
 #include "cuda/layer_norm.h"
 #include "cuda/project_rows.h"
+#include "cuda/sample.h"
 #include "cuda/slots.h"
 
 namespace distilmt {
@@ -26,6 +27,8 @@ struct Kernels {
   DistilmtCudaProjectRows* project_rows;
   DistilmtCudaBeam* beam;
   DistilmtCudaForced* forced;
+  DistilmtCudaDraw* draw;
+  DistilmtCudaSample* sample;
 };
 
 }  // namespace distilmt

@@ -19,6 +19,7 @@ DeviceSearch::DeviceSearch(const DeviceModel& model, const DeviceShape& shape, c
       options_(job.options),
       soft_labels_(job.soft_labels),
       scoring_(job.targets != nullptr),
+      sampling_(job.options.sample && !scoring_),
       n_best_(scoring_ ? 1 : job.options.n_best),
       decoder_(model, shape, memory),
       source_(memory, model.config.decoder_layers * shape.places * shape.source_positions * 2 * model.config.hidden *
@@ -28,13 +29,14 @@ DeviceSearch::DeviceSearch(const DeviceModel& model, const DeviceShape& shape, c
   lay_out_slots(memory);
   lay_out_results(memory);
   lay_out_rows(memory);
+  const PlaceTable::Fields f = places_.fields();
   const cuda::Places told{shape.places,
-                          places_.source_length(),
-                          places_.limit(),
-                          places_.prefix_begin(),
-                          places_.prefix_length(),
+                          f.source_length,
+                          f.limit,
+                          f.prefix_begin,
+                          f.prefix_length,
                           prefix_tokens_.get(),
-                          nullptr};
+                          sampling_ ? f.key : nullptr};
   const BeamRule rule{
       shape.beams, n_best_, slots_.room, options_.eos, options_.early_stopping, options_.length_penalty > 0};
   beam_ = {slots_,  told,    rule,      options_.forced_bos, options_.forced_eos, options_.start,
@@ -42,6 +44,18 @@ DeviceSearch::DeviceSearch(const DeviceModel& model, const DeviceShape& shape, c
            results_};
   forced_ = {slots_,     told,    options_.eos, decoder_.logits(), rows_.stride, rows_.bias, rows_.log_sum_exp,
              rows_.soft, results_};
+  if (!sampling_) return;
+  const int64_t rows = int64_t{shape.slots} * shape.beams;
+  sample_ = {rows_,
+             told,
+             options_.top_k,
+             options_.top_p,
+             options_.forced_bos,
+             options_.forced_eos,
+             nullptr,
+             keep<int32_t>(memory, rows),
+             keep<float>(memory, rows),
+             results_};
 }
 
 template <class T>
@@ -72,9 +86,9 @@ void DeviceSearch::lay_out_slots(Memory& memory) {
   slots_.kept = keep<Kept>(memory, slots * slots_.room);
   admission_ = {slots_,
                 shape_.places,
-                places_.ready(),
+                places_.fields().ready,
                 keep<uint32_t>(memory, 1),
-                places_.ready_tail(),
+                places_.fields().ready_tail,
                 keep<int32_t>(memory, shape_.pages),
                 keep<int32_t>(memory, 1),
                 options_.start,
@@ -101,7 +115,8 @@ void DeviceSearch::lay_out_results(Memory& memory) {
 
 void DeviceSearch::lay_out_rows(Memory& memory) {
   const int64_t rows = int64_t{shape_.slots} * shape_.beams;
-  const int wanted = shape_.beams == 1 ? 1 : 2 * shape_.beams;
+  int wanted = shape_.beams == 1 ? 1 : 2 * shape_.beams;
+  if (sampling_) wanted = options_.top_p < 1 ? cuda::kMostCandidates : std::max(1, options_.top_k);
   rows_.storage = cuda::Storage::float32;
   rows_.logits = decoder_.logits();
   rows_.stride = decoder_.stride();
@@ -110,12 +125,12 @@ void DeviceSearch::lay_out_rows(Memory& memory) {
   rows_.min_length = scoring_ ? 0 : options_.min_length;
   rows_.eos = options_.eos;
   rows_.slots = slots_;
-  rows_.prefix_length = places_.prefix_length();
+  rows_.prefix_length = places_.fields().prefix_length;
   rows_.k = std::max(wanted, soft_labels_);
   rows_.top = keep<Candidate>(memory, rows * rows_.k);
   rows_.log_sum_exp = keep<float>(memory, rows);
-  rows_.free_log_sum = !scoring_ && renormalises(options_, false) ? keep<float>(memory, rows) : nullptr;
-  rows_.inverse_temperature = 1;
+  rows_.free_log_sum = sampling_ || (!scoring_ && renormalises(options_, false)) ? keep<float>(memory, rows) : nullptr;
+  rows_.inverse_temperature = sampling_ ? 1 / options_.temperature : 1;
   rows_.soft = soft_labels(memory, rows * shape_.positions, Kind::device);
 }
 
@@ -147,7 +162,7 @@ void DeviceSearch::upload() {
   std::vector<float> divisors;
   for (int length = 0; length < options_.max_length + 2; ++length)
     divisors.push_back(length_divisor(length, options_.length_penalty, options_.length_form));
-  beam_.divisor = uploaded(divisors);
+  beam_.divisor = sample_.divisor = uploaded(divisors);
   if (scoring_ || options_.banned.empty()) return;
   std::vector<int32_t> banned = options_.banned;
   std::sort(banned.begin(), banned.end());
@@ -165,12 +180,13 @@ void DeviceSearch::queue(int launched) {
   admission_.slots.launched = rows_.slots.launched = beam_.slots.launched = forced_.slots.launched = slots_.launched =
       launched;
   device.start(Queue::decode, kernels.admit, admission_);
-  decoder_.queue(slots_, places_.source_length(), source_);
+  decoder_.queue(slots_, places_.fields().source_length, source_);
   device.start(Queue::decode, kernels.project_rows, rows_);
-  if (scoring_)
-    device.start(Queue::decode, kernels.forced, forced_);
-  else
-    device.start(Queue::decode, kernels.beam, beam_);
+  if (scoring_) return device.start(Queue::decode, kernels.forced, forced_);
+  if (!sampling_) return device.start(Queue::decode, kernels.beam, beam_);
+  sample_.rows = rows_;
+  device.start(Queue::decode, kernels.draw, sample_);
+  device.start(Queue::decode, kernels.sample, sample_);
 }
 
 }  // namespace distilmt

@@ -15,14 +15,20 @@ namespace distilmt {
 class PlaceTable {
  public:
   PlaceTable(Memory& memory, int places, DeviceArray<int32_t>::Kind kind)
-      : places_(places), values_(memory, 5 * int64_t{places} + 1, kind) {}
+      : places_(places), values_(memory, size(places), kind) {}
 
-  int32_t* source_length() const { return values_.get(); }
-  int32_t* limit() const { return values_.get() + places_; }
-  int32_t* prefix_begin() const { return values_.get() + 2 * places_; }
-  int32_t* prefix_length() const { return values_.get() + 3 * places_; }
-  int32_t* ready() const { return values_.get() + 4 * places_; }
-  uint32_t* ready_tail() const { return reinterpret_cast<uint32_t*>(values_.get() + 5 * places_); }
+  // Where each array lies, in a table that begins at `table`.
+  struct Fields {
+    uint64_t* key;
+    int32_t *source_length, *limit, *prefix_begin, *prefix_length, *ready;
+    uint32_t* ready_tail;  // [1]
+  };
+  static Fields fields(int32_t* table, int64_t places) {
+    const auto at = [&](int i) { return table + i * places; };
+    return {reinterpret_cast<uint64_t*>(table), at(2), at(3), at(4), at(5), at(6), reinterpret_cast<uint32_t*>(at(7))};
+  }
+  Fields fields() const { return fields(values_.get(), places_); }
+  static int64_t size(int64_t places) { return 7 * places + 1; }  // in int32
 
   int32_t* data() const { return values_.get(); }
   int64_t bytes() const { return values_.count() * 4; }
@@ -60,7 +66,7 @@ class DeviceSearch {
   const DeviceShape shape_;
   const SearchOptions& options_;
   const int soft_labels_;
-  const bool scoring_;
+  const bool scoring_, sampling_;
   const int n_best_;
 
   DeviceDecoder decoder_;
@@ -73,6 +79,7 @@ class DeviceSearch {
   cuda::RowProjection rows_{};
   cuda::BeamSearch beam_{};
   cuda::ForcedStep forced_{};
+  cuda::Sampling sample_{};
   cuda::Results results_{};
 };
 

@@ -9,14 +9,16 @@
 #include "device/results.h"
 #include "device/search.h"
 #include "device/tally.h"
+#include "engine/sampler.h"
 
 namespace distilmt {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kRows = 4096;            // of a step, where there are so many sentences
-constexpr size_t kTokens = 4096;       // of an encoder pass
+constexpr int kRows = 4096;       // of a step, where there are so many sentences
+constexpr size_t kTokens = 4096;  // of an encoder pass
+constexpr int kMostBeams = cuda::kMostCandidates / 2;
 constexpr int kPasses = 3;             // encoder passes prepared at a time
 constexpr size_t kAhead = 4;           // steps queued before the host waits for one
 constexpr double kOfFreeMemory = 0.9;  // what a search may take
@@ -29,13 +31,14 @@ void check_supported(const DeviceModel& model, const Request& request) {
       throw NotOnDevice(std::string(what) + ": not there on a device yet - leave it out, or use device=\"cpu\"");
   };
   refuse(request.hidden_states, "hidden_states");
-  refuse(o.sample, "sample");
+  refuse(o.sample && o.n_best > kMostBeams, "more than 64 samples");
+  refuse(o.sample && o.top_k > cuda::kMostCandidates, "top_k above 128");
   refuse(o.coverage_penalty != 0, "coverage_penalty");
   refuse(o.repetition_penalty != 1, "repetition_penalty");
   refuse(o.no_repeat_ngram_size != 0, "no_repeat_ngram_size");
   refuse(bool(request.neighbours), "neighbours");
-  refuse(o.beam_size > cuda::kMostCandidates / 2, "beam_size above 64");
-  refuse(o.n_best > o.beam_size, "n_best above beam_size");
+  refuse(!o.sample && o.beam_size > kMostBeams, "beam_size above 64");
+  refuse(!o.sample && o.n_best > o.beam_size, "n_best above beam_size");
   refuse(request.soft_labels > cuda::kMostCandidates, "soft_labels above 128");
   refuse(request.soft_labels > 0 && o.banned.size() > cuda::kMostBanned, "soft_labels with more than 1024 banned ids");
   for (int64_t heads : {model.config.encoder_heads, model.config.decoder_heads})
@@ -76,7 +79,8 @@ class Run {
     held_.search.upload();
     for (int place = shape.places - 1; place >= 0; --place) free_.push_back(place);
     sentence_.resize(shape.places);
-    master_.resize(held_.search.places().bytes() / 4);
+    master_ = aligned<int32_t>(PlaceTable::size(shape.places));
+    std::fill_n(master_.get(), PlaceTable::size(shape.places), 0);
   }
   ~Run() {
     device_.settle();
@@ -135,7 +139,7 @@ class Run {
       }
       device_.follow(Queue::decode, pass.encoded);
       for (int place : pass.places) announce(place, pass);
-      std::copy(master_.begin(), master_.end(), pass.told.data());
+      std::copy_n(master_.get(), PlaceTable::size(shape_.places), pass.told.data());
       device_.copy(Queue::decode, held_.search.places().data(), pass.told.data(), pass.told.bytes());
       pass.published = device_.mark(Queue::decode);
       in_search_ += static_cast<int>(pass.places.size());
@@ -145,16 +149,16 @@ class Run {
   }
 
   void announce(int place, Pass& pass) {
-    const int places = shape_.places;
     const size_t index = sentence_[place];
-    const std::vector<int>& prefix = forced_tokens(job_, index);
-    int32_t* const table = master_.data();  // as PlaceTable
-    table[place] = static_cast<int32_t>((*job_.sources)[index].size());
-    table[places + place] = longest(prefix);
-    table[2 * places + place] = place * shape_.positions;
-    table[3 * places + place] = static_cast<int32_t>(prefix.size());
-    table[4 * places + ready_++ % places] = place;
-    table[5 * places] = static_cast<int32_t>(ready_);
+    const std::vector<int>&source = (*job_.sources)[index], &prefix = forced_tokens(job_, index);
+    const PlaceTable::Fields f = PlaceTable::fields(master_.get(), shape_.places);
+    f.key[place] = sentence_key(job_.options.seed, source, prefix);
+    f.source_length[place] = static_cast<int32_t>(source.size());
+    f.limit[place] = longest(prefix);
+    f.prefix_begin[place] = place * shape_.positions;
+    f.prefix_length[place] = static_cast<int32_t>(prefix.size());
+    f.ready[ready_ % shape_.places] = place;
+    *f.ready_tail = ++ready_;
     if (prefix.empty()) return;
     int32_t* const tokens = pass.prefix_tokens.get() + int64_t{place} * shape_.positions;
     std::copy(prefix.begin(), prefix.end(), tokens);
@@ -215,9 +219,14 @@ class Run {
   uint32_t ready_ = 0, read_ = 0;      // entries of the rings
 };
 
+int beams_of(const Request& request) {
+  if (request.scoring) return 1;
+  return request.options.sample ? request.options.n_best : request.options.beam_size;
+}
+
 DeviceShape shape_of(const Request& request, const Plan& plan, int slots, int sentences) {
   DeviceShape shape;
-  shape.beams = request.scoring ? 1 : request.options.beam_size;
+  shape.beams = beams_of(request);
   shape.slots = std::min(slots, sentences);
   shape.places = std::min(sentences, shape.slots + shape.slots / 2 + 1);
   shape.positions = plan.target;
@@ -262,8 +271,7 @@ std::vector<Output> run(const DeviceModel& model, const Request& request, const 
   const Plan plan = prepare(model.config.positions, request, outputs, job);
   std::vector<bool> unread(outputs.size(), false);
   for (size_t index : job.order) unread[index] = true;
-  int slots =
-      request.slots > 0 ? request.slots : std::max(1, kRows / (request.scoring ? 1 : request.options.beam_size));
+  int slots = request.slots > 0 ? request.slots : std::max(1, kRows / beams_of(request));
   for (;;) {
     std::deque<size_t> waiting;
     for (size_t index : job.order)

@@ -77,6 +77,13 @@ inline Request random_request(Dice& dice, const ModelConfig& c) {
   if (dice.one_in(3))
     for (size_t i = 0; i < r.sources.size(); ++i) r.prefixes.push_back(random_ids(dice, dice.below(4), vocab));
   r.slots = dice.from(1, 4);
+  if (dice.one_in(4)) {  // among the best, where device and CPU draw alike
+    o.sample = true;
+    o.top_k = dice.from(1, 10);
+    o.temperature = 0.5f + 0.25f * static_cast<float>(dice.below(5));
+    if (dice.one_in(2)) o.top_p = 0.8;
+    o.seed = 5;
+  }
   return r;
 }
 

@@ -73,7 +73,7 @@ TEST(device_names_what_it_does_not_have) {
     change(r);
     CHECK_THROWS(run(model, r, kNothing), std::string(what) + ": not there on a device yet");
   };
-  refused("sample", [](Request& r) { r.options.sample = true; });
+  refused("top_k above 128", [](Request& r) { r.options.sample = true, r.options.top_k = 129; });
   refused("coverage_penalty", [](Request& r) { r.options.coverage_penalty = 0.1; });
   refused("repetition_penalty", [](Request& r) { r.options.repetition_penalty = 1.1f; });
   refused("no_repeat_ngram_size", [](Request& r) { r.options.no_repeat_ngram_size = 2; });

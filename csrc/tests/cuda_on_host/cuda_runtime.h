@@ -8,8 +8,16 @@
 #include <cstddef>
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <thread>
 #include <vector>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DISTILMT_CUDA_FIBERS 0
+#else
+#define DISTILMT_CUDA_FIBERS 1
+#include "tests/cuda_on_host/fibers.h"
+#endif
 
 #define __global__
 #define __device__
