@@ -73,14 +73,21 @@ __device__ inline float block_largest(float x, float* scratch) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// The number of this thread among all of the launch.
-__device__ inline int64_t global_thread() { return int64_t(blockIdx.x) * blockDim.x + threadIdx.x; }
+struct Element {
+  int64_t row, column;
+};
 
-// One thread per element.
-template <class Arguments>
-int launch_elements(void (*kernel)(Arguments), const Arguments& arguments, int64_t elements, void* stream) {
-  return launch(kernel, arguments, ceil_div(elements, kThreads), stream);
+// One thread per element: which one, where the column may lie behind the last. No division but by the block's number.
+__device__ inline Element element(int64_t columns) {
+  const unsigned tiles = (static_cast<unsigned>(columns) + blockDim.x - 1) / blockDim.x;
+  return {blockIdx.x / tiles, int64_t{blockIdx.x % tiles} * blockDim.x + threadIdx.x};
 }
+template <class Arguments>
+int launch_elements(void (*kernel)(Arguments), const Arguments& arguments, int64_t rows, int64_t columns,
+                    void* stream) {
+  return launch(kernel, arguments, rows * ceil_div(columns, kThreads), stream);
+}
+
 // One warp per row.
 template <class Arguments>
 int launch_rows(void (*kernel)(Arguments), const Arguments& arguments, int64_t rows, void* stream) {

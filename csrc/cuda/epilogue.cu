@@ -7,10 +7,10 @@ namespace {
 
 template <class T>
 __global__ void epilogue_kernel(const Epilogue e) {
-  const int64_t i = global_thread();
-  if (i >= e.rows * e.n) return;
-  T* x = static_cast<T*>(e.x) + i;
-  store(x, activate(number(*x) + (e.bias ? e.bias[i % e.n] : 0), e.activation));
+  const auto [row, column] = element(e.n);
+  if (column >= e.n) return;
+  T* x = static_cast<T*>(e.x) + row * e.n + column;
+  store(x, activate(number(*x) + (e.bias ? e.bias[column] : 0), e.activation));
 }
 
 }  // namespace
@@ -19,6 +19,6 @@ __global__ void epilogue_kernel(const Epilogue e) {
 DISTILMT_EXPORT int distilmt_cuda_epilogue(const distilmt::cuda::Epilogue* e, void* stream) {
   using namespace distilmt::cuda;
   return with_storage(e->storage, [&](auto number) {
-    return launch_elements(epilogue_kernel<decltype(number)>, *e, e->rows * e->n, stream);
+    return launch_elements(epilogue_kernel<decltype(number)>, *e, e->rows, e->n, stream);
   });
 }

@@ -26,8 +26,9 @@ __global__ void quantise_kernel(const Quantising q) {
 
 template <class T>
 __global__ void dequantise_kernel(const Dequantising q) {
-  const int64_t i = global_thread(), row = i / q.n, column = i % q.n;
-  if (row >= q.rows) return;
+  const auto [row, column] = element(q.n);
+  if (column >= q.n) return;
+  const int64_t i = row * q.n + column;
   const float x = static_cast<float>(q.sums[i]) * (q.scale[row] * q.weight_scale[column]);
   store(static_cast<T*>(q.out) + i, activate(x + (q.bias ? q.bias[column] : 0), q.activation));
 }
@@ -44,6 +45,6 @@ DISTILMT_EXPORT int distilmt_cuda_quantise(const distilmt::cuda::Quantising* q, 
 DISTILMT_EXPORT int distilmt_cuda_dequantise(const distilmt::cuda::Dequantising* q, void* stream) {
   using namespace distilmt::cuda;
   return with_storage(q->storage, [&](auto number) {
-    return launch_elements(dequantise_kernel<decltype(number)>, *q, q->rows * q->n, stream);
+    return launch_elements(dequantise_kernel<decltype(number)>, *q, q->rows, q->n, stream);
   });
 }

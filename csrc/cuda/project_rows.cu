@@ -114,6 +114,7 @@ struct ProjectedRow : LogitRow<T> {
       const int to = rank(shared.fresh[i], shared.fresh, all);
       if (to < k) chosen[to] = shared.fresh[i];
     }
+    __syncthreads();
     if (threadIdx.x == 0) {  // fewer ids than k are possible: any others have probability 0, the lowest will do
       for (int i = all; i < k; ++i) {
         int32_t id = 0;

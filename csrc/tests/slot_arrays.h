@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuda/attention.h"
+#include "tests/kernels.h"
 
 namespace distilmt::test {
 
