@@ -6,6 +6,7 @@
 #include <deque>
 #include <map>
 
+#include "common/aligned.h"
 #include "device/results.h"
 #include "device/search.h"
 #include "device/tally.h"
@@ -211,7 +212,7 @@ class Run {
   Held held_;
   std::vector<int> free_;              // places
   std::vector<size_t> sentence_;       // [places] whose it is
-  std::vector<int32_t> master_;        // of the PlaceTable on the device
+  Aligned<int32_t> master_;            // of the PlaceTable on the device
   std::deque<Pass*> pending_;          // encoded, or on their way
   std::deque<Device::Mark> steps_;     // queued, not known to be done
   std::map<int, int> graphs_;          // launched: graph
