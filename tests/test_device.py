@@ -101,3 +101,15 @@ def test_ranks_of_torchrun_count(monkeypatch: pytest.MonkeyPatch) -> None:
         if rank is not None:
             monkeypatch.setenv("LOCAL_RANK", rank)
         assert [_placed(job, i).config.asked.device for i in range(2)] == expected
+
+
+@pytest.mark.parametrize("nvcc", [True, False])
+def test_headers_are_asked_for_where_nvcc_is(monkeypatch: pytest.MonkeyPatch, nvcc: bool) -> None:
+    pytest.importorskip("scikit_build_core", reason="needs scikit-build-core, which is there in builds alone")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "csrc"))
+    import backend
+
+    monkeypatch.delenv("CUDACXX", raising=False)
+    monkeypatch.setattr(backend.shutil, "which", lambda name: "/bin/nvcc" if nvcc and name == "nvcc" else None)
+    asked = backend.get_requires_for_build_wheel()
+    assert any(each.startswith("nvidia-cublas") for each in asked) is nvcc

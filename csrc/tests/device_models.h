@@ -123,7 +123,7 @@ inline bool identical(const std::vector<Output>& a, const std::vector<Output>& b
                     [](const Output& x, const Output& y) { return agree(x, y, 0); });
 }
 
-constexpr int kSentences = kModels > 3 ? 40 : 6;
+constexpr int kSentences = kModels > 3 ? 16 : 6;
 
 inline std::pair<ModelConfig, Weights> fixed_model() {
   ModelConfig c;
@@ -143,7 +143,7 @@ inline Request fixed_request(int sentences) {
   for (int i = 0; i < sentences; ++i) r.sources.push_back(random_ids(dice, dice.from(1, 20), 53));
   r.options.beam_size = 3;
   r.options.n_best = 2;
-  r.options.max_length = kModels > 3 ? 36 : 6;
+  r.options.max_length = kModels > 3 ? 20 : 6;
   r.options.start = 52;
   r.options.banned = {52};
   return r;
