@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import MarianMTModel
 
     from distilmt.batches import Pairs
+    from distilmt.knn import Datastore
     from distilmt.vocab import Vocab
 
 # A suite that was started in the background ignores Ctrl-C, and the programs that it tests would inherit that.
@@ -78,6 +79,16 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory, tiny_vocab: Voca
     folder = tmp_path_factory.mktemp("models") / "tiny"
     models.save(lively_model(tiny_vocab), tiny_vocab, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def store(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Datastore:
+    """A datastore of the text of knn_text.py."""
+    from distilmt import knn
+    from knn_text import written
+
+    folder = tmp_path_factory.mktemp("knn")
+    return knn.build(model=str(tiny_model_folder), out=str(folder / "store"), threads=1, **written(folder))
 
 
 @pytest.fixture(scope="session")

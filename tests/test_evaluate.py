@@ -34,7 +34,7 @@ def translator(monkeypatch):
         def __init__(self, folder: str, *, threads: int | None = None, **asked: object):
             assert Path(folder).is_dir()
 
-        def translate(self, texts: list[str], *, beam_size: int) -> list[SimpleNamespace]:
+        def translate(self, texts: list[str], *, beam_size: int, neighbours: None) -> list[SimpleNamespace]:
             return [self.one(text, beam_size) for text in texts]
 
         def one(self, text: str, beam_size: int) -> SimpleNamespace:

@@ -59,8 +59,8 @@ def test_a_method_says_where_its_samples_come_from() -> None:
 
 
 def test_phases_by_teacher_are_of_those_that_take_turns() -> None:
-    assert ALONE.of_teachers(2) is ALONE and named("stacked").of_teachers(2) is METHODS["stacked"]
-    assert [phase.teacher for phase in named("continual").of_teachers(2).phases] == [None, 0, 1]
+    assert ALONE.of_run(2, 3) is ALONE and named("stacked").of_run(2, 3) is METHODS["stacked"]
+    assert [phase.teacher for phase in named("continual").of_run(2, 3).phases] == [None, 0, 1]
 
 
 def test_both_sides_add_up_each_by_its_own_tokens(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

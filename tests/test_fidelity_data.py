@@ -14,6 +14,7 @@ from distilmt.objectives.layer_tables import copied, supervised
 from distilmt.own_targets import OwnTargets
 from distilmt.recipe_options import RecipeOptions
 from distilmt.recipes import mbr, seq_inter
+from distilmt.recipes.denoise import noised
 
 
 def first_of(texts: list[str], scores: list[float], options: RankOptions, gold: str | None = None) -> Ranked:
@@ -75,6 +76,20 @@ def test_imitation_begins_with_the_text_and_ends_with_the_student() -> None:
     assert [1 - imitation.share_at(t) for t in (0.0, 0.5, 1.0)] == pytest.approx([1, 200**-0.5, 1 / 200])
     assert imitation.share_at(0.13082) == pytest.approx(0.5, abs=1e-4)
     assert OwnTargets().temperature == 0.9 and OwnTargets().share_at(1.0) == 0  # GKD's samples; none unless asked for
+
+
+def test_noise_of_a_line() -> None:
+    """Lample et al. 2018: a tenth of the words left out, the others within three places of where they were."""
+    words, left_out, moved = [f"w{i}" for i in range(40)], 0, 0
+    for number in range(200):
+        said = noised(" ".join(words), number).split()
+        kept = sorted(said, key=words.index)
+        left_out += 40 - len(kept)
+        places = [abs(said.index(word) - kept.index(word)) for word in kept]
+        assert max(places) <= 3 and len(set(said)) == len(said)
+        moved += sum(place > 0 for place in places)
+    assert 0.08 < left_out / 8000 < 0.12 and moved > 3000
+    assert noised("a b c", 5) == noised("a b c", 5) and noised("one", 1) == "one" and noised("", 1) == ""
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -10,29 +10,12 @@ import pytest
 
 pytest.importorskip("faiss", reason="nearest neighbours need FAISS: pip install 'distilmt[knn]'")
 
-from conftest import lively_model
-from distilmt import cli, knn, models
+from distilmt import cli, knn
 from distilmt.errors import ConfigError, DataError
-from distilmt.knn import index
-from distilmt.knn.datastore import shares
 from distilmt.train import train
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
-
-SOURCES = ["the dog sees the cat .", "", "the house finds the tree .", "3 Uhr 21", "the dog sees the cat ."]
-TARGETS = ["der Hund sieht die Katze", "nichts", "das Haus findet den Baum", "3 o'clock", "der Hund sieht die Katze"]
-
-
-def written(folder: Path) -> dict[str, str]:
-    for name, lines in (("text.en", SOURCES), ("text.de", TARGETS)):
-        (folder / name).write_text("\n".join(lines) + "\n")
-    return {"source": str(folder / "text.en"), "target": str(folder / "text.de")}
-
-
-@pytest.fixture(scope="module")
-def store(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> knn.Datastore:
-    folder = tmp_path_factory.mktemp("knn")
-    return knn.build(model=str(tiny_model_folder), out=str(folder / "store"), threads=1, **written(folder))
+from knn_text import SOURCES, TARGETS, written
 
 
 def test_keys_are_states_and_values_are_targets(
@@ -88,64 +71,6 @@ def test_rows_of_a_batch_and_lines_that_moved_trap_8(store: knn.Datastore, tmp_p
         found.require(vocab=store.facts["vocab"], source="0" * 64, target=store.facts["target"])
 
 
-def test_knn_mt_says_what_the_text_says(store: knn.Datastore, tiny_model_folder: Path, tiny_vocab: Vocab) -> None:
-    """With all weight on the one nearest neighbour, a sentence of the text is translated as it stands there."""
-    translator = Translator(tiny_model_folder, compute_type="float32", threads=2)
-    find = store.finder(k=1, temperature=10.0, weight=1.0)
-    out = translator.translate(SOURCES[2:4], beam_size=1, max_length=40, neighbours=find)
-    assert [t.hypotheses[0].ids for t in out] == tiny_vocab.encode_target(TARGETS[2:4])
-    none = translator.translate(SOURCES[2:4], beam_size=2, max_length=9, neighbours=store.finder(weight=0.0))
-    plain = translator.translate(SOURCES[2:4], beam_size=2, max_length=9)
-    assert [t.hypotheses[0].ids for t in none] == [t.hypotheses[0].ids for t in plain]
-
-
-def test_shares_by_hand() -> None:
-    """exp(0), exp(-1) and nothing."""
-    given = np.array([[70_000.0, 70_010.0, np.inf]], np.float32)  # beyond float16
-    np.testing.assert_allclose(
-        shares(given, 10.0), [[1 / (1 + np.exp(-1)), np.exp(-1) / (1 + np.exp(-1)), 0]], rtol=1e-6
-    )
-
-
-def test_a_large_store_is_quantised_and_its_index_belongs_to_it(
-    store: knn.Datastore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    import shutil
-
-    monkeypatch.setattr(index, "EXACT_UP_TO", 0)
-    monkeypatch.setattr(index, "_product_quantised", lambda library, store: exact(library, store))
-
-    def exact(library: object, store: knn.Datastore) -> object:
-        found = library.IndexFlatL2(store.width)  # type: ignore[attr-defined]  # too few keys to train codes with
-        found.add(store.keys.astype(np.float32))
-        return found
-
-    folder = shutil.copytree(store.folder, tmp_path / "copy")
-    one = knn.Datastore(folder).nearest(store.keys[:3].astype(np.float32), 2)
-    assert (folder / "index.faiss").exists()
-    again = knn.Datastore(folder).nearest(store.keys[:3].astype(np.float32), 2)
-    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
-    facts = json.loads((folder / "index.json").read_text())
-    (folder / "index.json").write_text(json.dumps({**facts, "faiss": "0.0"}))
-    with pytest.raises(DataError, match=r"another index \(faiss '0.0', expected"):
-        _ = knn.Datastore(folder).index
-    (folder / "index.faiss").unlink()  # its facts alone are those of an index that is written anew
-    monkeypatch.setattr(index.faiss(), "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        _ = knn.Datastore(folder).index
-    assert not (folder / "index.json").exists()
-
-
-def test_product_quantisation_finds_most_neighbours() -> None:
-    class Store:
-        tokens, width = 4000, 16
-        keys = np.random.default_rng(1).normal(size=(4000, 16)).astype(np.float16)
-
-    made = index._product_quantised(index.faiss(), Store())  # type: ignore[arg-type]
-    _, entries = made.search(Store.keys[:200].astype(np.float32), 4)
-    assert (entries == np.arange(200)[:, None]).any(1).mean() > 0.95
-
-
 def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
     import shutil
 
@@ -164,17 +89,6 @@ def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
         knn.search(store=str(store.folder), k=0)
     with pytest.raises(ConfigError, match="weight: expected a number from 0 to 1, got 2"):
         store.finder(weight=2)
-
-
-def test_a_datastore_of_another_model(
-    store: knn.Datastore, tiny_model_folder: Path, tiny_vocab: Vocab, tmp_path: Path
-) -> None:
-    models.save(lively_model(tiny_vocab, "1x1:16:32:2"), tiny_vocab, tmp_path / "other")
-    store.finder(model=tiny_model_folder)
-    with pytest.raises(ConfigError, match="the datastore of another model"):
-        store.finder(model=tmp_path / "other")
-    with pytest.raises(ConfigError, match="keys of 32 numbers, the model's states have 16"):
-        store.finder()(np.zeros((1, 16), np.float32))
 
 
 def test_neighbours_that_changed_or_are_of_an_older_datastore(tiny_model_folder: Path, tmp_path: Path) -> None:

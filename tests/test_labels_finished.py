@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from pathlib import Path
 
 import pytest
@@ -75,11 +74,3 @@ def test_a_job_whose_lines_are_being_redone_is_not_moved_aside(tmp_path: Path, w
 def test_redo_of_no_job(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no labelling job"):
         redo(labels=str(tmp_path), where="status=ok")
-
-
-def test_the_imports_of_the_documentation() -> None:
-    text = (Path(__file__).parents[1] / "docs" / "labelling.md").read_text()
-    lines = re.findall(r"^    ((?:import|from) .*)$", text, re.M)
-    assert len(lines) == 3
-    exec("\n".join(lines), {})
-    assert "distilmt.label.read_labels" not in text

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from conftest import lively_model
+from distilmt import models
+from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.layer_init import copy_layers
+from distilmt.methods import named
+from distilmt.objectives.layer_tables import every_nth
+from distilmt.recipe_options import RecipeOptions
+from distilmt.sizes import parse_size
+from distilmt.train import TrainConfig, TrainingOptions, first_student
 from distilmt.vocab import Vocab
 
 
@@ -37,6 +46,28 @@ def test_a_student_of_its_teachers_depth_is_its_teacher(tiny_vocab: Vocab) -> No
     ids = torch.tensor([[5, 6, tiny_vocab.eos_id]])
     with torch.no_grad():
         assert torch.equal(*(m(input_ids=ids, decoder_input_ids=ids).logits for m in (teacher, student)))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "layers"),
+    [(24, 3, [0, 8, 16]), (24, 1, [0]), (6, 4, [0, 2, 3, 5]), (6, 3, [0, 2, 4]), (3, 3, [0, 1, 2])],
+)
+def test_one_of_every_n_layers(teacher: int, student: int, layers: list[int]) -> None:
+    assert every_nth(teacher, student) == layers
+
+
+def test_one_of_every_n_by_its_flag(tiny_vocab: Vocab, tmp_path: Path) -> None:
+    teacher = lively_model(tiny_vocab, "6x3:32:64:4", seed=2)
+    models.save(teacher, tiny_vocab, tmp_path / "teacher")
+    config = {"train": ("a", "b"), "dev": ("a", "b"), "out": "o", "init_layers": "every-nth"}
+    layers = resolve(TrainConfig, **config).init_layers
+    student = first_student(parse_size("3x1:32:64:4"), tiny_vocab, TrainingOptions(), tmp_path / "teacher", layers)
+    for ours, theirs in zip(student.model.encoder.layers, (0, 2, 4), strict=True):
+        assert torch.equal(ours.fc1.weight, teacher.model.encoder.layers[theirs].fc1.weight)
+    phase = named("layers").phases[0]
+    RecipeOptions(init_layers="every-nth").check(phase.readers)
+    with pytest.raises(ConfigError, match="--init-layers is of layers, which this run has not"):
+        RecipeOptions(init_layers="every-nth").check({"gold"})
 
 
 def test_layers_by_name_and_what_does_not_fit(tiny_vocab: Vocab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,16 @@ def test_a_worker_that_dies_or_speaks_otherwise(tmp_path, script, reason):
     assert isinstance(found, Unavailable) and reason in found.reason
 
 
+@pytest.mark.parametrize(
+    "script", ["sleep 60", """echo '{"protocol": 1}'; sleep 60; exit 0""", "sleep 60 & exec sleep 60"]
+)
+def test_a_worker_that_says_nothing_is_ended_with_all_it_started(tmp_path, script):
+    began = time.monotonic()
+    found = learned("comet", interpreter(tmp_path, script), *LINES, timeout=0.3)
+    assert isinstance(found, Unavailable) and found.reason.startswith("no answer in 0.3 s - raise --metric-timeout")
+    assert time.monotonic() - began < 10
+
+
 def test_an_interpreter_without_the_package(tmp_path):
     found = learned("comet", interpreter(tmp_path, f'exec {sys.executable} -S "$@"'), *LINES)
     assert isinstance(found, Unavailable) and "comet" in found.reason
@@ -123,6 +134,7 @@ def test_evaluate_keeps_its_scores_whatever_the_metric_does(python, tmp_path):
     for wrong, message in (
         ({}, "name its interpreter by --python"), ({"python": "x"}, "reads the source too"),
         ({"metric": None, "python": "x"}, "go with --metric"),
+        ({"python": "x", "sources": "s", "metric_timeout": 0.0}, "must be a positive number of seconds"),
         ({"references": (), "test_set": "wmt14/de-en", "sources": "s", "python": "x"}, "and only then"),
     ):  # fmt: skip
         with pytest.raises(ConfigError, match=message):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -69,19 +72,46 @@ def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sente
 
 
 def test_shares() -> None:
-    constant, imitkd = OwnTargets(share=0.5), OwnTargets(share=1.0, schedule="exponential")
+    constant = OwnTargets(share=0.5)
     assert constant.share_at(0) == constant.share_at(1) == 0.5
-    assert imitkd.share_at(0) == 0 and imitkd.share_at(1) == pytest.approx(1 - 1 / 200)
-    chosen = [constant.chosen(1, update, 0, 0.3) for update in range(1000)]
-    assert 450 < sum(chosen) < 550 and chosen == [constant.chosen(1, update, 0, 0.3) for update in range(1000)]
-    assert not any(OwnTargets().chosen(1, update, 0, 0.3) for update in range(100))
+    drawn = [bool(constant.chosen(1, update, 0, 0.3, 2).all()) for update in range(1000)]
+    assert 450 < sum(drawn) < 550 and drawn == [bool(constant.chosen(1, u, 0, 0.3, 2).all()) for u in range(1000)]
+    assert all(constant.chosen(1, update, 0, 0.3, 5).sum() in (0, 5) for update in range(100))  # whole batches
+    assert not any(OwnTargets().chosen(1, update, 0, 0.3, 2).any() for update in range(100))
     for wrong in ({"share": 1.5}, {"every": 0}, {"temperature": 0}):
         with pytest.raises(ConfigError, match="own_"):
             OwnTargets(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("schedule", "at_a_quarter"),
+    [("exponential", 1 - 200**-0.25), ("linear", 0.25), ("reverse_sigmoid", 1 - 1 / (1 + math.exp(-5)))],
+)
+def test_the_schedules_of_imitkd(schedule: Any, at_a_quarter: float) -> None:
+    """Share of the student's own, 1 - b(t): 0.7341, 0.25 and 0.0067 at t = 1/4."""
+    own = OwnTargets(share=1.0, schedule=schedule)
+    assert own.share_at(0.25) == pytest.approx(at_a_quarter)
+    assert own.share_at(0) == pytest.approx(0, abs=1e-4) and own.share_at(1) == pytest.approx(1, abs=0.0051)
+
+
+def test_imitation_sentence_by_sentence(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    batch = {name: each.repeat(50, 1) for name, each in two_sentences.items()}
+    state = SimpleNamespace(global_step=3, max_steps=12)
+    one = sayer(tiny_vocab, schedule="linear", by="sentence")
+    kept, own = one.parts(state, 1, batch)
+    assert 10 < len(own["labels"]) < 40 and len(kept["labels"]) + len(own["labels"]) == 100
+    again = one.parts(state, 1, batch)[1]
+    assert all(torch.equal(own[name], again[name]) for name in batch)
+    sums = [sum(int((each["input_ids"] == row).all(1).sum()) for each in (kept, own)) for row in batch["input_ids"][:2]]
+    assert sums == [50, 50]  # each sentence is on one side
+    beside, said = sayer(tiny_vocab, schedule="linear", by="sentence", beside=True).parts(state, 1, batch)
+    assert beside is batch and torch.equal(said["labels"], own["labels"])
+    assert sayer(tiny_vocab).parts(state, 1, batch)[0] == {}  # all of them
+
+
+@pytest.mark.parametrize("by", ["batch", "sentence"])
 def test_a_training_on_own_targets_resumes_bit_exactly(
-    tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     lines = [f"the {n} sees the {m} ." for n in ("dog", "cat", "tree") for m in ("house", "river", "dog")]
     pairs = encode_pairs(lines, lines[::-1], list(range(1, 10)), tiny_vocab, max_tokens=128, what="text")
@@ -94,7 +124,7 @@ def test_a_training_on_own_targets_resumes_bit_exactly(
         fit(
             student, tiny_vocab, pairs, (lines[:2], lines[:2]), objective=parse(objective),
             teacher=lively_model(tiny_vocab, seed=5), options=options, folder=folder,
-            own=OwnTargets(share=0.5, sample=True, temperature=1.0, every=50, **own),  # type: ignore[arg-type]
+            own=OwnTargets(share=0.5, sample=True, temperature=1.0, every=50, by=by, **own),  # type: ignore[arg-type]
         )  # fmt: skip
         return student
 

@@ -9,7 +9,7 @@ import pytest
 
 from distilmt.errors import DataError
 from distilmt.report import Report
-from distilmt.report.significance import find_significance, significance_table
+from distilmt.report.significance import find_significance, significance_tables
 from distilmt.run import Run
 from report_data import example, rows, system
 
@@ -46,7 +46,7 @@ def test_students_are_compared_with_the_baseline(run):
     assert again == found and before == record.stat().st_mtime_ns
 
     shown = Report(example() | {"significance": found})
-    table = significance_table(shown.data)
+    (table,) = significance_tables(shown.data)
     assert (
         rows(table)["seq-kd"]["Measure"] == "chrF"
         and table.rows[0][-1].endswith("***")
@@ -92,6 +92,6 @@ def test_where_nothing_can_be_tested_nothing_is(run):
     old = [system("teacher", "teacher", 40.0, pace=100), system("seq-kd", "student", 30.0, pace=100, seed=1)]
     assert find_significance(run, old, {"flickr": REFERENCES}) == []
     assert find_significance(run, [entry(run, "teacher", "teacher", None, 0)], {"flickr": REFERENCES}) == []
-    assert significance_table(example()) is None is significance_table(example() | {"significance": []})
+    assert significance_tables(example()) == [] == significance_tables(example() | {"significance": []})
     with pytest.raises(DataError, match=r"significance\[0\]\.test_set: missing"):
         Report(example() | {"significance": [{"measure": "bleu"}]})

@@ -141,10 +141,10 @@ def test_runs_stand_beside_each_other():
 
 
 def test_each_run_keeps_its_significance_under_the_names_of_the_comparison():
-    from distilmt.report.significance import significance_table
+    from distilmt.report.significance import significance_tables
 
     both = merge([Report(told()), Report(unlike())])
-    table = significance_table(both.data)
+    (table,) = significance_tables(both.data)
     assert ["bigger", "seq-kd (bigger)", "BLEU"] in [row[:3] for row in table.rows]
     assert "over all 4 rows of a run" in " ".join(table.notes)
     assert "Significance against the alone" in Report(both.data).html()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import distilmt
 from conftest import lively_model
 from distilmt import models
 from distilmt.errors import ConfigError
+from distilmt.files import lines_hash
 from distilmt.label import read_labels
 from distilmt.methods import named
 from distilmt.train import TrainingOptions
@@ -75,7 +77,7 @@ def test_several_teachers_teach_as_one_or_in_turn(given: dict[str, Any], tmp_pat
     # Alone, then with each teacher what it knows better, each time beside the student of before.
     phases = [inputs(run, f"student-continual-1{n}") for n in (".1", ".2", "")]
     assert [p.get("teacher") for p in phases] == [None, *(identity([Path(t)]) for t in teachers)]
-    assert [p["objective"] for p in phases] == [p.objective for p in named("continual").of_teachers(2).phases]
+    assert [p["objective"] for p in phases] == [p.objective for p in named("continual").of_run(2, 3).phases]
     for n, after in ((".1", phases[1]), (".2", phases[2])):
         assert after["before"] == models.weights_hash(run / f"student-continual-1{n}" / "best")
     assert {"Inheritance", "SelectiveKD"} <= set(continual["curve"][-1]["terms"])
@@ -142,3 +144,47 @@ def test_what_does_not_go_together_is_said_at_once(given: dict[str, Any], tmp_pa
     ):
         with pytest.raises(ConfigError, match=message):
             distilmt.distill(**given | {"out": str(tmp_path / "x")} | changes)
+
+
+def test_a_noisy_student_labels_for_the_next(given: dict[str, Any], tmp_path: Path) -> None:
+    run, same = tmp_path / "run", tmp_path / "same.de"
+    same.write_text("dog sees cat .\n" * len(SOURCES))  # soon learnt: a student's labels have to be sentences
+    training = replace(TINY, updates=120, learning_rate=0.02, warmup=5, eval_every=40)
+    options = given | {"out": str(run), "method": "noisy-student", "rounds": 3, "subset": 0.5, "training": training}
+    options["train"] = (given["train"][0], str(same))
+    report = distilmt.distill(**options).report.data
+    name = "student-noisy-student-1"
+    rounds = [inputs(run, name + n) for n in (".1", ".2", "")]
+    students = [run / (name + n) / "best" for n in (".1", ".2")]
+    assert [r["teacher"] for r in rounds] == [identity([Path(t)]) for t in (given["teacher"], *students)]
+    assert not any("before" in r for r in rounds)  # each begins anew
+    assert len({json.dumps(r["train source"]) for r in rounds}) == 1  # the same half of the text
+    for label, teacher in (("noisy-student-1.2-label", students[0]), ("noisy-student-1-label", students[1])):
+        said = [t.text for t in Translator(teacher, threads=1).translate(text_of(run), beam_size=2)]
+        assert read_labels(run / label).pseudo == said
+    assert report["systems"][1]["made_by"] == [
+        "label", name + ".1", "noisy-student-1.2-label", name + ".2", "noisy-student-1-label", name,
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="--rounds must be at least 2, got 1 - one round is --method gold-kd"):
+        distilmt.distill(**options | {"rounds": 1})
+    with pytest.raises(ConfigError, match="--rounds is of noisy-student, which this run has not"):
+        distilmt.distill(**options | {"method": "gold-kd"})
+
+
+def test_a_student_is_pre_trained_and_then_distilled(given: dict[str, Any], tmp_path: Path) -> None:
+    run, more = tmp_path / "run", tmp_path / "more"
+    more.write_text("dog sees house .\n\ncat sees dog .\n")
+    options = given | {"out": str(run), "method": "well-read", "monolingual_target": str(more)}
+    report = distilmt.distill(**options).report.data
+    first, then = (inputs(run, f"student-well-read-1{n}") for n in (".1", ""))
+    assert (first["recipe"], then["recipe"]) == ("denoise", "seq-kd")
+    assert then["before"] == models.weights_hash(run / "student-well-read-1.1" / "best")
+    assert then["training"]["learning_rate"] == TINY.learning_rate
+    assert first["pseudo target"] == lines_hash(
+        [s.replace("the ", "") for s in SOURCES] + more.read_text().split("\n")[:3]
+    )
+    assert report["systems"][1]["made_by"] == ["student-well-read-1.1", "label", "student-well-read-1"]
+
+
+def text_of(run: Path) -> list[str]:
+    return (run / "gold-sources.txt").read_text().splitlines()

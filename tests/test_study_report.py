@@ -221,3 +221,19 @@ def test_quality_is_compared_over_sentences_and_equal_blocks_count_once(tmp_path
     assert "Planned contrast of bleu by beam_size: " in text and "is missing - only cells that" in text
     with pytest.raises(ConfigError, match="test sentences is of bleu or chrf, got 'seconds'"):
         study.read({"name": "n", "out": "o", **keys, "contrasts": [plan[0] | {"outcome": "seconds"}]})
+
+
+def test_factors_that_change_no_translation_are_named_by_hashes(tmp_path: Path) -> None:
+    cells = {(beam, slots): [{"seconds": 1.0}] * 2 for beam in ("1", "4") for slots in ("8", "64")}
+    study_ = made(tmp_path, cells)  # type: ignore[arg-type]
+
+    def said(*odd: str) -> str:
+        for cell in study_.cells():
+            found = "other" if cell.name in odd else "beam " + cell.levels["f0"]
+            write_json(
+                path_of(study_, cell), record(cell.block, {"seconds": 1.0}, levels=cell.levels, translations=found)
+            )
+        return study.report(study_).markdown()
+
+    assert "- Translations by their SHA-256: 2 distinct in 8 cells; f0 change them; f1 change no bit.\n" in said()
+    assert "3 distinct in 8 cells; f0, f1 change them.\n" in said("002-f0=4,f1=64")

@@ -58,7 +58,13 @@ def test_cells_run_once_in_order_each_in_its_own_process(tmp_path, capsys):
     assert len(processes) == 8 and str(os.getpid()) not in processes
     table = study.rows(asked)
     assert all(row["answer"] == 10 * int(row["size"]) + row["block"] for row in table)  # its seed is the block
-    assert outcome_names(asked) == ["seconds", "cpu_seconds", "peak_rss_bytes", "answer"]  # what is unknown is absent
+    assert outcome_names(asked) == [
+        "seconds",
+        "cpu_seconds",
+        "cpu_utilisation",
+        "peak_rss_bytes",
+        "answer",
+    ]  # what is unknown is absent
     assert all(row["passes"] == 1 and row["attempts"] == 1 and row["error"] is None for row in table)
     assert all(row["load_after"] >= 0 for row in table)
     shares = [row["steal_share"] for row in table]  # None where a cell ended before the kernel's clock struck

@@ -19,7 +19,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
 from distilmt.quickstart import write_corpus
 from distilmt.recipe_options import LabelSearch, RecipeOptions
-from distilmt.study import decode, distill
+from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
@@ -207,3 +207,33 @@ def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(wide, n_best=3).for_recipes({"seq-inter"}).n_best == 3
     with pytest.raises(ConfigError, match="label_n_best must lie between 1 and the beam size"):
         replace(wide, n_best=5)
+
+
+def test_labellings_that_turn_out_equal_train_one_student(task: distill.DistillTask, tmp_path: Path) -> None:
+    """With beam 1 a length penalty changes no label; a beam of 2 does."""
+    shared = replace(task, share_student=True)
+    works = [
+        distill.load(each, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
+        for number, each in enumerate([
+            shared,
+            replace(shared, label=replace(task.label, length_penalty=0.5), compute_type="int8"),
+            replace(shared, label=replace(task.label, beam_size=2)),
+            replace(shared, training=replace(task.training, seed=2)),
+        ])
+    ]  # fmt: skip
+    assert len(list((tmp_path / "shared").glob("*/stages/label.json"))) == 3
+    assert len(list((tmp_path / "shared").glob("student-*/stages/student-student.json"))) == 3
+    results = [measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"] for work in works]
+    assert results[0]["train_seconds"] == results[1]["train_seconds"] and works[0].notes[-1] == works[1].notes[-1]
+    assert (
+        len({each["train_seconds"] for each in results}) == 3
+        and results[0]["label_seconds"] != results[1]["label_seconds"]
+    )
+    with pytest.raises(ConfigError, match="share_student: labels that are the same text may"):
+        replace(shared, cache_teacher=4)
+
+
+def test_a_function_may_ask_for_its_seed_and_the_name_of_its_cell(tmp_path: Path) -> None:
+    (tmp_path / "asking.py").write_text("def call(cell, seed): return {'seed': seed, 'letters': len(cell)}")
+    for given, seed in (({}, 7), ({"seed": 3}, 3)):
+        assert function.load("asking:call", given, 7, [str(tmp_path)], "007-all").once() == {"seed": seed, "letters": 7}

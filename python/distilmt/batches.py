@@ -97,6 +97,12 @@ class Pairs:
         """Number of the part that a pair is of."""
         return next(number for number, (_, end) in enumerate(self.parts) if index < end)
 
+    def word_counts(self, vocab: Vocab) -> torch.Tensor:
+        """How often each word stands in the targets, end symbols included, int64 [vocab]."""
+        counts = torch.from_numpy(np.bincount(self.target.ids, minlength=vocab.target_size))
+        counts[vocab.eos_id] += len(self)
+        return counts
+
     def __len__(self) -> int:
         return len(self.lines)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
-from distilmt.model_options import ModelOptions, SearchFlags, translator_of
+from distilmt.model_options import ModelOptions, NeighbourOptions, SearchFlags, translator_of
 from distilmt.soft_labels.code import FLOOR
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class TranslateConfig:
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
     search: SearchFlags = field(default_factory=SearchFlags)
     asked: ModelOptions = field(default_factory=ModelOptions)
+    neighbours: NeighbourOptions = field(default_factory=NeighbourOptions, metadata={"prefix": "knn_"})
     on_invalid_utf8: Literal["error", "replace", "quarantine"] = field(
         default="error", metadata={"help": "what to do with bytes that are no UTF-8"}
     )
@@ -81,7 +82,7 @@ def translate(config: TranslateConfig | None = None, **options: Any) -> None:
     config = resolve(TranslateConfig, config, **options)
 
     translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
-    search: Any = config.search.options()
+    search: Any = config.search.options() | {"neighbours": config.neighbours.finder(config.model, config.threads)}
     lines = _standard_input(config.on_invalid_utf8)
     counts: Counter[str] = Counter()
     while block := list(islice(lines, BLOCK)):
@@ -185,6 +186,7 @@ def _listed(method: Method) -> list[str]:
         begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
         begin += "with each teacher in turn, " if phase.in_turn else ""
         begin += "with the adapted teacher on the text it was adapted to, " if phase.adapted else ""
+        begin += "anew, with the student of before as teacher, " if phase.promoted else ""
         lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
         if phase.own:
             place = "and beside it" if phase.own.beside else "but"

@@ -43,7 +43,14 @@ SHOWN = 5  # quarantined lines that the notes name one by one; the side file has
 
 
 class Pair(NamedTuple):
-    """One line of both sides; `number` counts from 1, `raw` holds a quarantined row of a TSV file."""
+    """One line of both sides.
+
+    Attributes:
+        number: of the line, from 1.
+        source, target: text; empty where it cannot be used.
+        status: ok, empty_source, empty_target or quarantined; `reason` says why.
+        raw: a quarantined row of a TSV file as it stood there.
+    """
 
     number: int
     source: str
@@ -54,7 +61,7 @@ class Pair(NamedTuple):
 
 
 class Quarantined(NamedTuple):
-    """A line that cannot be used, as it stood in its file."""
+    """A line that cannot be used: of the file `path`, counted by `number` from 1, for this `reason`, `raw` as it stood there."""
 
     path: str
     number: int
@@ -64,14 +71,22 @@ class Quarantined(NamedTuple):
 
 @dataclass
 class Corpus:
-    """A corpus in memory: three lists of equal length, one entry per line, and where they came from."""
+    """A corpus in memory, and where it came from.
+
+    Attributes:
+        sources, targets, statuses: one entry per line; statuses as of `Pair`.
+        source_hash, target_hash: SHA-256 (hex) of the uncompressed bytes.
+        notes: what a user should know, as sentences; the command line prints them.
+        quarantined: the lines that cannot be used.
+        files: what was read, to be compared by `verify_unchanged`.
+    """
 
     sources: list[str]
     targets: list[str]
     statuses: list[str]
-    source_hash: str  # SHA-256 of the uncompressed bytes
+    source_hash: str
     target_hash: str
-    notes: list[str] = field(default_factory=list)  # what a user should know; for the command line to print
+    notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     files: list[FileFacts] = field(default_factory=list)
 
@@ -109,6 +124,8 @@ def read_pairs(
 ) -> Iterator[Pair]:
     """Streams two line-aligned files in bounded memory; both are read once before, so that nothing starts on bad text.
 
+    Args:
+        source, target: as of `read_lines`, whose other arguments these are too.
     Raises:
         DataError: Line counts differ, or what `read_lines` raises.
     """
@@ -182,6 +199,7 @@ def load_corpus(
 
     Raises:
         DataError: The files differ in line count, hold no usable pair, or what `read_lines` and `read_tsv` raise.
+        ConfigError: Not one or two files, or columns of two datasets.
     """
     options: dict[str, Any] = {"on_invalid_utf8": on_invalid_utf8, "max_line_bytes": max_line_bytes}
     if isinstance(paths, str | os.PathLike):

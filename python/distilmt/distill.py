@@ -155,13 +155,11 @@ class DistillConfig:
             raise ConfigError("--adapt-train and --method distil-adapt-distil go together - give both or neither")
         if any(phase.own for phase in phases):
             if self.own.share:
-                raise ConfigError(
-                    "--own-share: the f- methods say themselves what the student's own targets are - leave it out"
-                )
+                raise ConfigError("--own-share: f-, imitkd and gkd say themselves what a student says - leave it out")
             if self.soft_labels or self.cache_teacher or self.mix.by_nll:
                 raise ConfigError(
-                    "--soft-labels, --cache-teacher and --teacher-by-nll know given targets, the f- methods ask about the "
-                    "student's own words - leave them out"
+                    "--soft-labels, --cache-teacher and --teacher-by-nll know given targets, f-, imitkd and gkd ask about "
+                    "the student's own words - leave them out"
                 )
 
     def methods(self) -> list[Method]:
@@ -172,7 +170,7 @@ class DistillConfig:
         else:
             chosen = [named(name.strip()) for name in (self.method or USUAL).split(",")]
         chosen = [method for method in chosen if method is not ALONE or not self.baseline]
-        chosen = [method.of_teachers(len(names_of(self.teacher)) or 1) for method in chosen]
+        chosen = [method.of_run(len(names_of(self.teacher)) or 1, self.data.rounds) for method in chosen]
         names = [method.name for method in chosen]
         if len(set(names)) != len(names):
             raise ConfigError(f"--method: {', '.join(names)} names a method twice - leave one out")

@@ -26,7 +26,7 @@ from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.files import language_of, plain_language
 from distilmt.learned_metrics import Learned, LearnedOptions, Unavailable
-from distilmt.model_options import ModelOptions, translator_of
+from distilmt.model_options import ModelOptions, NeighbourOptions, translator_of
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,7 @@ class EvaluateConfig:
     compute_type: ComputeType = field(default="float32", metadata={"help": COMPUTE_TYPE_HELP})
     learned: LearnedOptions = field(default_factory=LearnedOptions)
     asked: ModelOptions = field(default_factory=ModelOptions)
+    neighbours: NeighbourOptions = field(default_factory=NeighbourOptions, metadata={"prefix": "knn_"})
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
@@ -197,6 +198,7 @@ class EvaluateConfig:
         """Options that say how a model decodes and what is metered, and are not at their defaults."""
         names = ("beam_size", "threads", "repeats", "compute_type")
         given = [name for name in names if getattr(self, name) != getattr(type(self), name)]
+        given += ["knn_datastore"] * (self.neighbours.datastore is not None)
         given += [each.name for each in fields(EnergyOptions) if getattr(self.metering, each.name) != each.default]
         return [f"--{name.replace('_', '-')}" for name in given]
 
@@ -288,11 +290,12 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         return EvaluateResult(scores, hypotheses, references[0], learned=learned)
     sources, references = _test_pairs(config.test) if config.test else test_set(config.test_set or "")
     translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=config.threads)
-    translator.translate(sources[:8], beam_size=config.beam_size)  # loads the vocabulary, touches the weights
+    asked: Any = {"beam_size": config.beam_size, "neighbours": config.neighbours.finder(config.model, config.threads)}
+    translator.translate(sources[:8], **asked)  # loads the vocabulary and the index, touches the weights
     usages = []
     for _ in range(config.repeats):
         with Meter(config.metering) as meter:
-            translations = translator.translate(sources, beam_size=config.beam_size)
+            translations = translator.translate(sources, **asked)
             meter.add_tokens(sum(len(each.hypotheses[0].log_probs) for each in translations if each.hypotheses))
         assert meter.usage is not None
         usages.append(meter.usage)

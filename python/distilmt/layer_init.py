@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.layer_tables import copied
+from distilmt.objectives.layer_tables import Layers, copied, every_nth
 
 SIZE = (
     "d_model", "encoder_ffn_dim", "decoder_ffn_dim", "encoder_attention_heads", "decoder_attention_heads",
@@ -21,13 +21,19 @@ SAME = (
 
 
 def copy_layers(
-    student: Any, teacher: Any, *, encoder: Sequence[int] | None = None, decoder: Sequence[int] | None = None
+    student: Any,
+    teacher: Any,
+    *,
+    by: Layers = "published",
+    encoder: Sequence[int] | None = None,
+    decoder: Sequence[int] | None = None,
 ) -> tuple[list[int], list[int]]:
     """Fills a Marian student with its teacher's parameters, in place.
 
     Args:
         student, teacher: equal but for their numbers of layers.
-        encoder, decoder: teacher layers to copy, from 0, one per student layer; by `layer_tables.copied` where absent.
+        by: which layers: the published tables, or one of every n (objectives/layer_tables.py).
+        encoder, decoder: teacher layers to copy, from 0, one per student layer, in place of these.
     Returns: the layers that were copied.
     Raises: ConfigError: the models differ in width, vocabulary or kind, or layers are named that the teacher does not have.
     """
@@ -41,7 +47,8 @@ def copy_layers(
     chosen = []
     for side, asked in (("encoder", encoder), ("decoder", decoder)):
         here, there = (getattr(model.config, f"{side}_layers") for model in (student, teacher))
-        layers = copied(there, here) if asked is None else list(asked)
+        of = copied if by == "published" else every_nth
+        layers = of(there, here) if asked is None else list(asked)
         if len(layers) != here or not all(0 <= layer < there for layer in layers):
             raise ConfigError(
                 f"copying layers: expected {here} {side} layers from 0 to {there - 1}, got {layers} - one per student layer"

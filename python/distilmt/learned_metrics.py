@@ -10,9 +10,12 @@ import json
 import math
 import os
 import shlex
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +26,7 @@ from distilmt.errors import ConfigError
 WORKER = Path(__file__).with_name("metric_worker.py")
 PROTOCOL = 1
 BATCH = 256  # lines of one request
+TIMEOUT = 1800.0  # seconds; a large model on a slow processor takes minutes for a request, its first download longer
 MODELS = {"comet": "Unbabel/wmt22-comet-da"}
 PACKAGES = {"comet": "unbabel-comet"}
 Metric = Literal["comet"]
@@ -60,17 +64,20 @@ def learned(
     hypotheses: Sequence[str],
     references: Sequence[str],
     model: str | None = None,
+    timeout: float = TIMEOUT,
 ) -> Learned | Unavailable:
     """Scores translations by a metric that another interpreter has.
 
     Args:
-        python: that interpreter. model: a name that the metric knows, or a checkpoint; None is its usual one.
+        python: that interpreter.
         sources, hypotheses, references: line-aligned.
+        model: a name that the metric knows, or a checkpoint; None is its usual one.
+        timeout: seconds to wait for an answer, the one about its start or the scores of 256 lines.
     """
     command = [python, str(WORKER), metric, model or MODELS[metric]]
     lines = list(zip(sources, hypotheses, references, strict=True))
     try:
-        with _Worker(command) as worker:
+        with _Worker(command, timeout) as worker:
             about = worker.read()
             if (protocol := about.get("protocol")) != PROTOCOL:
                 raise _Failed(
@@ -99,11 +106,20 @@ class LearnedOptions:
     metric_model: str | None = field(
         default=None, metadata={"help": f"its model, a name or a checkpoint [default: {MODELS['comet']}]"}
     )
+    metric_timeout: float = field(
+        default=TIMEOUT,
+        metadata={
+            "help": f"seconds to wait for its start, and for the scores of each {BATCH} lines",
+            "metavar": "SECONDS",
+        },
+    )
     sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
 
     def __post_init__(self) -> None:
-        if self.metric is None and (self.python or self.metric_model or self.sources):
-            raise ConfigError("--python, --metric-model and --sources go with --metric comet")
+        if self.metric is None and (self.python or self.metric_model or self.sources or self.metric_timeout != TIMEOUT):
+            raise ConfigError("--python, --metric-model, --metric-timeout and --sources go with --metric comet")
+        if not 0 < self.metric_timeout <= threading.TIMEOUT_MAX:
+            raise ConfigError(f"--metric-timeout must be a positive number of seconds, got {self.metric_timeout:g}")
         if self.metric is not None and self.python is None:
             raise ConfigError(
                 f"--metric {self.metric} runs in an environment of its own: name its interpreter by --python, as in "
@@ -116,7 +132,9 @@ class LearnedOptions:
         """As `learned`; None where no metric is asked for."""
         if self.metric is None or self.python is None:
             return None
-        return learned(self.metric, self.python, sources, hypotheses, references, self.metric_model)
+        return learned(
+            self.metric, self.python, sources, hypotheses, references, self.metric_model, self.metric_timeout
+        )  # fmt: skip
 
 
 class _Failed(Exception):
@@ -126,8 +144,8 @@ class _Failed(Exception):
 class _Worker:
     """A process that answers lines of JSON with lines of JSON."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        self.command = command
+    def __init__(self, command: Sequence[str], timeout: float) -> None:
+        self.command, self.timeout, self.late = command, timeout, False
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
 
     def __enter__(self) -> _Worker:
@@ -136,6 +154,7 @@ class _Worker:
         try:
             self._process = subprocess.Popen(
                 self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, env=environment,
+                start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             self._errors.close()
@@ -143,21 +162,41 @@ class _Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()  # it has nothing to lose
+        self._kill()
         self._process.communicate()
         self._errors.close()
+
+    def _kill(self) -> None:
+        """Ends the worker with all that it has started, which may hold its pipes open; they have nothing to lose."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    @contextmanager
+    def _in_time(self) -> Iterator[None]:
+        def end() -> None:
+            self.late = True
+            self._kill()
+
+        timer = threading.Timer(self.timeout, end)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def write(self, value: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(value).encode() + b"\n")
-            self._process.stdin.flush()
+            with self._in_time():
+                self._process.stdin.write(json.dumps(value).encode() + b"\n")
+                self._process.stdin.flush()
         except BrokenPipeError:
             raise _Failed(self._ended()) from None
 
     def read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        with self._in_time():
+            line = self._process.stdout.readline()
         if not line:
             raise _Failed(self._ended())
         try:
@@ -172,6 +211,8 @@ class _Worker:
 
     def _ended(self) -> str:
         """How the worker ended, with its last words."""
+        if self.late:
+            return f"no answer in {self.timeout:g} s - raise --metric-timeout if the worker was still at work"
         code = self._process.wait()
         self._errors.seek(0)
         last = next(self._last_words(), "")

@@ -37,7 +37,14 @@ WIDE_BOMS = [  # UTF-32 first: its little-endian mark begins with that of UTF-16
 
 
 class Line(NamedTuple):
-    """One line; `number` counts from 1, `status` is ok, empty or quarantined, `raw` holds what was quarantined."""
+    """One line.
+
+    Attributes:
+        number: from 1.
+        text: without its line end; empty where it cannot be used.
+        status: ok, empty or quarantined; `reason` says why.
+        raw: what was quarantined, as it stood in the file.
+    """
 
     number: int
     text: str
@@ -80,6 +87,7 @@ def read_lines(
 
     Raises:
         DataError: Wrong encoding, broken compression (with the line reached), or a file that changed meanwhile.
+        ConfigError: An argument that cannot be.
     """
     if on_invalid_utf8 not in ("error", "replace", "quarantine"):
         raise ConfigError(f"on_invalid_utf8: error, replace or quarantine, got {on_invalid_utf8}")

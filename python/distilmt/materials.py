@@ -130,9 +130,11 @@ class Materials:
                 stage.finish(outputs={"datastore": stage.folder}, facts={"work": {"target_tokens": store.tokens}})
             folder = stage.folder
         options: dict[str, Any] = {"k": self.options.knn_k, "exclude": self.options.knn_exclude}
+        options |= {"index": self.options.knn_index} if self.options.knn_index != "auto" else {}
         with self._stage("neighbours", inputs | options, "labelling") as stage:
             if not stage.done:
-                found = knn.search(store=str(folder), out=str(stage.folder), **options)
+                threads = self.config.training.threads
+                found = knn.search(store=str(folder), out=str(stage.folder), threads=threads, **options)
                 stage.finish(outputs={"neighbours": stage.folder}, facts={"work": {"target_tokens": found.tokens}})
             return knn.StoredNeighbours.open(stage.folder)
 

@@ -26,6 +26,8 @@ class Phase:
         own: targets that the student says itself, where the method asks for them; else the run's options decide.
         adapted: it takes place in the other domain: on --adapt-train, with the teacher adapted to it.
         in_turn: it is done once with each teacher of the run, in their order; `teacher` then counts them, from 0.
+        promoted: its teacher is the student of the phase before, and its student begins anew; done until there are as many
+            students as --rounds.
     """
 
     recipe: str
@@ -36,11 +38,13 @@ class Phase:
     adapted: bool = False
     in_turn: bool = False
     teacher: int | None = None
+    promoted: bool = False
 
     @property
     def readers(self) -> set[str]:
-        """What of it reads options of data (recipe_options.READERS): the recipe, and a loss on neighbours."""
-        return {self.recipe} | ({"KNNKD"} if "KNNKD" in self.objective else set())
+        """What of it reads options of data (recipe_options.READERS): the recipe, a loss on neighbours, the teacher's layers."""
+        read = {"KNNKD": "KNNKD" in self.objective, "noisy-student": self.promoted, "layers": self.teacher_layers}
+        return {self.recipe, *(name for name, reads in read.items() if reads)}
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,13 @@ class Method:
         """Data and loss of every phase: what the name means."""
         return " / ".join(f"{phase.recipe}: {phase.objective}" for phase in self.phases)
 
-    def of_teachers(self, count: int) -> Method:
-        """With as many phases as there are teachers where it takes them in turn."""
-        if not any(phase.in_turn for phase in self.then):
-            return self
-        then = [[replace(p, teacher=t) for t in range(count)] if p.in_turn else [p] for p in self.then]
-        return replace(self, then=tuple(phase for phases in then for phase in phases))
+    def of_run(self, teachers: int, rounds: int) -> Method:
+        """With as many phases as there are teachers where it takes them in turn, and rounds where students become teachers."""
+        then: list[Phase] = []
+        for phase in self.then:
+            then += [replace(phase, teacher=t) for t in range(teachers)] if phase.in_turn else [phase]
+            then += [phase] * (rounds - 2) * phase.promoted
+        return self if tuple(then) == self.then else replace(self, then=tuple(then))
 
 
 _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
@@ -79,6 +84,11 @@ _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
 def _samples(objective: str, beside: bool = True) -> OwnTargets:
     """f-distill's side of the student: samples of its own, always fresh, of every batch."""
     return OwnTargets(share=1.0, sample=True, temperature=1.0, every=1, beside=beside, objective=objective)
+
+
+def _imitation(objective: str) -> OwnTargets:
+    """ImitKD's student prefixes: greedy, sentence by sentence, from none to nearly all."""
+    return OwnTargets(share=1.0, schedule="exponential", by="sentence", objective=objective)
 
 
 def _loss(name: str, objective: str, summary: str) -> Method:
@@ -190,6 +200,33 @@ METHODS = {
             "seq-kd, the teacher adapted to --adapt-train, seq-kd again on that (Gordon & Duh 2020)",
             then=(Phase("seq-kd", PLAIN, rate=FINE_TUNING, adapted=True),),
         ),
+        Method(
+            "noisy-student", "gold-kd", PLAIN,
+            "gold and pseudo pairs, then the student labels for the next one, --rounds in all (Noisy Student, Xie et al. 2020)",
+            then=(Phase("gold-kd", PLAIN, promoted=True),),
+        ),
+        Method(
+            "well-read", "denoise", PLAIN, "pre-trained on target text, then seq-kd (after Well-Read Students, Turc et al. 2019)",
+            then=(Phase("seq-kd", PLAIN),),
+        ),
+        Method(
+            "imitkd", "gold", "NLL()",
+            "gold words, and more and more the teacher's best word after what the student says (ImitKD, Lin et al. 2020)",
+            own=_imitation("Top1()"),
+        ),
+        Method(
+            "imitkd-full", "gold", "WordKD()", "the same with the teacher's distribution on both kinds of prefixes",
+            own=_imitation("WordKD()"),
+        ),
+        Method(
+            "gkd", "gold", "JensenShannon()",
+            "the Jensen-Shannon divergence, half of the batches sampled by the student (GKD, Agarwal et al. 2024)",
+            own=OwnTargets(share=0.5, sample=True, objective="JensenShannon()"),
+        ),
+        _loss(
+            "knn-kd-adaptive", "KNNKD(temperature=100, adaptive=True)",
+            "gold and the neighbours mixed token by token, the surer the more gold (kNN-KD's released option)",
+        ),
         _loss(
             "softmax-tempering", "NLL(label_smoothing=0.1, temperature=2.0)", "no teacher, a tempered softmax (Dabre & Fujita 2020)"
         ),
@@ -198,7 +235,7 @@ METHODS = {
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
 RECIPES = (
     "gold", "seq-kd", "seq-inter", "mbr", "mixed", "hybrid", "gold-kd", "gold-kd-bt", "gold-best", "n-best", "forward",
-    "round-trip", "sampled",
+    "round-trip", "sampled", "denoise",
 )  # fmt: skip
 
 

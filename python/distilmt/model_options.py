@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.device import HELP as DEVICE_HELP
+from distilmt.errors import ConfigError
+from distilmt.knn.kind import PROBES, Kind
 from distilmt.search import DEFAULTS
 
 if TYPE_CHECKING:
+    from distilmt.neighbours import Neighbours
     from distilmt.translate import Translator
 
 
@@ -82,6 +85,38 @@ class SearchFlags:
         if self.beam_size is None:
             found["beam_size"] = max(DEFAULTS["beam_size"], least)
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeighbourOptions:
+    """kNN-MT (docs/knn.md): a datastore that is asked at every step; names carry the prefix `knn_`."""
+
+    datastore: str | None = field(
+        default=None,
+        metadata={"help": "ask this datastore at every step (kNN-MT; distilmt knn build)", "metavar": "FOLDER"},
+    )
+    k: int = field(default=8, metadata={"help": "neighbours of a step (published: 4 to 64)"})
+    temperature: float = field(default=10.0, metadata={"help": "divides their squared distances (10 or 100)"})
+    weight: float = field(default=0.5, metadata={"help": "their share in each step, lambda (0.3 to 0.8)"})
+    index: Kind = field(default="auto", metadata={"help": "exact, ivf or pq; auto: by the number of tokens"})
+    probes: int = field(default=PROBES, metadata={"help": "cells of ivf and pq that are searched"})
+
+    def __post_init__(self) -> None:
+        given = [f"--knn-{each.name}" for each in fields(self) if getattr(self, each.name) != each.default]
+        if given and self.datastore is None:
+            raise ConfigError(f"{', '.join(given)}: of a datastore that is asked: name it with --knn-datastore")
+
+    def finder(self, model: str, threads: int | None = None) -> Neighbours | None:
+        """What `Translator.translate(neighbours=...)` takes; None without a datastore.
+
+        Raises: ConfigError, DataError: as `Datastore` and its `finder`.
+        """
+        if self.datastore is None:
+            return None
+        from distilmt.knn import Datastore
+
+        store = Datastore(self.datastore, threads=threads, index=self.index, probes=self.probes)
+        return store.finder(k=self.k, temperature=self.temperature, weight=self.weight, model=model)
 
 
 def translator_of(model: str, asked: ModelOptions, **options: Any) -> Translator:

@@ -64,6 +64,8 @@ def create(
     Args:
         size: layers and widths.
         vocab: decides the number of rows and the ids of the end and pad symbols.
+        dropout, attention_dropout, activation_dropout: probabilities, of states, attention weights and inside feed-forward layers.
+        seed: of the weights.
         max_positions: longest sentence in tokens, end symbol included.
         activation: of the feed-forward layers: relu, gelu or swish.
     Returns: a float32 model in train mode on the CPU.
@@ -176,6 +178,7 @@ def save(model: MarianMTModel, vocab: Vocab, folder: str | Path) -> None:
 
     Args:
         model: a MarianMTModel or a subclass, whose additional parameters are not written; any dtype or device.
+        vocab: the one that it was made for.
     Raises: ConfigError where vocabulary and model disagree; DataError for lost ties; ResourceError for the disk.
     """
     folder = Path(folder)

@@ -9,6 +9,8 @@ from distilmt.errors import ConfigError
 from distilmt.own_targets import OwnTargets
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distilmt.objectives import Objective
 
 
@@ -47,9 +49,18 @@ class Sayer:
         self._translator: Any = None
         self._taken = -1
 
-    def chosen(self, state: Any, batch: int) -> bool:
-        """Whether the student says the targets of this batch; `state` is the trainer's."""
-        return self.options.chosen(self.seed, state.global_step, batch, state.global_step / state.max_steps)
+    def parts(self, state: Any, number: int, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """A batch's sentences that keep their targets (all of them, to learn the others beside), and those whose targets the
+        student is to say; `{}` where there are none. `state` is the trainer's, `number` the batch's of this optimizer step."""
+        import torch
+
+        update, sentences = state.global_step, len(batch["labels"])
+        drawn = self.options.chosen(self.seed, update, number, update / state.max_steps, sentences)
+        chosen = torch.from_numpy(drawn.copy())
+        if not chosen.any():
+            return batch, {}
+        own, kept = ({name: each[rows] for name, each in batch.items()} for rows in (chosen, ~chosen))
+        return (batch if self.options.beside else {} if chosen.all() else kept), own
 
     def forget(self) -> None:
         """At a checkpoint: the next batch is decoded with the weights of then, as in a training that resumes there."""

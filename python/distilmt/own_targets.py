@@ -1,22 +1,28 @@
 """On-policy batches: their targets are what the student itself says, so that it learns on prefixes that it will meet.
 
 The teacher speaks at every position of such a target, and nothing is learnt from the words themselves: terms of NLL have no
-part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, its share 1 - 200^(-t) at a time t from 0 to 1:
-`schedule = "exponential"`; GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all batches; f-distill (Wen et al.
-2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for one half of every batch:
-`beside`. No gradient goes through the decoding. Changed: ImitKD draws by sentence, here whole batches are of one kind; GKD's
-released code divides the logits of the loss by the sampling temperature too, here the terms have temperatures of their own;
-lengths end at the longest gold target of the batch, not at 128 tokens.
+part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, drawn sentence by sentence (`by = "sentence"`), its
+share 1 - b(t) at a time t from 0 to 1. The paper's b is 200^(-t), "exponential"; its released code has two others, "linear",
+1 - t, and "reverse_sigmoid", 1 / (1 + exp(20 (t - 1/2))). GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all
+batches; f-distill (Wen et al. 2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for
+one half of every batch: `beside`. No gradient goes through the decoding. Changed: whole batches are of one kind unless asked
+otherwise; GKD's released code divides the logits of the loss by the sampling temperature too, here the terms have temperatures
+of their own; lengths end at the longest gold target of the batch, not at 128 tokens.
 
 The student is decoded by the native translator, from its weights of at most `every` updates ago.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from distilmt.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 STREAM = 0x6F776E  # of random numbers: apart from those of the plan
 
@@ -26,8 +32,14 @@ class OwnTargets:
     """When and how a student decodes targets for its own training."""
 
     share: float = field(default=0.0, metadata={"help": "of batches whose targets the student says itself (GKD: 0.5)"})
-    schedule: Literal["constant", "exponential"] = field(
-        default="constant", metadata={"help": "exponential: share times 1 - 200^(-t), t from 0 to 1 (ImitKD)"}
+    schedule: Literal["constant", "exponential", "linear", "reverse_sigmoid"] = field(
+        default="constant",
+        metadata={
+            "help": "exponential: share times 1 - 200^(-t), t from 0 to 1 (ImitKD); linear: t; reverse_sigmoid: an S"
+        },
+    )
+    by: Literal["batch", "sentence"] = field(
+        default="batch", metadata={"help": "whole batches, or sentence by sentence in each (ImitKD)"}
     )
     sample: bool = field(default=False, metadata={"help": "draw targets instead of taking the likeliest words"})
     temperature: float = field(default=0.9, metadata={"help": "of samples (GKD: 0.9)"})
@@ -53,11 +65,17 @@ class OwnTargets:
         return self.share > 0 and self.objective is not None
 
     def share_at(self, progress: float) -> float:
-        """Share of batches at a point of the training, from 0 to 1."""
-        return self.share * (1 - 200.0**-progress if self.schedule == "exponential" else 1.0)
+        """Share of targets at a point of the training, from 0 to 1."""
+        risen = {
+            "constant": 1.0, "exponential": 1 - math.pow(200, -progress), "linear": progress,
+            "reverse_sigmoid": 1 - 1 / (1 + math.exp(20 * (progress - 0.5))),
+        }  # fmt: skip
+        return self.share * risen[self.schedule]
 
-    def chosen(self, seed: int, update: int, batch: int, progress: float) -> bool:
-        """Whether the student says the targets of a batch: a function of these numbers alone, so that a resumed run agrees."""
+    def chosen(self, seed: int, update: int, batch: int, progress: float, sentences: int) -> NDArray[np.bool_]:
+        """Which of a batch's targets the student says, bool [sentences]: a function of these numbers alone, so that a resumed
+        run agrees."""
         import numpy as np
 
-        return bool(np.random.default_rng([seed, STREAM, update, batch]).random() < self.share_at(progress))
+        drawn = np.random.default_rng([seed, STREAM, update, batch]).random(sentences if self.by == "sentence" else 1)
+        return np.broadcast_to(drawn < self.share_at(progress), sentences)

@@ -8,6 +8,7 @@ from typing import Literal
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError
+from distilmt.knn.kind import Kind
 
 LISTS = {"seq-inter", "mbr", "gold-best", "n-best"}  # recipes that learn from n-best lists
 
@@ -39,7 +40,7 @@ class LabelSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeOptions:
-    """What some recipes need besides the training text."""
+    """What some recipes and methods need besides the training text."""
 
     pseudo_share: float = field(
         default=0.5, metadata={"help": "of mixed and hybrid: the teacher's share of the targets, or of the batches"}
@@ -52,7 +53,8 @@ class RecipeOptions:
         default=None, metadata={"help": "more text of the source language, for forward", "metavar": "FILE"}
     )
     monolingual_target: str | None = field(
-        default=None, metadata={"help": "more text of the target language, for round-trip", "metavar": "FILE"}
+        default=None,
+        metadata={"help": "more text of the target language, for round-trip and denoise", "metavar": "FILE"},
     )
     subset: float = field(
         default=1.0, metadata={"help": "share of the training pairs to keep, drawn once by the seed 1"}
@@ -67,10 +69,19 @@ class RecipeOptions:
     sample_top_k: int = field(
         default=40, metadata={"help": "of sampled: likeliest words that the teacher draws from; 0: from all"}
     )
+    rounds: int = field(default=3, metadata={"help": "of noisy-student: students, each the teacher of the next"})
     knn_k: int = field(default=64, metadata={"help": "of knn-kd: neighbours of a token"})
     knn_exclude: Literal["none", "token", "sentence"] = field(
         default="none",
         metadata={"help": "of knn-kd: leave out a token's own entry, or its sentence's; none: as published"},
+    )
+    knn_index: Kind = field(
+        default="auto", metadata={"help": "of knn-kd: exact, ivf or pq; auto: exact up to 200,000 tokens"}
+    )
+
+    init_layers: Literal["published", "every-nth"] = field(
+        default="published",
+        metadata={"help": "of layers: which of the teacher's: DistilBART's tables, or one of every n"},
     )
 
     def __post_init__(self) -> None:
@@ -83,6 +94,8 @@ class RecipeOptions:
             raise ConfigError(f"--sample-top-k must be at least 0, got {self.sample_top_k}")
         if not 1 <= self.knn_k <= 1024:
             raise ConfigError(f"--knn-k must lie in [1, 1024], got {self.knn_k}")
+        if self.rounds < 2:
+            raise ConfigError(f"--rounds must be at least 2, got {self.rounds} - one round is --method gold-kd")
         if self.keep < 1:
             raise ConfigError(f"--keep must be at least 1, got {self.keep}")
         if self.drop_worst and self.reverse_teacher is None:
@@ -121,8 +134,9 @@ NEEDS = {
     "round-trip": ("reverse_teacher", "monolingual_target"),
 }  # fmt: skip
 READERS = {
-    "sample_top_k": {"sampled"}, "knn_k": {"KNNKD"}, "knn_exclude": {"KNNKD"},
+    "sample_top_k": {"sampled"}, "rounds": {"noisy-student"}, "init_layers": {"layers"},
+    "knn_k": {"KNNKD"}, "knn_exclude": {"KNNKD"}, "knn_index": {"KNNKD"},
     "pseudo_share": {"mixed", "hybrid"}, "keep": {"gold-best", "n-best"}, "monolingual_source": {"forward"},
-    "monolingual_target": {"round-trip"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
+    "monolingual_target": {"round-trip", "denoise"}, "reverse_teacher": {"gold-kd-bt", "round-trip"},
     "drop_worst": {"seq-kd", "gold-kd", "gold-kd-bt", "hybrid", "forward", "round-trip"},
 }  # fmt: skip

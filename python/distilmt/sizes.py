@@ -13,7 +13,14 @@ GRAMMAR = "ENCxDEC:HIDDEN:FFN:HEADS, as in 3x1:128:512:4"
 
 @dataclass(frozen=True)
 class Size:
-    """Layers of encoder and decoder, width, feed-forward width and attention heads (equal on both sides)."""
+    """Shape of an encoder-decoder model.
+
+    Args:
+        encoder_layers, decoder_layers: how many.
+        hidden: width, even and a multiple of `heads`.
+        ffn: width of the feed-forward layers.
+        heads: of attention; equal on both sides, as the widths are.
+    """
 
     encoder_layers: int
     decoder_layers: int

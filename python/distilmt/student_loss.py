@@ -13,6 +13,7 @@ from transformers import MarianMTModel
 from distilmt.errors import ConfigError
 from distilmt.knn.stored import StoredNeighbours
 from distilmt.objectives import Ensemble, Evaluation, Head, Layers, LayerTerm, Neighbours, Objective, Shape, TopK
+from distilmt.objectives.evaluation import sentences_of
 from distilmt.stored_teacher import Stored, StoredTeacher
 from distilmt.teachers import TeacherMix
 
@@ -60,7 +61,7 @@ class StudentLoss(nn.Module):
                     f"{each!r} looks at the layers of a teacher model, got {len(self._teachers) or 'none'} - give one"
                 )
             for _, term in each.terms:
-                if term.gated and term.choice() is None:
+                if term.asks_mask:
                     raise ConfigError(
                         f"{term!r}: a training has no mask - leave it out, or evaluate it in a loop of your own"
                     )
@@ -128,9 +129,13 @@ class StudentLoss(nn.Module):
         self, objective: Objective, labels: Tensor, denominator: Tensor, inputs: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         objective = objective.at(self.progress)
-        stored = None
+        stored: Head | TopK | Neighbours | None = None
         if self._stored is not None:
-            stored = self._stored.of({name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")})
+            rows = {name: inputs.pop(name) for name in list(inputs) if name.startswith("teacher_")}
+            if isinstance(self._stored, StoredNeighbours):
+                stored = Neighbours(rows["teacher_ids"].flatten(0, 1), rows["teacher_distances"].flatten(0, 1))
+            else:
+                stored = self._stored.of(rows)
         encoders: dict[nn.Module, Any] = {}
         loss = torch.zeros((), device=labels.device)
         sums: dict[str, Any] = {"tokens": (labels != -100).sum()}
@@ -179,7 +184,7 @@ class StudentLoss(nn.Module):
         out = objective.evaluate(
             student=heads[0], targets=labels.reshape(-1), denominator=denominator, modules=self.beside,  # type: ignore[arg-type]
             teacher=self._taught(heads[1 : 1 + len(self._teachers)], labels) if self._teachers else stored,
-            snapshot=heads[-1] if objective.needs_snapshot else None,
+            snapshot=heads[-1] if objective.needs_snapshot else None, sentences=sentences_of(labels),
             layers=tuple(layers_of(each, source, target) for each in outputs[:2]) if objective.needs_layers else None,  # type: ignore[arg-type]
         )  # fmt: skip
         return out, heads[0]
@@ -188,8 +193,7 @@ class StudentLoss(nn.Module):
         """The teachers as one; weights by NLL are those of the prefixes of this pass."""
         if len(heads) == 1:
             return heads[0]
-        sentences = torch.arange(len(labels), device=labels.device).repeat_interleave(labels.shape[1])
-        return Ensemble(heads, self.mix.weights, self.mix.by_nll, sentences, self.mix.mean == "geometric")
+        return Ensemble(heads, self.mix.weights, self.mix.by_nll, sentences_of(labels), self.mix.mean == "geometric")
 
 
 def at_rest(model: MarianMTModel) -> MarianMTModel:

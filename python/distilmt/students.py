@@ -82,12 +82,17 @@ def _phase(
     from distilmt.knn import StoredNeighbours
     from distilmt.layer_init import copy_layers
     from distilmt.objectives import parse
+    from distilmt.recipes import denoise
     from distilmt.recipes.hybrid import Mixture
     from distilmt.soft_labels import SoftLabelsStore
+    from distilmt.teaching import promoted
     from distilmt.vocab import Vocab
     from distilmt.weights import identity
 
     materials = materials.of(phase)
+    if phase.promoted:
+        assert before is not None  # a method's first phase is not
+        materials, before = promoted(materials, before, f"{name}-"), None
     config, teacher = materials.config, materials.teacher
     teachers = materials.teachers if phase.teacher is None else [materials.teachers[phase.teacher]]
     objective = parse(phase.objective)  # anew for each student: some remember what they have seen
@@ -104,7 +109,8 @@ def _phase(
         inputs["teacher"] = identity(teachers)
         inputs |= {"mix": asdict(config.mix)} if len(teachers) > 1 else {}
     if phase.teacher_layers:
-        inputs["layers"] = "teacher"
+        by = config.data.init_layers
+        inputs["layers"] = "teacher" if by == "published" else f"teacher, {by}"
     if before is not None:
         inputs["before"] = models.weights_hash(before)
     looked_at, stages = materials.looked_at(objective, phase.recipe) if needs else (None, [])
@@ -115,6 +121,7 @@ def _phase(
     elif isinstance(looked_at, StoredNeighbours):
         inputs["neighbours"] = looked_at.hash
     text, made = materials.data(phase.recipe)
+    dev = denoise.of(materials.dev) if phase.recipe == "denoise" else materials.dev
     if phase.recipe != "gold":
         parts = text.parts if isinstance(text, Mixture) else [text]
         inputs["pseudo target"] = [part.target_hash for part in parts] if len(parts) > 1 else parts[0].target_hash
@@ -128,12 +135,12 @@ def _phase(
             elif phase.teacher_layers:
                 first = models.load(teacher)
                 student = new_model(size, vocabulary, options, first.config.activation_function)
-                copy_layers(student, first)
+                copy_layers(student, first, by=config.data.init_layers)
             else:
                 student = new_model(size, vocabulary, options)
             asked = [models.load(each) for each in teachers] if isinstance(looked_at, list) else looked_at
             fit = fit_text(
-                student, vocabulary, text, materials.dev, objective, asked, options, stage.folder, name,
+                student, vocabulary, text, dev, objective, asked, options, stage.folder, name,
                 own if needs else None, mix=config.mix if len(teachers) > 1 else None,
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=fit.facts())

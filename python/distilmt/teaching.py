@@ -69,6 +69,24 @@ def adapted(general: Materials) -> Materials:
     return found
 
 
+def promoted(before: Materials, student: Path, domain: str) -> Materials:
+    """The same text with a student as its teacher.
+
+    Source: Xie et al. 2020 (Noisy Student, arXiv:1911.04252): a student of gold and pseudo targets, trained with noise, labels the
+    text for the next one, three times. Theirs are images without labels and students that grow; here the text is the training
+    source, the students are of one size, and the noise is dropout, beside a teacher that has none.
+    """
+    from distilmt.materials import Materials
+    from distilmt.teachers import TeacherMix
+
+    config = replace(
+        before.config, teacher=str(student), teacher_size=None, mix=TeacherMix(), soft_labels=None, cache_teacher=0
+    )
+    found = Materials(before.run, config, before.text, before.dev, domain)
+    found.text, found._labels = before.text, before._labels  # the subset, where there is one; for the report's notes
+    return found
+
+
 def _loaded(folder: Path) -> tuple[Any, Any]:
     from distilmt import models
     from distilmt.vocab import Vocab

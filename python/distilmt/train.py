@@ -106,6 +106,9 @@ class TrainConfig:
     init_from: str | None = _option(
         None, "model to start from: same width and vocabulary; a deeper one's layers are copied by the published tables"
     )
+    init_layers: Literal["published", "every-nth"] = _option(
+        "published", "which layers of a deeper --init-from: DistilBART's tables, or one of every n"
+    )
     objective: str = _option("NLL(label_smoothing=0.1)", "what to minimise, as in `distilmt explain`")
     teacher: tuple[str, ...] | None = field(
         default=None,
@@ -204,7 +207,9 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
         (name, role) for name, role in ((config.init_from, "first model"), (config.snapshot, "snapshot")) if name
     ]:
         vocab.require_same(vocabulary, vocab.Vocab.load(models.folder_of(name)), f"{role} {name}")
-    student = first_student(models.parse_size(config.size), vocabulary, config.training, config.init_from)
+    student = first_student(
+        models.parse_size(config.size), vocabulary, config.training, config.init_from, config.init_layers
+    )
     # Counters count whole machines, so one process looks at them: torchrun's first; accelerate knows its rank only once it trains.
     leads, cost = os.environ.get("RANK", "0") == "0", work / "cost.json"
     with Meter(config.metering, checkpoint=cost) if leads else nullcontext() as meter:
@@ -239,8 +244,11 @@ def new_model(size: Any, vocabulary: Any, options: TrainingOptions, activation: 
     )  # fmt: skip
 
 
-def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_from: str | Path | None) -> Any:
-    """What a training begins with: a new model, the one named by `init_from`, or, of another depth, a copy of its layers.
+def first_student(
+    size: Any, vocabulary: Any, options: TrainingOptions, init_from: str | Path | None, layers: Any = "published"
+) -> Any:
+    """What a training begins with: a new model, the one named by `init_from`, or, of another depth, a copy of its layers, which
+    `layers` chooses.
 
     Raises: DataError: it has another vocabulary; ConfigError: another width.
     """
@@ -254,7 +262,7 @@ def first_student(size: Any, vocabulary: Any, options: TrainingOptions, init_fro
     if models.size_of(first) == size:
         return first
     student = new_model(size, vocabulary, options, first.config.activation_function)
-    encoder, decoder = copy_layers(student, first)
+    encoder, decoder = copy_layers(student, first, by=layers)
     print(f"distilmt: layers {encoder} and {decoder} of {init_from} are copied", file=sys.stderr)
     return student
 

@@ -114,13 +114,14 @@ class _Trainer(Seq2SeqTrainer):
         self.lines.append(inputs.pop("lines"))
         # Our loss is a sum over the global count, DDP averages gradients over processes: hence the factor.
         count = torch.as_tensor(num_items_in_batch, dtype=torch.float32, device=inputs["labels"].device)
-        said = None
-        if self.sayer.chosen(self.state, len(self.lines)):
-            said = self.sayer.say(self.model.student, inputs, self.state.global_step)
-            # Its share of the step is that of the targets the batch has; what it reports is counted apart.
-            words, tokens = ((each["labels"] != IGNORED).sum() for each in (said, inputs))
+        inputs, own = self.sayer.parts(self.state, len(self.lines), inputs)
+        said: Any = None
+        if own:
+            said = self.sayer.say(self.model.student, own, self.state.global_step)
+            # Its share of the step is that of the targets that are replaced; what it reports is counted apart.
+            words, tokens = ((each["labels"] != IGNORED).sum() for each in (said, own))
             said["denominator"] = count * words / tokens
-        if said is None or self.sayer.options.beside:
+        if inputs:
             loss, sums = model(**inputs, denominator=count, said=said)
         else:
             loss, sums = model(**said, own=True)
@@ -306,11 +307,13 @@ def fit(
     if isinstance(teacher, SoftLabelsStore):
         stored = StoredTeacher(teacher, student.config.vocab_size - 1)
     own = own or OwnTargets()
+    for each in filter(None, (objective, of_own := own_objective(own, objective))):
+        each.know(pairs.word_counts(vocab))
     torch.manual_seed(options.seed)  # what terms learn beside the student begins the same whatever came before
     loss: StudentLoss | DirectedLoss
     if directed is None:
         loss = StudentLoss(
-            student, objective, teacher if stored is None else stored, own_objective(own, objective), snapshot=snapshot, mix=mix
+            student, objective, teacher if stored is None else stored, of_own, snapshot=snapshot, mix=mix
         )  # fmt: skip
         dev_of: Any = partial(dev_scores, dev=dev, options=options, target_lang=target_lang)
     else:

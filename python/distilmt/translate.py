@@ -68,10 +68,13 @@ Status = Literal[
 class Hypothesis:
     """One translation.
 
-    ids: without start and end symbols, prefix included; text: "" where ids were translated without text; score: what the
-    search ranks by, normalised by the length penalty, in nats; log_probs: the model's, one per token, in nats, the end
-    symbol's included where it was reached. A token that a prefix or the model's settings force has log-probability 0.
-    soft_labels: one row per entry of log_probs, where asked for.
+    Attributes:
+        ids: without start and end symbols, prefix included.
+        text: "" where ids were translated without text.
+        score: what the search ranks by, normalised by the length penalty, in nats.
+        log_probs: the model's, one per token, in nats, the end symbol's included where it was reached; 0 for a token that
+            a prefix or the model's settings force.
+        soft_labels: one row per entry of log_probs, where asked for.
     """
 
     ids: list[int]
@@ -83,8 +86,13 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Translation:
-    """The hypotheses for one source, best first, and how decoding went (see the module's statuses). pieces: that a long line
-    was translated in."""
+    """The translation of one source.
+
+    Attributes:
+        hypotheses: best first.
+        status: how decoding went (see the module).
+        pieces: that a long line was translated in.
+    """
 
     hypotheses: list[Hypothesis]
     status: Status
@@ -98,11 +106,15 @@ class Translation:
 
 @dataclass(frozen=True)
 class Scored:
-    """A given target under the model: log-probability of each token and of the end symbol, and their normalised sum, in
-    nats. Nothing was scored (`log_probs` is empty) where status is `empty_source`, `too_long` or `not_finite`.
+    """A given target under the model.
 
-    Where asked for, with one row per entry of log_probs: soft_labels; hidden_states, float32 [tokens, d], what the
-    decoder gives to the output projection.
+    Attributes:
+        log_probs: of each token and of the end symbol, in nats; empty, for nothing was scored, where status is
+            `empty_source`, `too_long` or `not_finite`.
+        score: their sum, normalised by the length penalty.
+        status: see the module.
+        soft_labels: one row per entry of log_probs, where asked for.
+        hidden_states: float32 [tokens, d], what the decoder gives to the output projection, where asked for.
     """
 
     log_probs: list[float]
@@ -114,8 +126,13 @@ class Scored:
 
 @dataclass(frozen=True)
 class Stats:
-    """The last call: target_tokens counts the best hypotheses with their end symbols; seconds are those of decoding,
-    without tokenization."""
+    """The last call.
+
+    Attributes:
+        sentences: how many.
+        target_tokens: of the best hypotheses, with their end symbols.
+        seconds: of decoding, without tokenization.
+    """
 
     sentences: int
     target_tokens: int
@@ -339,8 +356,14 @@ class Translator:
         progress: Callable[[int], None] | None = None,
         **search: Unpack[SearchOptions],
     ) -> list[Translation]:
-        """As `translate`, from ids of the source vocabulary WITHOUT the end symbol (added here); texts stay "".
-        Prefixes are ids of the target vocabulary without the start symbol."""
+        """As `translate`, from ids; the texts of the results stay "".
+
+        Args:
+            id_lists: ids of the source vocabulary WITHOUT the end symbol, which is added here.
+            prefixes: ids of the target vocabulary without the start symbol.
+            soft_labels, neighbours, progress, search: as of `translate`.
+        Raises: DataError: an id that the vocabulary does not have. Else what `translate` raises.
+        """
         options = resolve(search, self._model.generation)
         sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
         starts = None if prefixes is None else _checked_ids("prefixes", prefixes, self._model.target_vocab)
@@ -385,7 +408,10 @@ class Translator:
         hidden_states: bool = False,
         progress: Callable[[int], None] | None = None,
     ) -> list[Scored]:
-        """As `score`, from ids without end symbols."""
+        """As `score`, from ids without end symbols: `sources` of the source vocabulary, `targets` of the target's.
+
+        Raises: DataError: an id that the vocabulary does not have. Else what `score` raises.
+        """
         sources = _checked_ids("sources", sources, self._model.source_vocab)
         targets = _checked_ids("targets", targets, self._model.target_vocab)
         return self._score(sources, targets, length_penalty, soft_labels, hidden_states, progress)

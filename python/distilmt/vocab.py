@@ -277,6 +277,9 @@ def apply_too_long(
 
     Returns:
         The pieces to translate (none for `skip`), and the line's status: ok, split, truncated or too_long.
+
+    Raises:
+        ConfigError: A limit below 1, or an unknown policy.
     """
     if limit < 1:
         raise ConfigError(f"too_long: a limit of at least 1, got {limit}")

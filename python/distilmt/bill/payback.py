@@ -149,7 +149,10 @@ def payback(config: PaybackConfig | None = None, **options: Any) -> Payback:
 
 
 def payback_of(data: Data, config: PaybackConfig) -> Payback:
-    """As `payback`, of the data of a report (docs/report.md); `config.run` names it in messages."""
+    """As `payback`, of the data of a report (docs/report.md); `config.run` names it in messages.
+
+    Raises: ConfigError, DataError: what `payback` raises.
+    """
     rates = rates_of(data)
     systems = systems_of(data)
     teachers = [system for system in systems if system.role == "teacher"]

@@ -9,13 +9,20 @@ What could not be read is unknown: `None` in Python, `null` in JSON, "not measur
 never called measured. docs/energy.md has the formulas.
 """
 
-from distilmt.energy.codecarbon import cross_check as cross_check
-from distilmt.energy.meter import Meter as Meter
-from distilmt.energy.meter import idle as idle
-from distilmt.energy.meter import meters_found as meters_found
-from distilmt.energy.options import EnergyOptions as EnergyOptions
-from distilmt.energy.usage import NOT_MEASURED as NOT_MEASURED
-from distilmt.energy.usage import Usage as Usage
-from distilmt.energy.usage import holes as holes
-from distilmt.energy.usage import killed as killed
-from distilmt.energy.usage import total as total
+from distilmt.energy.codecarbon import cross_check
+from distilmt.energy.meter import Meter, idle, meters_found
+from distilmt.energy.options import EnergyOptions
+from distilmt.energy.usage import NOT_MEASURED, Usage, holes, killed, total
+
+__all__ = [
+    "NOT_MEASURED",
+    "EnergyOptions",
+    "Meter",
+    "Usage",
+    "cross_check",
+    "holes",
+    "idle",
+    "killed",
+    "meters_found",
+    "total",
+]

@@ -56,8 +56,8 @@ def build(config: BuildConfig | None = None, **options: Any) -> Datastore:
     offsets, width, left_out = [0], 0, 0
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for old in ("datastore.json", "neighbours/neighbours.json"):
-            (folder / old).unlink(missing_ok=True)
+        for old in (folder / "datastore.json", folder / "neighbours/neighbours.json", *folder.glob("index-*.json")):
+            old.unlink(missing_ok=True)
         keys, values = ((folder / name).open("wb") for name in (KEYS, VALUES))
     with keys, values, disk_errors(folder), progress.bar(len(text.sources), "datastore", "line") as bar:
         for first in range(0, len(text.sources), BLOCK):

@@ -17,14 +17,17 @@ import os
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.files import file_hash
+from distilmt.knn.index import faiss, opened
+from distilmt.knn.kind import PROBES, Kind
 from distilmt.search import number, whole
 from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.translate import usable_cpus
 from distilmt.weights import weights_hash
 
 if TYPE_CHECKING:
@@ -42,13 +45,25 @@ FACTS: dict[str, type] = {
 class Datastore:
     """An opened datastore; files are mapped, not read.
 
+    Args:
+        threads: of a search; default: all CPUs this process may use.
+        index: how keys are found: exact, ivf, pq, or auto, by their number (kind.py).
+        probes: cells of ivf and pq that are searched.
     Attributes: keys float16 [tokens, width], values int32 [tokens], offsets int64 [lines + 1]; `facts` of the header; `hash`.
 
     Raises: DataError: none there, another version, or files that are not as long as the header says (fault case 28).
     """
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | os.PathLike[str], *, threads: int | None = None, index: Kind = "auto", probes: int = PROBES
+    ) -> None:
+        self.folder, self.threads = (
+            Path(folder),
+            usable_cpus() if threads is None else whole("threads", threads, 1, 1024),
+        )
+        if index not in get_args(Kind):
+            raise ConfigError(f"index: expected {', '.join(get_args(Kind))}, got {index!r}")
+        self.kind, self.probes = index, whole("probes", probes, 1, 1 << 20)
         path = self.folder / HEADER
         if not path.is_file():
             raise DataError(f"{path}: missing - this is no datastore: distilmt knn build makes one")
@@ -90,12 +105,14 @@ class Datastore:
     @cached_property
     def index(self) -> Any:
         """The FAISS index of the keys, made where there is none yet (index.py)."""
-        from distilmt.knn.index import opened
-
         return opened(self)
 
     def nearest(self, queries: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Entries and squared distances [rows, k] of the k nearest keys, nearest first; -1 and inf where there are fewer."""
+        """The k nearest keys of each query, float32 [rows, d], nearest first.
+
+        Returns: Entries int64 [rows, k] and squared L2 distances float32 [rows, k]; -1 and inf where there are fewer.
+        """
+        faiss().omp_set_num_threads(self.threads)  # of this thread, and FAISS's own
         distances, entries = self.index.search(np.ascontiguousarray(queries, np.float32), k)
         return entries, np.where(entries < 0, np.inf, np.maximum(distances, 0)).astype(np.float32)
 
@@ -125,23 +142,24 @@ class Datastore:
                     f"{self.folder}: the datastore of another model ({expected[:12]}, got {given[:12]}) - build one with {model}"
                 )
 
-        def find(hidden: NDArray[np.float32]) -> tuple[Any, Any, float]:
+        def find(hidden: NDArray[np.float32]) -> tuple[Any, Any, Any]:
             if hidden.shape[1] != self.width:
                 raise ConfigError(
                     f"{self.folder}: keys of {self.width} numbers, the model's states have {hidden.shape[1]} - build the "
                     "datastore with this model"
                 )
             entries, distances = self.nearest(hidden, min(k, self.tokens))
-            return self.values[np.maximum(entries, 0)], shares(distances, temperature), weight
+            found = np.isfinite(distances).any(1)  # cells that are searched may be empty
+            return self.values[np.maximum(entries, 0)], shares(distances, temperature), weight * found
 
         return find
 
 
 def shares(distances: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
     """softmax(-distance / temperature) along the neighbours; 0 where there is none."""
-    scaled = -(distances - distances.min(-1, keepdims=True)) / temperature
-    weights = np.exp(scaled, dtype=np.float64)
-    found: NDArray[np.float32] = (weights / weights.sum(-1, keepdims=True)).astype(np.float32)
+    least = distances.min(-1, keepdims=True)
+    weights = np.exp((np.where(np.isfinite(least), least, 0) - distances) / temperature, dtype=np.float64)
+    found: NDArray[np.float32] = (weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)).astype(np.float32)
     return found
 
 

@@ -1,24 +1,29 @@
-"""FAISS over the keys of a datastore: exact up to a million entries, product-quantised beyond.
+"""FAISS over the keys of a datastore, of the kinds of kind.py, and how many neighbours it finds.
 
-Flat (exact squared L2) is 4 d bytes an entry in memory. IVF + PQ takes 72: 64 codes of a byte and an id; trained on at most a
-million keys drawn by a fixed seed, 4,096 centroids (fewer where there are fewer keys), 32 of them searched, as published
-for kNN-MT (adaptive-knn-mt, knn-box). Its distances are approximate.
+Cells and codes are learnt from at most a million keys drawn by a fixed seed, fewer cells where there are fewer keys.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from distilmt.errors import ConfigError, DataError
+from distilmt.knn.kind import Kind, chosen
 from distilmt.storage import read_json, write_json
 
 if TYPE_CHECKING:
     from distilmt.knn.datastore import Datastore
 
-EXACT_UP_TO = 1_000_000
-TRAINING_KEYS, CENTROIDS, CODES, PROBES, BLOCK = 1_000_000, 4096, 64, 32, 500_000
+TRAINING_KEYS, CENTROIDS, CODES, BLOCK = 1_000_000, 4096, 64, 500_000
+KEYS_OF_A_CELL, ROUNDS, SAMPLE = (
+    39,
+    10,
+    1000,
+)  # FAISS wants 39 keys to learn a cell; rounds of k-means; keys of a recall
+PQ_FROM = 256  # one key for each value of a code
 
 
 def faiss() -> Any:
@@ -35,13 +40,10 @@ def opened(store: Datastore) -> Any:
 
     Raises: DataError: the saved one belongs to other keys, or to another version of FAISS (fault case 27).
     """
-    library = faiss()
-    if store.tokens <= EXACT_UP_TO:
-        index = library.IndexFlatL2(store.width)
-        for first in range(0, store.tokens, BLOCK):
-            index.add(np.asarray(store.keys[first : first + BLOCK], np.float32))
-        return index
-    path, facts = store.folder / "index.faiss", store.folder / "index.json"
+    library, kind = faiss(), chosen(store.kind, store.tokens)
+    if kind == "exact":
+        return _filled(library.IndexFlatL2(store.width), store)
+    path, facts = store.folder / f"index-{kind}.faiss", store.folder / f"index-{kind}.json"
     expected = {"keys": store.hash, "width": store.width, "tokens": store.tokens, "faiss": library.__version__}
     if path.exists() and facts.exists():
         found = read_json(facts, f"delete {path} to make it again")
@@ -52,21 +54,56 @@ def opened(store: Datastore) -> Any:
                 if found.get(name) != expected[name]
             )
             raise DataError(f"{path}: another index ({wrong}) - delete it to make it again")
-        return library.read_index(str(path))
-    index = _product_quantised(library, store)
-    facts.unlink(missing_ok=True)
-    library.write_index(index, str(path))
-    write_json(facts, expected)
+        index = library.read_index(str(path))
+    else:
+        index = _filled(_trained(library, store, kind), store)
+        facts.unlink(missing_ok=True)
+        library.write_index(index, str(path))
+        write_json(facts, expected)
+    index.nprobe = min(store.probes, index.nlist)
     return index
 
 
-def _product_quantised(library: Any, store: Datastore) -> Any:
-    codes = next(c for c in range(min(CODES, store.width), 0, -1) if store.width % c == 0)
-    centroids = min(CENTROIDS, max(1, store.tokens // 39))  # FAISS wants 39 keys for each
-    index = library.IndexIVFPQ(library.IndexFlatL2(store.width), store.width, centroids, codes, 8)
-    chosen = np.random.default_rng(1).permutation(store.tokens)[:TRAINING_KEYS]
-    index.train(np.asarray(store.keys[np.sort(chosen)], np.float32))
+def _trained(library: Any, store: Datastore, kind: Kind) -> Any:
+    """An index that knows its cells, without keys."""
+    wanted = CENTROIDS if kind == "pq" else 4 * math.isqrt(store.tokens)
+    cells, cell_of = min(wanted, max(1, store.tokens // KEYS_OF_A_CELL)), library.IndexFlatL2(store.width)
+    if kind == "pq":
+        if store.tokens < PQ_FROM:
+            raise ConfigError(
+                f"{store.folder}: pq learns codes from {PQ_FROM} tokens at least, got {store.tokens} - use exact"
+            )
+        codes = next(c for c in range(min(CODES, store.width), 0, -1) if store.width % c == 0)
+        index = library.IndexIVFPQ(cell_of, store.width, cells, codes, 8)
+        wanted = TRAINING_KEYS
+    else:
+        index = library.IndexIVFScalarQuantizer(
+            cell_of, store.width, cells, library.ScalarQuantizer.QT_fp16, library.METRIC_L2, False
+        )
+        wanted, index.cp.niter = min(TRAINING_KEYS, KEYS_OF_A_CELL * cells), ROUNDS
+    taken = np.random.default_rng(1).permutation(store.tokens)[:wanted]
+    index.train(np.asarray(store.keys[np.sort(taken)], np.float32))
+    return index
+
+
+def _filled(index: Any, store: Datastore) -> Any:
     for first in range(0, store.tokens, BLOCK):
         index.add(np.asarray(store.keys[first : first + BLOCK], np.float32))
-    index.nprobe = PROBES
     return index
+
+
+def recall(store: Datastore, k: int) -> float:
+    """Share of the k nearest that the index finds, of keys drawn by a fixed seed and compared with all."""
+    library = faiss()
+    rows = np.sort(np.random.default_rng(2).permutation(store.tokens)[:SAMPLE])
+    queries = np.asarray(store.keys[rows], np.float32)
+    entries: Any = np.empty((len(rows), 0), np.int64)
+    distances: Any = np.empty((len(rows), 0), np.float32)
+    for first in range(0, store.tokens, BLOCK):
+        block = np.asarray(store.keys[first : first + BLOCK], np.float32)
+        near, found = library.knn(queries, block, min(k, len(block)))
+        distances, entries = np.concatenate([distances, near], 1), np.concatenate([entries, found + first], 1)
+        order = np.argsort(distances, 1, kind="stable")[:, :k]
+        distances, entries = (np.take_along_axis(each, order, 1) for each in (distances, entries))
+    ours = store.nearest(queries, entries.shape[1])[0]
+    return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(entries, ours, strict=True)]))

@@ -4,19 +4,22 @@ neighbours.json   k, what was excluded, the datastore they belong to; checksums.
 ids.bin           int32 [tokens, k]: target tokens of the nearest entries, nearest first
 distances.bin     float32 [tokens, k]: squared Euclidean distances; inf where there are fewer
 
-A token's own entry is its nearest, at distance 0, and says the gold token: the published kNN-KD keeps it ("none"). Left out, by
-"token", or with all others of its sentence, by "sentence", the neighbours say what the rest of the text would.
+A token's own entry is its nearest, at distance 0, and says the gold token: the published kNN-KD keeps it ("none"), and it is first
+here whatever the index finds. Left out, by "token", or with all others of its sentence, by "sentence", the neighbours say what
+the rest of the text would.
 """
 
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.knn.kind import PROBES, Kind, chosen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +39,14 @@ class SearchConfig:
     exclude: Literal["none", "token", "sentence"] = field(
         default="none", metadata={"help": "leave out a token's own entry, or its whole sentence's; none: as published"}
     )
+    index: Kind = field(
+        default="auto",
+        metadata={
+            "help": "exact, or by cells: ivf, pq; auto: exact up to 200,000 tokens; what is found of the exact is printed"
+        },
+    )
+    probes: int = field(default=PROBES, metadata={"help": "cells of ivf and pq to search"})
+    threads: int | None = field(default=None, metadata={"help": "default: all CPUs this process may use"})
     out: str | None = field(default=None, metadata={"help": "folder of the neighbours [default: STORE/neighbours]"})
 
     def __post_init__(self) -> None:
@@ -56,10 +67,12 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
     from distilmt import progress
     from distilmt.files import file_hash
     from distilmt.knn.datastore import OFFSETS, VALUES, VOCAB, Datastore
+    from distilmt.knn.index import recall
     from distilmt.knn.stored import DISTANCES, HEADER, IDS, VERSION, StoredNeighbours
     from distilmt.storage import disk_errors, write_json
 
-    store = Datastore(config.store)
+    store = Datastore(config.store, threads=config.threads, index=config.index, probes=config.probes)
+    kind, found = chosen(config.index, store.tokens), 1.0
     out = Path(config.out) if config.out else store.folder / "neighbours"
     lengths = np.diff(store.offsets)
     lines = np.repeat(np.arange(store.lines), lengths)  # the line of each token
@@ -72,22 +85,29 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
             rows = np.arange(first, min(first + BLOCK, store.tokens))
             own = {"none": 0, "token": 1, "sentence": int(lengths[lines[rows]].max())}[config.exclude]
             entries, distances = store.nearest(store.keys[rows].astype(np.float32), min(config.k + own, store.tokens))
-            if config.exclude == "token":
-                barred = entries == rows[:, None]
-            else:
-                barred = (lines[np.maximum(entries, 0)] == lines[rows, None]) & (config.exclude == "sentence")
-            entries, distances = _first(entries, distances, barred | (entries < 0), config.k)
+            barred = entries == rows[:, None]
+            if config.exclude == "sentence":
+                barred = lines[np.maximum(entries, 0)] == lines[rows, None]
+            kept = config.exclude == "none"
+            entries, distances = _first(entries, distances, barred | (entries < 0), config.k - kept)
+            if kept:
+                entries, distances = np.column_stack([rows, entries]), np.column_stack([0 * rows, distances])
             if bool((entries[:, 0] < 0).any()):
                 raise ConfigError(
                     f"exclude {config.exclude!r} leaves line {lines[rows][entries[:, 0] < 0][0] + 1} of {store.folder} without a "
-                    "neighbour - take a larger text, or exclude less"
+                    "neighbour - take a larger text, exclude less, or search more --probes"
                 )
             ids = np.where(entries < 0, 0, store.values[np.maximum(entries, 0)])
             files[0].write(ids.astype(np.int32).tobytes())
             files[1].write(distances.astype(np.float32).tobytes())
             bar.update(len(rows))
+    if kind != "exact":
+        found = recall(store, config.k)
+        print(
+            f"distilmt: index {kind}: {found:.1%} of the {config.k} exact nearest of a key are found", file=sys.stderr
+        )
     facts = {
-        "version": VERSION, "k": config.k, "exclude": config.exclude, "datastore": store.hash,
+        "version": VERSION, "k": config.k, "exclude": config.exclude, "datastore": store.hash, "index": kind, "recall": found,
         **{name: store.facts[name] for name in ("tokens", "lines", "vocab_size", "vocab", "source", "target")},
     }  # fmt: skip
     for name in (VALUES, OFFSETS):  # so that the neighbours stand alone, and can prove whose they are

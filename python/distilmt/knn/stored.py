@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from distilmt.objectives import Neighbours
-
 HEADER, IDS, DISTANCES, VERSION = "neighbours.json", "ids.bin", "distances.bin", 1
 AGAIN = "search again (distilmt knn search)"
 FACTS: dict[str, type] = {
@@ -86,7 +84,8 @@ class StoredNeighbours:
                 )
 
     def rows(self, lines: NDArray[np.int64], labels: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Neighbours of a batch, for `of`. lines: [n], from 1; labels: [n, T], end symbol included, below 0 behind it.
+        """Neighbours of a batch, `teacher_ids` and `teacher_distances` [n, T, k]. lines: [n], from 1; labels: [n, T], end symbol
+        included, below 0 behind it.
 
         Raises: DataError: names a line whose targets are not those that were searched (trap 8).
         """
@@ -104,9 +103,3 @@ class StoredNeighbours:
                 )
             ids[row, : len(own)], distances[row, : len(own)] = self._ids[first:last], self._distances[first:last]
         return {"teacher_ids": torch.from_numpy(ids), "teacher_distances": torch.from_numpy(distances)}
-
-    def of(self, rows: dict[str, Tensor]) -> Neighbours:
-        """The teacher of [n x T] rows, from what `rows` gave."""
-        from distilmt.objectives import Neighbours
-
-        return Neighbours(rows["teacher_ids"].flatten(0, 1), rows["teacher_distances"].flatten(0, 1))

@@ -20,6 +20,7 @@ def shares(sizes: Sequence[int], temperature: float) -> list[float]:
     Args:
         sizes: n of each direction, at least 1.
         temperature: T > 0.
+    Raises: ConfigError: it is not.
     """
     if not temperature > 0:
         raise ConfigError(f"--sampling-temperature must be positive, got {temperature}")

@@ -82,7 +82,7 @@ class LayerCombination(LayerTerm):
             ) from None
 
     def chosen(self, teacher: int, student: int) -> list[list[int]]:
-        """Teacher layers of each student layer, counted from 1."""
+        """Teacher layers of each student layer, counted from 1. Raises: ConfigError: `groups` does not fit the two models."""
         found = self._written() if self.groups else groups(self.map, teacher, student)
         if len(found) != student or not all(1 <= layer <= teacher for group in found for layer in group):
             raise ConfigError(

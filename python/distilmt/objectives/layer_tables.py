@@ -7,6 +7,8 @@ warning; here they are spread evenly, first and last among them.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from distilmt.errors import ConfigError
 
 COPIED: dict[tuple[int, int], list[int]] = {
@@ -24,10 +26,19 @@ SUPERVISED: dict[tuple[int, int], list[int]] = {
 }  # fmt: skip
 
 
+Layers = Literal["published", "every-nth"]
+
+
 def copied(teacher: int, student: int) -> list[int]:
     """Teacher layers that a student of so many layers begins with; indices from 0."""
     spread = [0] if student == 1 else [round(i * (teacher - 1) / (student - 1)) for i in range(student)]
     return _look_up(COPIED, teacher, student, spread)
+
+
+def every_nth(teacher: int, student: int) -> list[int]:
+    """One of every n teacher layers, ceil(s teacher / student) for s from 0: of one, the first. Source: NeMo's distillation, as it
+    was meant; the released code counts to the student's layers and copies too few."""
+    return _look_up({}, teacher, student, [min(-(-s * teacher // student), teacher - 1) for s in range(student)])
 
 
 def supervised(teacher: int, student: int) -> list[int]:

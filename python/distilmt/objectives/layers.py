@@ -34,7 +34,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a model: width, and layers and heads of encoder and decoder."""
+    """Of a model: width `hidden`; `encoder_layers` and `decoder_layers`; `encoder_heads` and `decoder_heads` of attention."""
 
     hidden: int
     encoder_layers: int

@@ -12,24 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
+from distilmt.objectives.evaluation import Evaluation, sentences_of
 from distilmt.objectives.layers import Layers, Shape
 from distilmt.objectives.teachers import Ensemble, Head, Neighbours, Teacher, TopK, arguments
 from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, linear_kd
 
 __all__ = ["Ensemble", "Evaluation", "Head", "LayerTerm", "Neighbours", "Objective", "Teacher", "Term", "TopK"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an objective says about a batch; only `loss` carries a gradient."""
-
-    loss: Tensor  # scalar: weighted sum over all rows / denominator
-    terms: dict[str, Tensor]  # each term, in nats: mean over the targets, without weights
-    nll: Tensor  # -log p(target), mean over the targets, without smoothing: comparable whatever the objective
-    tokens: Tensor  # number of targets, int64 scalar
-    selected: Tensor  # share of the targets that selective terms looked at; 1 without such a term
-    agreement: Tensor  # share of the targets where student and dense teacher have the same top token; NaN without one
-    gate: Tensor  # what decided the selection, float32 scalar on the host; NaN without one
 
 
 class Term(ABC):
@@ -67,8 +55,21 @@ class Term(ABC):
         return 1.0
 
     def choice(self) -> Choice | None:
-        """Which rows a gated term looks at; None where the caller's mask says so."""
+        """Which rows a gated term looks at; None where a mask says so."""
         return None
+
+    def mask(self, **given: Any) -> tuple[Tensor, Tensor] | None:
+        """The mask bool [rows], and the gate, of a gated term without a choice; None where it is the caller's to give."""
+        return None
+
+    @property
+    def asks_mask(self) -> bool:
+        """True where the caller has to give it."""
+        return False
+
+    def know(self, counts: Tensor) -> None:
+        """Takes note of how often each word stands in the training targets, int64 [vocab]."""
+        return
 
     @property
     def neighbour_temperature(self) -> float | None:
@@ -207,6 +208,7 @@ class Objective:
         snapshot: Head | Tensor | None = None,
         weights: Tensor | None = None,
         mask: Tensor | None = None,
+        sentences: Tensor | None = None,
         denominator: Tensor | float | None = None,
         layers: tuple[Layers, Layers] | None = None,
         modules: Mapping[str, nn.Module] | None = None,
@@ -223,6 +225,7 @@ class Objective:
             snapshot: an earlier state of the student, for terms that look at it.
             weights: [rows], multiply a row's loss (not the reported terms).
             mask: bool [rows], which rows a term selecting by mask looks at.
+            sentences: int64 [rows], the sentence of each row, for a term that selects sentences.
             denominator: what the loss's sum is divided by; the number of targets where absent. With gradient
                 accumulation or several processes, the global number of targets.
             layers: what student and teacher computed on their way, for terms that look at it.
@@ -231,8 +234,8 @@ class Objective:
                 this share of a row's absolute sum, are left out of the gradients. Losses stay exact.
             teacher_bfloat16: another: the teacher's logits are computed in bfloat16.
 
-        Raises: ValueError: shapes that do not fit, or a term that needs a teacher and none given, or one of another kind; a
-            term of several passes, which a training alone can do; weights beside terms on layers.
+        Raises: ValueError: shapes that do not fit. ConfigError, which is one: a term that needs a teacher and none given, or
+            one of another kind; a term of several passes, which a training alone can do; weights beside terms on layers.
         """
         if self.passes > 1:
             raise ConfigError(
@@ -250,6 +253,9 @@ class Objective:
         natives = [replace(term.native(teacher), gated=term.gated) for _, term in output]
         gated = next((term for _, term in self.terms if term.gated), None)
         choice = gated.choice() if gated else None
+        own = gated.mask(student=student, teacher=teacher, targets=targets, sentences=sentences) if gated else None
+        if own is not None:
+            mask = own[0]
         if gated and choice is None and mask is None:
             raise ConfigError(f"{gated!r} selects by mask, got None - give evaluate(mask=...)")
         result = linear_kd(
@@ -287,7 +293,13 @@ class Objective:
         dense = [n for n in natives if n.teacher == "teachers"]
         looked = result.chosen.sum().clamp(min=1) if dense and all(n.gated for n in dense) else count
         agreement = result.agreement.sum() / looked if dense else torch.full_like(result.loss.detach(), math.nan)
-        return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, result.gate[0])
+        gate = result.gate[0] if own is None else own[1]
+        return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, gate)
+
+    def know(self, counts: Tensor) -> None:
+        """To be called before a training: how often each word stands in its targets, int64 [vocab]."""
+        for _, term in self.terms:
+            term.know(counts)
 
     def step(self) -> None:
         """To be called after each optimizer step: terms with a memory per step take note."""
@@ -322,8 +334,9 @@ class Objective:
         """
         teacher = None if teacher_outputs is None else Head(teacher_outputs.logits.flatten(0, -2), None)
         return self.evaluate(
-            student=Head(student_outputs.logits.flatten(0, -2), None), targets=labels.flatten(), teacher=teacher
-        )
+            student=Head(student_outputs.logits.flatten(0, -2), None), targets=labels.flatten(), teacher=teacher,
+            sentences=sentences_of(labels),
+        )  # fmt: skip
 
     def __mul__(self, weight: float) -> Objective:
         return Objective(tuple((weight * own, term) for own, term in self.terms))

@@ -6,9 +6,10 @@ Source: Wang et al. 2021 (arXiv:2105.12967). By student NLL, the published rule:
 share `rate` of the largest, of this batch, or of the last `queue_size` tokens (level "global"): first all NLLs of the batch
 are pushed, then the gate is taken, and ties are chosen. Changed: the queue is a ring of exactly the last `queue_size` (theirs
 freezes somewhat below, and a batch larger than it takes its place whole), and is saved in checkpoints. T divides the logits,
-theirs multiplies the teacher's; 1 in both. Teacher entropy stands among the same paper's other criteria; teacher
-confidence is ours. teacher_better is the idea of a filter in Zhang et al. 2023 (Continual KD, arXiv:2212.09097), whose exact
-rule we have not seen in code: the teacher speaks only where it gives the target more than the student does.
+theirs multiplies the teacher's; 1 in both. Teacher entropy stands among the same paper's other criteria, the rest of which
+are in criteria.py; teacher confidence is ours. teacher_better is the idea of a filter in Zhang et al. 2023 (Continual KD,
+arXiv:2212.09097), whose exact rule we have not seen in code: the teacher speaks only where it gives the target more than the
+student does.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from torch import Tensor
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import counts, full, positive
+from distilmt.objectives.criteria import CRITERIA, chosen
 from distilmt.objectives.objective import Teacher, Term
 from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, score_queue
 
-RULES = ("student_nll", "teacher_entropy", "teacher_confidence", "teacher_better", "mask")
+RULES = ("student_nll", "teacher_entropy", "teacher_confidence", "teacher_better", "mask", *CRITERIA)
 _ABOVE_ZERO = torch.finfo(torch.float32).tiny
 
 
@@ -37,8 +39,8 @@ class SelectiveKD(Term):
         level: "batch" or "global"; the latter for student_nll.
         queue_size: tokens that the global gate is taken from; 30,000 to 50,000 published.
         by: the rule: student_nll, teacher_entropy, teacher_confidence; teacher_better, where q(y) > p(y), without a rate; mask, the
-            caller's.
-        lowest: choose the smallest scores: easy tokens by student_nll, sure ones by teacher_entropy.
+            caller's; gold_probability, word_frequency, embedding_norm, sentence_length, sentence_nll (criteria.py).
+        lowest: choose the smallest scores: easy tokens by student_nll, sure ones by teacher_entropy, rare words by word_frequency.
         temperature: T > 0, of both sides.
         update: "micro_batch", as published: push, then gate. "step": the gate is the queue's at the start of the optimizer
             step, and all its NLLs are pushed at the end (`objective.step()`, which the trainer calls), so that the choice
@@ -85,12 +87,16 @@ class SelectiveKD(Term):
                 pending=[],
             )  # fmt: skip
 
+    @property
+    def asks_mask(self) -> bool:
+        return self.by == "mask"
+
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)
         return NativeTerm("forward_kl", self.temperature**2, self.temperature, self.temperature)
 
     def choice(self) -> Choice | None:
-        if self.by == "mask":
+        if self.by == "mask" or self.by in CRITERIA:
             return None
         if self.by == "teacher_better":
             return Choice("teacher_margin", gate=_ABOVE_ZERO)
@@ -100,6 +106,13 @@ class SelectiveKD(Term):
             gate = float(self.memory["gate"]) if int(self.memory["state"][1]) else -torch.inf
             return Choice(self.by, gate=-gate if self.lowest and gate == -torch.inf else gate, lowest=self.lowest)
         return Choice(self.by, self.rate, lowest=self.lowest, queue=(self.memory["values"], self.memory["state"]))
+
+    def mask(self, **given: Any) -> tuple[Tensor, Tensor] | None:
+        return chosen(self, **given) if self.by in CRITERIA else None
+
+    def know(self, counts: Tensor) -> None:
+        if self.by == "word_frequency":
+            self.memory["counts"] = counts
 
     def seen(self, result: LinearKD) -> None:
         if self.level == "batch":

@@ -27,21 +27,35 @@ class Head:
     weight: Tensor | None  # [vocab, d]
     bias: Tensor | None = None  # [vocab]
 
+    @property
+    def vocab(self) -> int:
+        return (self.hidden if self.weight is None else self.weight.T).shape[1]
+
 
 @dataclass(frozen=True)
 class TopK:
-    """A teacher known at its k most likely tokens, as soft labels are saved."""
+    """A teacher known at its k most likely tokens, as soft labels are saved.
 
-    ids: Tensor  # int64 [rows, k], distinct in a row
-    log_probs: Tensor  # [rows, k], at temperature 1; -inf: no such entry
+    Args:
+        ids: int64 [rows, k], distinct in a row.
+        log_probs: [rows, k] in nats, at temperature 1; -inf: no such entry.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Target tokens of the k nearest entries of a datastore; a token may come several times, and its shares are added."""
+    """Target tokens of the k nearest entries of a datastore; a token may come several times, and its shares are added.
 
-    ids: Tensor  # int64 [rows, k]
-    distances: Tensor  # [rows, k], squared L2; inf: no such neighbour
+    Args:
+        ids: int64 [rows, k].
+        distances: [rows, k], squared L2; inf: no such neighbour.
+    """
+
+    ids: Tensor
+    distances: Tensor
 
 
 @dataclass(frozen=True)
@@ -86,9 +100,8 @@ def arguments(
     if isinstance(teacher, TopK):
         return {"sparse": SparseTeacher(teacher.ids, teacher.log_probs)}
     if isinstance(teacher, Neighbours):
-        vocab = student.hidden.shape[1] if student.weight is None else student.weight.shape[0]
-        temperature = next(t for _, term in objective.terms if (t := term.neighbour_temperature))
-        return {"sparse": SparseTeacher(*merged(teacher, temperature, vocab))}
+        term: Any = next(term for _, term in objective.terms if term.neighbour_temperature)
+        return {"sparse": SparseTeacher(*term.sparse(teacher, student, targets))}
     if isinstance(teacher, list | tuple):
         weighted = [pair if isinstance(pair, tuple) else (None, pair) for pair in teacher]
         heads, weights = [head for _, head in weighted], [weight for weight, _ in weighted]

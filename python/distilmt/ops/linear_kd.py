@@ -74,10 +74,15 @@ class DenseTeacher(NamedTuple):
 
 
 class SparseTeacher(NamedTuple):
-    """A distribution known at k tokens of each row; an entry of -inf is absent. Ids of a row are distinct."""
+    """A distribution known at k tokens of each row.
 
-    ids: Tensor  # int64 [rows, k]
-    log_probs: Tensor  # [rows, k], at temperature 1
+    Args:
+        ids: int64 [rows, k], distinct in a row.
+        log_probs: [rows, k] in nats, at temperature 1; an entry of -inf is absent.
+    """
+
+    ids: Tensor
+    log_probs: Tensor
 
 
 @dataclass(frozen=True)
@@ -101,17 +106,29 @@ class Choice:
 
 
 class LinearKD(NamedTuple):
-    """What `linear_kd` returns; all but `loss` are detached, and 0 in rows without a target."""
+    """What `linear_kd` returns; all but `loss` are detached, and 0 in rows without a target.
 
-    loss: Tensor  # scalar
-    values: Tensor  # [terms, rows] of each term, without its weight; 0 where a gated term does not look
-    nll: Tensor  # [rows] -log p(target), without smoothing, at temperature 1
-    agreement: Tensor  # [rows] 1 where student and dense teacher have the same top token; 0 without a teacher
-    chosen: Tensor  # [rows] 1 where gated terms look
-    gate: Tensor  # float32 [1] on the host; NaN without a choice
-    scores: Tensor  # float32 [rows] on the host, of the choice, NaN in rows without a target; empty without a choice
-    queue: tuple[Tensor, Tensor]  # after the push; empty without a queue
-    dropped: Tensor  # float32 [1] on the host: the share of sum |d loss / d logits| that the filter dropped
+    Attributes:
+        loss: scalar.
+        values: [terms, rows] of each term in nats, without its weight; 0 where a gated term does not look.
+        nll: [rows] -log p(target) in nats, without smoothing, at temperature 1.
+        agreement: [rows] 1 where student and dense teacher have the same top token; 0 without a teacher.
+        chosen: [rows] 1 where gated terms look.
+        gate: float32 [1] on the host; NaN without a choice.
+        scores: float32 [rows] on the host, of the choice, NaN in rows without a target; empty without a choice.
+        queue: after the push; empty without a queue.
+        dropped: float32 [1] on the host: the share of sum |d loss / d logits| that the filter dropped.
+    """
+
+    loss: Tensor
+    values: Tensor
+    nll: Tensor
+    agreement: Tensor
+    chosen: Tensor
+    gate: Tensor
+    scores: Tensor
+    queue: tuple[Tensor, Tensor]
+    dropped: Tensor
 
 
 def linear_kd(

@@ -12,7 +12,7 @@ from distilmt.errors import DataError, UserError
 from distilmt.report.cells import Table
 from distilmt.report.numbers import Data, tests_of
 from distilmt.report.paper import paragraphs
-from distilmt.report.significance import significance_table
+from distilmt.report.significance import significance_tables
 from distilmt.report.story import runs_table, story_of, summary
 from distilmt.report.tables import (
     gap_table,
@@ -76,7 +76,7 @@ def sections(data: Data) -> list[Section]:
     """All sections that have something to say."""
     found: list[tuple[str, list[Part | None]]] = [
         ("The runs beside each other", [runs_table(data)]),
-        ("Results", [*results_tables(data), significance_table(data), gap_table(data)]),
+        ("Results", [*results_tables(data), *significance_tables(data), gap_table(data)]),
         ("Quality, speed and cost", _quality_and_cost(data)),
         ("Training", [_curves(data), training_table(data), making_table(data)]),
         ("The gap under the microscope", _gap(data)),

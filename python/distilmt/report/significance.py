@@ -1,4 +1,4 @@
-"""Significance of a run's scores: tested once, as a stage of the run, and a table of its report.
+"""Significance of a run's scores: tested once, as a stage of the run, and tables of its report.
 
 Every student is compared with the student trained alone (with the teacher where there is none) on each test set; the
 tests are those of distilmt.statistics.significance.
@@ -71,11 +71,15 @@ def find_significance(
         return corrected(stage.facts["significance"])
 
 
-def significance_table(data: Data) -> Table | None:
-    """Every run's tests, corrected within that run; None where nothing was tested."""
+def significance_tables(data: Data) -> list[Table]:
+    """The tests across runs (across.py), then every run's own, corrected within that run; empty where nothing was tested."""
+    across = [_table([data | {"runs": None}], " across the runs,")] if data.get("runs") else []
+    return [table for table in (*across, _table(runs_of(data), "")) if table is not None]
+
+
+def _table(runs: list[Data], which: str) -> Table | None:
     from distilmt.statistics.significance import corrected
 
-    runs = runs_of(data)
     # Older reports corrected each measure for itself.
     tested = [(run.get("label", ""), corrected(run.get("significance") or [])) for run in runs]
     rows = [row | {"run": label} for label, found in tested for row in found]
@@ -93,7 +97,7 @@ def significance_table(data: Data) -> Table | None:
     head = [*(["Run"] if len(runs) > 1 else []), "System", *(["Test set"] if sets else []), "Measure", "Difference"]
     head += ["95% interval", "p", "p (Holm)"]
     family = max(len(found) for _, found in tested)
-    title = f"Significance against the {rows[0]['against']}"
+    title = f"Significance{which} against the {rows[0]['against']}"
     return Table(title, head, cells, _notes(rows, family), left=2 + sets + (len(runs) > 1))
 
 

@@ -31,6 +31,9 @@ class Term:
     """One factor or interaction.
 
     Attributes:
+        name: of the factor, or of the factors of an interaction.
+        f, p: F statistic, and the probability of a larger one where there is no effect.
+        eta_squared, generalised_eta_squared: SS / SS total, and SS / (SS + all variation that is not of a factor).
         freedom, error_freedom: degrees of freedom.
         sum_of_squares, error: its own, and those of what it is tested against.
         mauchly_w, mauchly_p, epsilon, p_corrected: sphericity, and p with both degrees of freedom times epsilon; None
@@ -54,7 +57,14 @@ class Term:
 
 @dataclass(frozen=True)
 class Anova:
-    """A table of terms, factors first."""
+    """A table of terms, factors first.
+
+    Attributes:
+        outcome: the column that was analysed.
+        design: which analysis, as a sentence.
+        terms: one for each factor and interaction.
+        notes: what a reader must know, as sentences.
+    """
 
     outcome: str
     design: str

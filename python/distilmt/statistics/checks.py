@@ -19,7 +19,7 @@ from distilmt.statistics.runs import Floats, Runs
 
 @dataclass(frozen=True)
 class Check:
-    """One check; statistic and p are None where `note` says why."""
+    """One check of an assumption, by `name`, `of` what; `statistic` and `p` are None where `note` says why."""
 
     name: str
     of: str

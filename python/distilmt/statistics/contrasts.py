@@ -35,6 +35,7 @@ class Comparison:
     """One line of the table: first minus second.
 
     Attributes:
+        first, second: levels.
         n: runs of each; blocks where other factors were averaged; for tests in pairs the blocks, twice.
         test: estimate with its interval, raw p, and the least p that these n can give.
         p_holm: corrected; None where `test.note` says why there is no p.
@@ -116,6 +117,8 @@ class ContrastTable:
     """The contrasts with their results.
 
     Attributes:
+        contrasts, outcome: what was planned, and the column that was compared.
+        rows: one for each pair.
         left_out: blocks and levels that lack a cell of the other factors.
         family: comparisons that Holm's correction is over: these rows, and those of other tables planned with them.
     """

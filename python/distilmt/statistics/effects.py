@@ -21,7 +21,10 @@ from distilmt.statistics.runs import Floats
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect size with its interval; all None where the samples have no spread or a single run."""
+    """An effect size by `name`: `value` with its interval `low` to `high`.
+
+    All three are None where the samples have no spread or a single run.
+    """
 
     name: str
     value: float | None

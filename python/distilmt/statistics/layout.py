@@ -14,7 +14,10 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Text cells below a head; the first column holds names, the others numbers."""
+    """A table of text cells: `title`, `head`, `rows` below it, `notes` as sentences.
+
+    The first column holds names, the others numbers.
+    """
 
     title: str
     head: list[str]
@@ -22,6 +25,7 @@ class Layout:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
+        """The table, and its notes below it."""
         lines = [self.head, ["---", *["---:"] * (len(self.head) - 1)], *self.rows]
         table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
         return "\n".join([f"**{self.title}**", "", *table, *(f"\n{note}" for note in self.notes)]) + "\n"

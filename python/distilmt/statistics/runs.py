@@ -143,7 +143,7 @@ class Runs:
         return [key for key in product(self.levels(block), self.cells()) if key not in have]
 
     def need_block(self, what: str) -> str:
-        """The block's column."""
+        """The block's column. Raises: DataError: none was named; `what` needs it."""
         if self.block is None:
             raise DataError(f"statistics: {what} needs a block - name its column with block=")
         return self.block

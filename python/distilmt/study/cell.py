@@ -38,9 +38,9 @@ def main(job_file: str, result_file: str) -> None:
     try:
         work = _load(job, energy)
         measured = measure(work, warm_up=job["warm_up"], min_seconds=job["min_seconds"], energy=energy)
-        if work.translations:
-            write_lines(translations_of(Path(job["folder"]), job["cell"]), work.translations)
         result: dict[str, Any] = {"status": "done"} | measured
+        if work.translations:
+            result["translations"] = write_lines(translations_of(Path(job["folder"]), job["cell"]), work.translations)
     except Exception as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -57,7 +57,7 @@ def _load(job: dict[str, Any], energy: EnergyOptions) -> Work:
         return distill.load(
             resolve(distill.DistillTask, settings), folder / "work" / job["cell"], folder / "shared", energy
         )
-    return function.load(task, settings, job["block"], job["path"])
+    return function.load(task, settings, job["block"], job["path"], job["cell"])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`distilmt study run|status|report FILE`."""
+"""`distilmt study run|status|report|payback FILE`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,3 +40,22 @@ def status_command(file: File) -> None:
 def report_command(file: File) -> None:
     """Writes the table of cells, report.md, report.tex and figures into the study's folder, and prints the report."""
     print(study.report(file))
+
+
+@app.command("payback", cls=ListCommand)
+def payback_command(
+    file: File,
+    teacher: Annotated[str, typer.Option(metavar="FILE", help="a study of `decode` with cells of the same teacher")],
+    baseline: Annotated[str, typer.Option(help="the treatment that quality is gained upon")] = "alone",
+    quality: Annotated[str, typer.Option(help="a column of outcomes, more is better")] = "bleu",
+    cost: Annotated[str, typer.Option(help="cpu_seconds, seconds or joules")] = "cpu_seconds",
+    serve: Annotated[
+        list[float] | None, typer.Option(metavar="N", help="sentences to choose for [default: 1e4 1e6 1e9]")
+    ] = None,
+) -> None:
+    """Says what every method of a `distill` study gained and cost, when it has paid back, and which one to choose.
+
+    Writes payback.md, payback.json and figures/payback.svg into the study's folder.
+    """
+    options: dict[str, Any] = {"serve": serve} if serve else {}
+    print(study.payback(file, teacher=teacher, baseline=baseline, quality=quality, cost=cost, **options))

@@ -3,7 +3,8 @@
 The timed region is the student's serving: its translation of the test text, as in the task `decode`. What making it cost
 stands in columns of their own: `train_*`, once per cell, and `label_*`, all that the data took (labels, selections,
 datastores), the same number in every cell that shares it. These materials are made once for all cells that ask for the same
-ones: a run of their own under the study's folder.
+ones: a run of their own under the study's folder. With `share_student` so is the student: labellings that turn out equal, however
+they were searched, train one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 5.0
 COSTS = ("seconds", "cpu_seconds", "joules")
+NOT_TRAINING = {
+    "label",
+    "test",
+    "further",
+    "test_beam_size",
+    "compute_type",
+    "share_student",
+}  # labels are named by their hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +72,9 @@ class DistillTask:
         default_factory=dict,
         metadata={"help": "more scores of the student by name: {NAME: {test: [...], beam_size: N}}"},
     )
+    share_student: bool = field(
+        default=False, metadata={"help": "train once for all cells of a seed whose labels are the same text"}
+    )
     label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
     data: RecipeOptions = field(default_factory=RecipeOptions)
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
@@ -76,6 +88,10 @@ class DistillTask:
             test = given.get("test", self.test)
             if wrong or isinstance(test, str) or len(test) != 2 or not str(given.get("beam_size", 1)).isdecimal():
                 raise ConfigError(f"further.{name}: must hold `test` (two files) and `beam_size`, got {dict(given)}")
+        if self.share_student and self.cache_teacher:
+            raise ConfigError(
+                "share_student: labels that are the same text may have other stored words - leave out cache_teacher"
+            )
 
     @property
     def more(self) -> Mapping[str, Any]:
@@ -125,7 +141,6 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     Raises: ConfigError, DataError, ResourceError.
     """
     from distilmt import corpus, models
-    from distilmt.run import Run
     from distilmt.students import train_student
 
     text, dev = corpus.load_corpus(task.train), corpus.load_corpus(task.dev)
@@ -144,7 +159,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     if targets := materials.target_hashes():
         inputs["pseudo"] = targets
     inputs["method"] = task.chosen.formula
-    with Run.open(folder, asdict(task), metering=energy) as run:
+    with _student_run(task, inputs, folder, shared, energy) as run:
         model, facts = train_student("student", task.chosen, task.training.seed, materials, run)
         usages = [stage for stage in run.stages() if stage["kind"] == "student-training"]
     outcomes: dict[str, float | None] = dict(costs) if made else {}
@@ -154,7 +169,11 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         "train_perplexity": facts["curve"][-1]["perplexity"], "updates_per_second": facts["curve"][-1]["updates_per_second"],
         "parameters": models.parameters(models.load(model)), "file_bytes": models.size_bytes(model),
     }  # fmt: skip
-    return _served(task, model, teacher, inputs, outcomes)
+    work = _served(task, model, teacher, inputs, outcomes)
+    work.notes += (
+        [f"student {run.folder.name}, of all cells with these labels and this seed"] if task.share_student else []
+    )
+    return work
 
 
 def _served(
@@ -220,24 +239,43 @@ def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
 
 @contextmanager
 def _shared_run(task: DistillTask, inputs: Mapping[str, str], shared: Path, config: DistillConfig) -> Iterator[Run]:
-    """The run that holds what cells with these texts, this teacher and these options share.
-
-    Whoever asks meanwhile, in a cell beside or on another machine, waits.
-    """
+    """The run that holds what cells with these texts, this teacher and these options share."""
     from distilmt.objectives import parse
-    from distilmt.run import Run
 
     label = config.label.for_recipes(config.recipes())
-    learnt = {"pseudo_share", "drop_worst"}  # they change what is learnt from, and nothing that is made for it
+    # They change what is learnt from, and nothing that is made for it; the index is below.
+    learnt = {"pseudo_share", "drop_worst", "rounds", "init_layers", "knn_index"}
     data = {key: value for key, value in asdict(config.data).items() if key not in learnt}
     key = {**inputs, "label": asdict(label), "data": data, "cache": config.cache_teacher}
     key |= {"teacher training": config.teacher_training.inputs()} if task.adapts else {}
     # Hours of search are nobody else's to wait for.
     key |= {"neighbours": any(t.neighbour_temperature for p in task.chosen.phases for _, t in parse(p.objective).terms)}
-    folder = shared / hash_of(key)[:16]
+    key |= {"index": config.data.knn_index} if config.data.knn_index != "auto" else {}
+    with _opened(shared / hash_of(key)[:16], key, config.metering) as run:
+        yield run
+
+
+@contextmanager
+def _student_run(
+    task: DistillTask, inputs: Mapping[str, str], folder: Path, shared: Path, energy: EnergyOptions
+) -> Iterator[Run]:
+    """The run that trains the student: the cell's own, or that of all cells with the same labels, options and seed."""
+    key: dict[str, Any] = asdict(task)
+    if task.share_student:
+        key = {**inputs, **{name: value for name, value in key.items() if name not in NOT_TRAINING}}
+        folder = shared / f"student-{hash_of(key)[:16]}"
+    with _opened(folder, key, energy) as run:
+        yield run
+
+
+@contextmanager
+def _opened(folder: Path, key: Mapping[str, Any], energy: EnergyOptions) -> Iterator[Run]:
+    """A run; while another cell, beside this one or on another machine, works in it, this one waits."""
+    from distilmt.run import Run
+
     while True:
         try:
-            run = Run.open(folder, key, metering=config.metering)
+            run = Run.open(folder, key, metering=energy)
             break
         except ResourceError:
             if not (folder / "lock").exists():

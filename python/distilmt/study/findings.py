@@ -171,7 +171,7 @@ def _remarks(study: Study, done: list[Record], outcomes: list[str]) -> list[str]
         remarks += status.failures
     if config.repeats == 1:
         remarks.append("**One repetition**: no spread, no interval, no test; the values are all that can be said.")
-    remarks += [_energy(done), *_noise(done), *_conditions(study, done), *_notes(study, done)]
+    remarks += [_energy(done), *_noise(done), *_conditions(study, done), *_same(study, done), *_notes(study, done)]
     if any(name.startswith("label_") for name in outcomes):
         remarks.append("label_* is the cost of a labelling that several cells share: the same run, so count it once.")
     if rates := config.rates.inputs():
@@ -187,6 +187,26 @@ def _notes(study: Study, done: list[Record]) -> Iterator[str]:
             found[note][treatment_name(record["levels"])] = None
     for note, names in sorted(found.items()):
         yield note if len(names) == len(study.treatments) else f"{note} ({'; '.join(names)})"
+
+
+def _same(study: Study, done: list[Record]) -> Iterator[str]:
+    """How many translations are distinct, and which factors change none of them: by their hashes, over all cells."""
+    hashes = [(record["levels"], record["translations"]) for record in done if "translations" in record]
+    if study.config.task == "distill" or not hashes:  # students of other seeds are others
+        return
+    idle, active = list[str](), list[str]()
+    for factor in study.levels:
+        levels, groups = defaultdict(set), defaultdict(set)
+        for own, found in hashes:
+            rest = treatment_name({name: level for name, level in own.items() if name != factor})
+            groups[rest].add(found)
+            levels[rest].add(own[factor])
+        if any(len(each) > 1 for each in levels.values()):
+            (active if any(len(each) > 1 for each in groups.values()) else idle).append(factor)
+    count = len({found for _, found in hashes})
+    said = [f"Translations by their SHA-256: {count} distinct in {len(hashes)} cells"]
+    said += [f"{', '.join(active)} change them"] if active else []
+    yield "; ".join(said + ([f"{', '.join(idle)} change no bit"] if idle else [])) + "."
 
 
 def _energy(done: list[Record]) -> str:

@@ -8,7 +8,7 @@
         def __call__(self): return {"bytes": ...}
 
 A pass returns a dict of numbers, or None. A parameter named `seed` that neither factors nor `fixed` set gets the number
-of the block.
+of the block, one named `cell` the name of the cell, for files of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from distilmt.storage import plain
 from distilmt.study.measure import METERED, Numbers, Work
 
 
-def load(task: str, settings: Mapping[str, Any], block: int, path: Sequence[str]) -> Work:
+def load(task: str, settings: Mapping[str, Any], block: int, path: Sequence[str], cell: str = "") -> Work:
     """Imports the function, or makes the object.
 
     Args:
@@ -38,18 +38,19 @@ def load(task: str, settings: Mapping[str, Any], block: int, path: Sequence[str]
     Raises:
         ConfigError: no such module or function, or it does not take these settings.
     """
-    module_name, _, name = task.partition(":")
+    module_name, _, called = task.partition(":")
     sys.path[:0] = path
     try:
-        function = getattr(importlib.import_module(module_name), name)
+        function = getattr(importlib.import_module(module_name), called)
     except (ModuleNotFoundError, AttributeError) as error:
         if isinstance(error, ModuleNotFoundError) and not module_name.startswith(error.name or " "):
             raise  # a module that the user's own module asks for
         raise ConfigError(f"task {task}: {error} - looked for {module_name}.py in {' and '.join(path)} too") from None
     parameters = inspect.signature(function).parameters
     own = dict(settings)
-    if "seed" in parameters:
-        own.setdefault("seed", block)
+    for name, value in (("seed", block), ("cell", cell)):
+        if name in parameters:
+            own.setdefault(name, value)
     if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
         for key in own:
             if key not in parameters:

@@ -15,7 +15,7 @@ from distilmt.energy import EnergyOptions, Meter, Usage
 
 Numbers = Mapping[str, float | None]
 METERED = (  # what the meter says of a pass, whatever the task
-    "seconds", "cpu_seconds", "joules", "joules_low", "joules_high", "peak_rss_bytes", "gpu_peak_bytes",
+    "seconds", "cpu_seconds", "cpu_utilisation", "joules", "joules_low", "joules_high", "peak_rss_bytes", "gpu_peak_bytes",
 )  # fmt: skip
 
 
@@ -69,4 +69,6 @@ def measure(work: Work, *, warm_up: int, min_seconds: float, energy: EnergyOptio
 def _per_pass(usage: Usage, passes: int) -> dict[str, float | None]:
     sums = {name: getattr(usage, name) for name in ("seconds", "cpu_seconds", "joules", "joules_low", "joules_high")}
     each = {name: None if value is None else value / passes for name, value in sums.items()}
-    return each | {"peak_rss_bytes": usage.peak_rss_bytes, "gpu_peak_bytes": usage.gpu_peak_bytes}
+    return each | {
+        "cpu_utilisation": usage.cpu_utilisation, "peak_rss_bytes": usage.peak_rss_bytes, "gpu_peak_bytes": usage.gpu_peak_bytes,
+    }  # fmt: skip

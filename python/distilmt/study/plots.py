@@ -32,7 +32,7 @@ def plot_outcome(source: Source, outcome: str, factor: str, *, by: str | None = 
     for name in (factor, *([by] if by else [])):
         if name not in study.levels:
             raise ConfigError(f"no factor {name!r} - the study has {', '.join(study.levels) or 'none'}")
-    axes = axes or _new_axes()
+    axes = axes or new_axes()
     lines = [None] if by is None else study.levels[by]
     table = means(study, outcome, [factor] if by is None else [factor, by])
     for number, line in enumerate(lines):
@@ -62,7 +62,7 @@ def plot_quality_cost(
     Raises:
         DataError: no cell has the outcomes.
     """
-    study, axes = read(source), axes or _new_axes()
+    study, axes = read(source), axes or new_axes()
     factors = list(study.levels)
     costs, qualities = means(study, cost, factors), means(study, quality, factors)
     keys = [key for key in costs if key in qualities]
@@ -102,7 +102,7 @@ def _bars(found: list[Mean]) -> Any:
     return [lows, highs]
 
 
-def _new_axes() -> Axes:
+def new_axes() -> Axes:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()

@@ -132,7 +132,15 @@ def choose(study: Study, cells: Sequence[str] = (), shard: str | None = None) ->
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is; counts by `done`, `failed`, `running` (or killed while it ran), `to do`."""
+    """How far a study is.
+
+    Attributes:
+        name: the study's title.
+        counts: cells by `done`, `failed`, `running` (or killed while it ran), `to do`.
+        failures: the cells that failed and why, a line each.
+        seconds_left: of wall time, by what cells of the same treatment took; None before the first is done.
+        notes: what a reader must know, as sentences.
+    """
 
     name: str
     counts: dict[str, int]

@@ -1,0 +1,36 @@
+"""What an objective says about a batch, and how its rows are counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def sentences_of(labels: Tensor) -> Tensor:
+    """The sentence of each row, int64 [batch x tokens], of labels [batch, tokens]."""
+    return torch.arange(len(labels), device=labels.device).repeat_interleave(labels.shape[1])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an objective says about a batch, in scalar tensors; only `loss` carries a gradient.
+
+    Attributes:
+        loss: weighted sum over all rows / denominator.
+        terms: each term by name, in nats: mean over the targets, without weights.
+        nll: -log p(target) in nats, mean over the targets, without smoothing: comparable whatever the objective.
+        tokens: number of targets, int64.
+        selected: share of the targets that selective terms looked at; 1 without such a term.
+        agreement: share of the targets where student and dense teacher have the same top token; NaN without a dense one.
+        gate: what decided the selection, float32 on the host; NaN without one.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    nll: Tensor
+    tokens: Tensor
+    selected: Tensor
+    agreement: Tensor
+    gate: Tensor
