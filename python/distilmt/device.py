@@ -99,6 +99,7 @@ def load(folder: Path, compute_type: str, threads: int, device: str) -> NativeMo
     from distilmt import _native, native_model
 
     model = native_model.load(folder, "float32", threads)
+    assert isinstance(model.weights, _native.Weights)
     try:
         weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type)
     except (_native.DeviceError, MemoryError) as error:
