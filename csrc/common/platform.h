@@ -3,11 +3,14 @@
 #include <stdexcept>
 #include <string>
 
+// DISTILMT_UNROLL: a loop of a known, small number of turns, whose arrays are to become registers.
 // A function that host and device share. Always inlined, also because an .isa.cpp must not leave a copy behind (ODR).
 #ifdef __CUDACC__
 #define DISTILMT_HD __host__ __device__ __forceinline__
+#define DISTILMT_UNROLL _Pragma("unroll")
 #else
 #define DISTILMT_HD inline __attribute__((always_inline))
+#define DISTILMT_UNROLL _Pragma("GCC unroll 8")
 #endif
 
 namespace distilmt {

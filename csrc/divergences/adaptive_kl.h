@@ -12,7 +12,7 @@ struct AdaptiveKL {
 
   template <class real>
   DISTILMT_HD real term(real lp, real lq) const {
-    return ForwardKL{}.term(lp, lq) * a + ReverseKL{}.term(lp, lq) * (1 - a);
+    return ForwardKL::mean().term(lp, lq) * a + ReverseKL::mean().term(lp, lq) * (1 - a);
   }
   template <class real>
   DISTILMT_HD real slope(real lp, real lq) const {

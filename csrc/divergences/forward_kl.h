@@ -6,13 +6,10 @@
 namespace distilmt {
 
 struct ForwardKL {
-  // One summand, from lp = log p (student) and lq = log q (teacher).
-  template <class real>
-  DISTILMT_HD real term(real lp, real lq) const {
-    return weigh(exp(lq), lq - lp);
-  }
+  DISTILMT_HD static constexpr Mean mean() { return {true, -1, 1}; }
 
-  // p * d(term)/dp: all that the shared gradient needs to know of this divergence.
+  // p * d(term)/dp, from lp = log p (student) and lq = log q (teacher): all that the shared gradient needs to know of
+  // this divergence.
   template <class real>
   DISTILMT_HD real slope(real, real lq) const {
     return -exp(lq);

@@ -6,13 +6,11 @@
 namespace distilmt {
 
 struct ReverseKL {
-  template <class real>
-  DISTILMT_HD real term(real lp, real lq) const {
-    return weigh(exp(lp), lp - lq);
-  }
+  DISTILMT_HD static constexpr Mean mean() { return {false, 1, -1}; }
+
   template <class real>
   DISTILMT_HD real slope(real lp, real lq) const {  // + p, which the shared gradient cancels
-    return term(lp, lq);
+    return mean().term(lp, lq);
   }
 };
 

@@ -37,4 +37,16 @@ DISTILMT_HD real ratio(real x) {
   return exp(-maximum(real(-80.0f), -x));  // in this order NaN stays NaN
 }
 
+// A divergence that is the mean of of_p log p + of_q log q under the teacher's q, or under p: its value needs one
+// reading of the logits, since normalisers are constants of such a mean.
+struct Mean {
+  bool teacher;
+  int of_p, of_q;
+
+  template <class real>
+  DISTILMT_HD real term(real lp, real lq) const {
+    return weigh(exp(teacher ? lq : lp), lp * real(float(of_p)) + lq * real(float(of_q)));
+  }
+};
+
 }  // namespace distilmt

@@ -1,6 +1,7 @@
 // The Group of a CUDA block (kernels/linear_kd_row.h): one block per row, neighbouring threads on neighbouring columns.
 // Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
 #pragma once
+#include "kernels/half.h"
 #include "kernels/launch.cuh"
 #include "kernels/linear_kd_row.h"
 
@@ -9,15 +10,25 @@ namespace distilmt {
 template <class number>
 struct Block {
   using real = number;
+  static constexpr bool kOnline = true;
   number* partial;  // [kWarps] in shared memory
   double* ids;      // [kWarps] likewise
+  int64_t* counts;  // [kThreads] likewise
 
   template <class F>
   __device__ void each(int64_t vocab, const F& f) const {
     for (int64_t column = threadIdx.x; column < vocab; column += kThreads) f(column);
   }
-  __device__ number load(const number* p, int64_t at, number) const { return p[at]; }
-  __device__ void store(number* p, int64_t at, number x) const { p[at] = x; }
+  __device__ int64_t column(int64_t id) const { return id; }
+  __device__ number first(number x) const { return x; }
+  template <class storage>
+  __device__ number load(const storage* p, int64_t at, number) const {
+    return to_number(p[at]);
+  }
+  template <class storage>
+  __device__ void store(storage* p, int64_t at, number x) const {
+    put(p + at, x);
+  }
 
   template <class F>
   __device__ number reduce(number x, const F& join) const {
@@ -41,29 +52,52 @@ struct Block {
     for (int64_t j = threadIdx.x; j < k; j += kThreads) f(int(j));
   }
   __device__ number total(number x) const { return sum(x); }
-  __device__ Top<number> next_top(const number* p, int64_t vocab, Top<number> top) const {
-    const auto follows = [&](int64_t id) { return p[id] < top.value || (p[id] == top.value && id > top.id); };
+  template <class Logit>
+  __device__ Top<number> next_top(const Logit& logit, int64_t vocab, Top<number> top) const {
+    const auto follows = [&](number x, int64_t id) { return x < top.value || (x == top.value && id > top.id); };
     number best = -HUGE_VAL;
     each(vocab, [&](int64_t id) {
-      if (follows(id)) best = maximum(best, p[id]);
+      const number x = logit(id);
+      if (follows(x, id)) best = maximum(best, x);
     });
     const number value = largest(best);
     // The lowest id of that value; ids are exact in a float up to 2^24, in a double beyond.
     double first = HUGE_VAL;
     each(vocab, [&](int64_t id) {
-      if (p[id] == value && follows(id) && id < first) first = double(id);
+      const number x = logit(id);
+      if (x == value && follows(x, id) && id < first) first = double(id);
     });
-    first = -Block<double>{ids, ids}.largest(-first);
+    first = -Block<double>{ids, ids, counts}.largest(-first);
     return first < HUGE_VAL ? Top<number>{value, int64_t(first)} : Top<number>{number(NAN), 0};
+  }
+  __device__ int64_t member() const { return threadIdx.x; }
+  __device__ int64_t members() const { return kThreads; }
+  __device__ int64_t before(int64_t x, int64_t& all) const {
+    __syncthreads();
+    counts[threadIdx.x] = x;
+    __syncthreads();
+    int64_t lower = all = 0;
+    for (int t = 0; t < kThreads; ++t) {
+      if (t < int(threadIdx.x)) lower += counts[t];
+      all += counts[t];
+    }
+    return lower;
   }
   __device__ bool leader() const { return threadIdx.x == 0; }
   __device__ void sync() const { __syncthreads(); }
 };
 
 // The block's shared memory, and the Group over it.
-#define DISTILMT_BLOCK(number, name)        \
-  __shared__ number name##_partial[kWarps]; \
-  __shared__ double name##_ids[kWarps];     \
-  const Block<number> name { name##_partial, name##_ids }
+#define DISTILMT_BLOCK(number, name)          \
+  __shared__ number name##_partial[kWarps];   \
+  __shared__ double name##_ids[kWarps];       \
+  __shared__ int64_t name##_counts[kThreads]; \
+  const Block<number> name { name##_partial, name##_ids, name##_counts }
+
+// One block per row.
+template <class Rows>
+int launch(void (*kernel)(Rows), const Rows& rows, void* stream) {
+  return launch(kernel, rows, rows.rows, stream);
+}
 
 }  // namespace distilmt

@@ -5,19 +5,35 @@
 namespace distilmt {
 namespace {
 
-template <class number>
-__global__ void __launch_bounds__(kThreads) linear_kd_kernel(const LinearKDRows<number> rows) {
+template <int kDense, class number, class storage>
+__global__ void __launch_bounds__(kThreads) linear_kd_kernel(const LinearKDRows<number, storage> rows) {
   DISTILMT_BLOCK(number, block);
-  linear_kd_row(block, rows, int64_t(blockIdx.x));
+  linear_kd_row<kDense>(block, rows, int64_t(blockIdx.x));
+}
+
+template <class number, class storage>
+int launch_rows(const LinearKDRows<number, storage>& rows, void* stream) {
+  return many_dense(rows) ? launch(linear_kd_kernel<kMaxTerms, number, storage>, rows, stream)
+                          : launch(linear_kd_kernel<1, number, storage>, rows, stream);
 }
 
 }  // namespace
 }  // namespace distilmt
 
 DISTILMT_EXPORT int distilmt_linear_kd_float(const distilmt::LinearKDRows<float>* rows, void* stream) {
-  return distilmt::launch(distilmt::linear_kd_kernel<float>, *rows, rows->rows, stream);
+  return distilmt::launch_rows(*rows, stream);
 }
 
 DISTILMT_EXPORT int distilmt_linear_kd_double(const distilmt::LinearKDRows<double>* rows, void* stream) {
-  return distilmt::launch(distilmt::linear_kd_kernel<double>, *rows, rows->rows, stream);
+  return distilmt::launch_rows(*rows, stream);
+}
+
+DISTILMT_EXPORT int distilmt_linear_kd_bfloat16(const distilmt::LinearKDRows<float, distilmt::bfloat16>* rows,
+                                                void* stream) {
+  return distilmt::launch_rows(*rows, stream);
+}
+
+DISTILMT_EXPORT int distilmt_linear_kd_float16(const distilmt::LinearKDRows<float, distilmt::float16>* rows,
+                                               void* stream) {
+  return distilmt::launch_rows(*rows, stream);
 }

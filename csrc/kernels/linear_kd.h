@@ -5,15 +5,24 @@
 //
 //   loss = row_weight * sum_i weight_i * value_i          over the terms that look at this row
 //
-// d loss / d z is written over z, except the uniform share of label smoothing, -row_weight * uniform_grad in every
-// unbanned column: it is of rank one, and the caller adds it to the gradients of hidden states and weights in closed
-// form, as it brings its loss: `uniform`, the sum of the unbanned logits.
+// d loss / d z is written over z, except the uniform share of label smoothing, `shift` in every unbanned column: it is
+// of rank one, and the caller adds it to the gradients of hidden states and weights in closed form, as it brings its
+// loss: `uniform`, the sum of the unbanned logits.
 //
-// Raw pointers and sizes; no Torch. On the CPU `float` is vectorised per instruction set; `double` serves tests.
+// Reading. One pass over the logits of student and teachers gives all normalisers, the agreement and the values of nll,
+// forward_kl, cross_entropy, reverse_kl, logit_mse and sparse_kl; another one writes the gradient. Read again for their
+// values are the logits of terms whose formula needs a normaliser, a mean or an order first: jensen_shannon, skew_kl,
+// skew_reverse_kl, total_variation and a centred logit_mse once, sparse_kl with a rest once, top1 and top1_to_gold
+// twice, ranking twice per token, adaptive_kl until its head is found (at most 32 times). A CPU, whose row lies in a
+// near cache, finds the largest logits in a pass of their own before the first.
+//
+// Raw pointers and sizes; no Torch. `storage` is what logits and their gradient lie in memory as: float, bfloat16 or
+// float16, computed in float; or double. On the CPU `float` is vectorised per instruction set; all else serves tests.
 #pragma once
 #include <cstdint>
 
-#include "common/platform.h"
+#include "divergences/scalar.h"
+#include "kernels/half.h"
 
 namespace distilmt {
 
@@ -37,6 +46,18 @@ enum class TermKind : int32_t {
 
 enum class SparseTail : int32_t { renormalise, drop, rest };
 
+// What the one reading adds up for a term with a dense teacher, from logits less their largest ones.
+template <class real>
+struct Moment {
+  enum Weight : int32_t {
+    teacher,  // e^(v / S) (of_z z + of_v v), and for every divergence e^(v / S)
+    student,  // e^(z / T) (of_z z + of_v v), and e^(v / S)
+    columns,  // logit_mse: its squares, or differences where centred, and the unbanned columns
+    none      // e^(v / S) alone
+  } weight;
+  real per_t, per_s, of_z, of_v;
+};
+
 template <class real>
 struct KDTerm {
   TermKind kind;
@@ -47,7 +68,11 @@ struct KDTerm {
   bool gated;           // looks at chosen rows alone
   real weight, temperature, teacher_temperature;
   real a, b;
+  Moment<real> moment;  // follows from the others: prepare
 };
+
+void prepare(KDTerm<float>& term);
+void prepare(KDTerm<double>& term);
 
 // Entries of the gradient that a term adds to single columns.
 template <class real>
@@ -62,38 +87,33 @@ DISTILMT_HD constexpr int32_t gradient_entries(const KDTerm<real>& term) {
   }
 }
 
-// Its room in the scratch of entries; sparse_kl keeps logits there as well.
 template <class real>
-DISTILMT_HD constexpr int32_t scratch_entries(const KDTerm<real>& term) {
-  return term.kind == TermKind::sparse_kl ? 2 * term.count : gradient_entries(term);
+DISTILMT_HD constexpr bool has_dense_teacher(const KDTerm<real>& term) {
+  return term.kind != TermKind::nll && term.kind != TermKind::sparse_kl;
 }
 
-// Whether a term's gradient goes column by column; two of them, or a rest, need `dense_gradient`.
+// Whether a term's gradient goes column by column.
 template <class real>
 DISTILMT_HD constexpr bool has_slope(const KDTerm<real>& term) {
-  switch (term.kind) {
-    case TermKind::nll:
-    case TermKind::top1:
-    case TermKind::ranking:
-    case TermKind::sparse_kl: return false;
-    default: return true;
-  }
+  return has_dense_teacher(term) && term.kind != TermKind::top1 && term.kind != TermKind::ranking;
 }
 
+// Whether a term's gradient has a part in all columns but those of its entries.
 template <class real>
 DISTILMT_HD constexpr bool has_rest(const KDTerm<real>& term) {
   return term.kind == TermKind::sparse_kl && SparseTail(int32_t(term.a)) == SparseTail::rest;
 }
 
 constexpr int kMaxTemperatures = 4, kMaxTerms = 8, kMaxTeachers = 2, kMaxRanking = 64;
+constexpr int64_t kNoTarget = -100;  // as in torch.nn.functional.cross_entropy
 
 // Teacher's rows lie apart: where only chosen rows have one, row r of the student is row index[r] of the teacher, or
 // -1.
-template <class real>
+template <class real, class storage>
 struct KDTeacher {
-  real* logits;          // [teacher rows, vocab] without bias; the bias is added in place
-  const real* bias;      // [vocab] or null
-  const int64_t* index;  // [rows], or null: row for row
+  const storage* logits;  // [teacher rows, vocab] without bias
+  const real* bias;       // [vocab] or null
+  const int64_t* index;   // [rows], or null: row for row
 };
 
 template <class real>
@@ -103,16 +123,17 @@ struct SparseTeacher {
   int64_t k;
 };
 
-template <class real>
+template <class real, class storage = real>
 struct LinearKDRows {
-  real* student;                // [rows, vocab] logits without bias; becomes the gradient, or the logits with bias
-  const real* bias;             // [vocab] or null
-  const int64_t* targets;       // [rows], each in [0, vocab)
-  const real* row_weights;      // [rows]
-  const bool* chosen;           // [rows]: gated terms look at these; null: at all
-  const real* uniform;          // [rows] sum of the unbanned logits without bias; null: no smoothing
-  real unbanned, uniform_bias;  // number of unbanned columns and the sum of their biases
-  KDTeacher<real> teachers[kMaxTeachers];
+  storage* student;         // [rows, vocab] logits without bias; becomes the gradient
+  const real* bias;         // [vocab] or null
+  const int64_t* targets;   // [rows]; kNoTarget: a row of zeros; any other number outside [0, vocab): a row of NaN
+  const real* row_weights;  // [rows]
+  const bool* chosen;       // [rows]: gated terms look at these; null: at all
+  const float* scores;      // [rows] or null: NaN makes the row's loss NaN
+  const real* uniform;      // [rows] sum of the unbanned logits without bias; null: no smoothing
+  const real* unbanned;     // [2] number of unbanned columns, sum of their biases; where `uniform` is
+  KDTeacher<real, storage> teachers[kMaxTeachers];
   SparseTeacher<real> sparse;
 
   KDTerm<real> terms[kMaxTerms];
@@ -120,23 +141,28 @@ struct LinearKDRows {
   real temperatures[kMaxTemperatures];  // of the student; the first is 1
   int32_t temperature_count;
 
-  real* dense_gradient;  // [rows, vocab] scratch, needed as has_slope says
-  int64_t* entry_ids;    // [rows, entries] scratch
-  real* entry_values;    // [rows, entries] scratch
-  int64_t entries;       // sum of scratch_entries()
+  int64_t* entry_ids;  // [rows, entries] scratch
+  real* entry_values;  // [rows, entries] scratch
+  real* entry_totals;  // [rows, entries] scratch
+  int64_t entries;     // sum of gradient_entries()
 
   real* loss;       // [rows]
   real* nll;        // [rows] -log p_y at temperature 1
   real* agreement;  // [rows] 1 where student and first teacher have the same top token, else 0
+  real* looked;     // [rows] 1 where gated terms look
+  real* shift;      // [rows] d loss / d z of smoothing's uniform share, in each unbanned column; where `uniform` is
   real* values;     // [terms] of [rows], `value_stride` apart; 0 where a term does not look
   int64_t value_stride;
   int64_t rows, vocab;
+  int64_t stride;  // columns from one row of logits to the next, of student and teachers
   bool with_grad;
 };
 
 // Rows begin..end on the CPU.
 void linear_kd_rows(const LinearKDRows<float>& rows, int64_t begin, int64_t end);
 void linear_kd_rows(const LinearKDRows<double>& rows, int64_t begin, int64_t end);
+void linear_kd_rows(const LinearKDRows<float, bfloat16>& rows, int64_t begin, int64_t end);
+void linear_kd_rows(const LinearKDRows<float, float16>& rows, int64_t begin, int64_t end);
 
 }  // namespace distilmt
 
@@ -144,4 +170,6 @@ void linear_kd_rows(const LinearKDRows<double>& rows, int64_t begin, int64_t end
 extern "C" {
 typedef int DistilmtLinearKDFloat(const distilmt::LinearKDRows<float>* rows, void* stream);
 typedef int DistilmtLinearKDDouble(const distilmt::LinearKDRows<double>* rows, void* stream);
+typedef int DistilmtLinearKDBFloat16(const distilmt::LinearKDRows<float, distilmt::bfloat16>* rows, void* stream);
+typedef int DistilmtLinearKDFloat16(const distilmt::LinearKDRows<float, distilmt::float16>* rows, void* stream);
 }

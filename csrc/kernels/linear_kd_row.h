@@ -2,20 +2,22 @@
 // columns at a time, or the threads of a CUDA block. It offers
 //
 //   real                     what a member holds of one array: a vector on the CPU, one number on a GPU
+//   kOnline                  whether the largest logits are found on the way, not in a pass of their own
 //   each(vocab, f)           f(at) for this member's share of the columns: the same share in every pass
+//   column(id)               `at` of a single column; first(x): the number that a real then holds
 //   load(p, at, fill)        the entries `at` of p; `fill` where a vector hangs over the end of the row
 //   store(p, at, x)
 //   largest(x), sum(x)       over all members; everybody gets the result, and sees what others stored before
-//   each_entry(k, f)         f(j) for this member's share of 0 .. k - 1, one number at a time
+//   each_entry(k, f)         f(j) for this member's share of 0 .. k - 1, one number at a time, the same in every pass
 //   total(x)                 sum over members of one number each
-//   next_top(p, vocab, top)  the entry of p that follows `top` in order of value (larger first), then id (lower first);
-//                            of NaN alone: id 0 and NaN
+//   next_top(logit, vocab, top)  the entry of logit(at) that follows `top` in order of value (larger first), then id
+//                            (lower first); of NaN alone: id 0 and NaN
 //   leader()                 true for one member
 //   sync()                   waits until all members have come here
 //
 // The terms (csrc/terms) measure themselves first, while z holds logits; each adds its share of the gradient as
 // multiples of p^T (`dense`), as entries in single columns, or, with a dense teacher, as a slope column by column. Then
-// one last pass writes the gradient over the logits. The row is small enough to stay in a cache near.
+// one last pass writes the gradient over the logits, rounded once.
 #pragma once
 #include "divergences/scalar.h"
 #include "kernels/linear_kd.h"
@@ -28,21 +30,33 @@ struct Top {
   int64_t id = -1;
 };
 
-template <class Group, class scalar>
+// kDense: the most terms with a dense teacher that there are; 1 or kMaxTerms.
+template <class Group_, class scalar_, class storage_, int kDense_>
 struct KDRow {
+  using Group = Group_;
+  using scalar = scalar_;
+  using storage = storage_;
   using real = typename Group::real;
+  static constexpr int kDense = kDense_;
 
   const Group& group;
-  const LinearKDRows<scalar>& rows;
+  const LinearKDRows<scalar, storage>& rows;
   const int64_t row, vocab, target;
   const bool chosen;
+  bool wanted[kMaxTeachers] = {chosen, chosen};
+  uint32_t reads = 0, slopes = 0;        // terms with a dense teacher that look at this row; of them those with slopes
+  const KDTerm<scalar>* only = nullptr;  // kDense 1: the one
   const scalar weight;
-  scalar* const z;
-  scalar z_max, log_z[kMaxTemperatures];  // largest logit; log of sum exp((z - z_max) / T)
+  storage* const z;
+  scalar z_max, total_z[kMaxTemperatures], log_z[kMaxTemperatures];  // largest logit; sum exp((z - z_max) / T), its log
   scalar v_max[kMaxTeachers];
-  scalar dense[kMaxTemperatures] = {};  // the gradient's multiple of p^T
+  scalar total[kDense], mean[kDense];     // by dense term: sums of its Moment
+  bool agrees = false;                    // both largest logits in one column
+  scalar dense[kMaxTemperatures] = {};    // the gradient's multiple of p^T
+  scalar unknown[kMaxTemperatures] = {};  // and of p^T / (1 - P) in the columns that a sparse teacher does not know,
+  scalar outside[kMaxTemperatures] = {};  // log(1 - P)
 
-  DISTILMT_HD KDRow(const Group& group, const LinearKDRows<scalar>& rows, int64_t row)
+  DISTILMT_HD KDRow(const Group& group, const LinearKDRows<scalar, storage>& rows, int64_t row)
       : group(group),
         rows(rows),
         row(row),
@@ -50,41 +64,73 @@ struct KDRow {
         target(rows.targets[row]),
         chosen(!rows.chosen || rows.chosen[row]),
         weight(rows.row_weights[row]),
-        z(rows.student + row * rows.vocab) {
-    z_max = add_bias(z, rows.bias);
-    for (int t = 0; t < kMaxTeachers; ++t)
-      if (scalar* v = teacher(t)) v_max[t] = add_bias(v, rows.teachers[t].bias);
-    for (int s = 0; s < rows.temperature_count; ++s) log_z[s] = log_sum(z, z_max, rows.temperatures[s]);
+        z(rows.student + row * rows.stride) {
+    for (int i = 0; i < rows.term_count; ++i) {
+      const KDTerm<scalar>& term = rows.terms[i];
+      if (!has_dense_teacher(term)) continue;
+      for (int t = 0; t < kMaxTeachers; ++t) wanted[t] = wanted[t] || (!term.gated && term.teacher == t);
+      if (!looks(term)) continue;
+      only = &term;
+      reads |= 1u << (kDense == 1 ? 0 : i);
+      if (has_slope(term)) slopes |= 1u << (kDense == 1 ? 0 : i);
+    }
   }
-
-  // Logits of a dense teacher for this row, or null.
-  DISTILMT_HD scalar* teacher(int t) const {
-    const KDTeacher<scalar>& of = rows.teachers[t];
-    if (!of.logits) return nullptr;
-    const int64_t its = of.index ? of.index[row] : row;
-    return its < 0 ? nullptr : of.logits + its * vocab;
-  }
-
-  DISTILMT_HD bool looks(const KDTerm<scalar>& term) const { return !term.gated || chosen; }
 
   DISTILMT_HD static constexpr scalar lowest() { return scalar(-HUGE_VAL); }
 
-  // Largest logits are subtracted before anything else: logits of +-1e4 lose nothing, and no exponent is above 0.
-  DISTILMT_HD scalar log_sum(const scalar* logits, scalar largest, scalar temperature) const {
-    const scalar per_t = 1 / temperature;
-    real all(0);
-    group.each(vocab, [&](auto at) { all = all + exp((group.load(logits, at, lowest()) - largest) * per_t); });
-    return log(group.sum(all));
+  // A dense teacher's logits of this row without bias, or null where nothing looks at them.
+  DISTILMT_HD const storage* teacher(int t) const {
+    const KDTeacher<scalar, storage>& of = rows.teachers[t];
+    if (!of.logits || !wanted[t]) return nullptr;
+    const int64_t its = of.index ? of.index[row] : row;
+    return its < 0 ? nullptr : of.logits + its * rows.stride;
   }
 
-  DISTILMT_HD scalar largest(const scalar* logits) const {
-    real top(lowest());
-    group.each(vocab, [&](auto at) { top = maximum(top, group.load(logits, at, lowest())); });
+  // Student's logits z(at), and the teacher's v(at).
+  template <class At>
+  DISTILMT_HD real student_logit(At at) const {
+    return with_bias(z, rows.bias, at);
+  }
+  template <class At>
+  DISTILMT_HD real teacher_logit(const storage* v, int t, At at) const {
+    return with_bias(v, rows.teachers[t].bias, at);
+  }
+  DISTILMT_HD scalar student_number(int64_t id) const { return group.first(student_logit(group.column(id))); }
+
+  DISTILMT_HD bool looks(const KDTerm<scalar>& term) const { return !term.gated || chosen; }
+
+  // f(k, term) for the terms k whose bit is in `which`, `reads` or `slopes`.
+  template <class F>
+  DISTILMT_HD void each_dense(uint32_t which, const F& f) const {
+    if (kDense == 1) {
+      if (which) f(0, *only);
+      return;
+    }
+    DISTILMT_UNROLL
+    for (int k = 0; k < kDense; ++k) {
+      if (which >> k == 0) break;
+      if (which >> k & 1) f(k, rows.terms[k]);
+    }
+  }
+
+  // Largest logits are subtracted before anything else: logits of +-1e4 lose nothing, and no exponent is above 0.
+  template <class Logit>
+  DISTILMT_HD scalar sum_exp(const Logit& logit, scalar largest, scalar temperature) const {
+    const scalar per_t = 1 / temperature;
+    real all(0);
+    group.each(vocab, [&](auto at) { all = all + exp((logit(at) - largest) * per_t); });
+    return group.sum(all);
+  }
+
+  template <class Logit>
+  DISTILMT_HD scalar largest(const Logit& logit) const {
+    real top(bottom());
+    group.each(vocab, [&](auto at) { top = maximum(top, logit(at)); });
     return group.largest(top);
   }
 
   DISTILMT_HD scalar log_p(int64_t id, int slot) const {
-    return (z[id] - z_max) / rows.temperatures[slot] - log_z[slot];
+    return (student_number(id) - z_max) / rows.temperatures[slot] - log_z[slot];
   }
 
   // d loss / d value of a term; its share of the gradient is this times d value / d z.
@@ -96,19 +142,97 @@ struct KDRow {
     rows.entry_values[at] = value;
   }
 
- private:
-  // Added once, in place: whoever stores a column is the one who reads it later.
-  DISTILMT_HD scalar add_bias(scalar* logits, const scalar* bias) const {
-    real top(lowest());
+  // The one reading of all logits.
+  DISTILMT_HD void read() {
+    const storage* const vs[kMaxTeachers] = {teacher(0), teacher(1)};
+    scalar tops[1 + kMaxTeachers] = {bottom(), bottom(), bottom()};  // of z, v0, v1: of all columns, or of those read
+    if constexpr (!Group::kOnline) {
+      tops[0] = largest([&](auto at) { return student_logit(at); });
+      for (int t = 0; t < kMaxTeachers; ++t)
+        if (vs[t]) tops[1 + t] = largest([&](auto at) { return teacher_logit(vs[t], t, at); });
+    }
+    scalar per_t[kMaxTemperatures];
+    for (int s = 0; s < kMaxTemperatures; ++s) per_t[s] = s < rows.temperature_count ? 1 / rows.temperatures[s] : 0;
+    real all_z[kMaxTemperatures] = {}, all[kDense] = {}, sums[kDense] = {}, nearest(lowest());
+
+    // Everything that has been added up, less larger logits.
+    const auto raise = [&](scalar z_top, scalar v0_top, scalar v1_top) {
+      const scalar by[1 + kMaxTeachers] = {z_top - tops[0], v0_top - tops[1], v1_top - tops[2]};
+      each_dense(reads, [&](int k, const KDTerm<scalar>& term) {
+        const Moment<scalar>& m = term.moment;
+        if (m.weight == Moment<scalar>::columns) return;
+        const scalar v_by = term.teacher ? by[2] : by[1];
+        const bool student = m.weight == Moment<scalar>::student;
+        const scalar less = exp(-v_by * m.per_s);
+        scalar weights = group.first(all[k]);
+        DISTILMT_UNROLL
+        for (int s = 0; s < kMaxTemperatures; ++s)
+          if (student && s == term.slot) weights = group.first(all_z[s]);
+        sums[k] = weigh(real(student ? exp(-by[0] * m.per_t) : less),
+                        sums[k] - weigh(weights, m.of_z * by[0] + m.of_v * v_by));
+        all[k] = all[k] * less;
+      });
+      DISTILMT_UNROLL
+      for (int s = 0; s < kMaxTemperatures; ++s) all_z[s] = all_z[s] * exp(-by[0] * per_t[s]);
+      nearest = nearest - (by[0] + by[1]);
+      tops[0] = z_top;
+      tops[1] = v0_top;
+      tops[2] = v1_top;
+    };
+
     group.each(vocab, [&](auto at) {
-      real x = group.load(logits, at, lowest());
-      if (bias) {
-        x = x + group.load(bias, at, scalar(0));
-        group.store(logits, at, x);
+      const real z = student_logit(at), v0 = vs[0] ? teacher_logit(vs[0], 0, at) : real(bottom()),
+                 v1 = vs[1] ? teacher_logit(vs[1], 1, at) : real(bottom());
+      if constexpr (Group::kOnline)
+        if (z > tops[0] || v0 > tops[1] || v1 > tops[2])
+          raise(maximum(tops[0], z), maximum(tops[1], v0), maximum(tops[2], v1));
+      const real x = z - tops[0], x0 = v0 - tops[1], x1 = v1 - tops[2];
+      all_z[0] = all_z[0] + exp(x);
+      DISTILMT_UNROLL
+      for (int s = 1; s < kMaxTemperatures; ++s) {
+        if (s >= rows.temperature_count) break;
+        all_z[s] = all_z[s] + exp(x * per_t[s]);
       }
-      top = maximum(top, x);
+      nearest = maximum(nearest, x + x0);
+      each_dense(reads, [&](int k, const KDTerm<scalar>& term) {
+        const Moment<scalar>& m = term.moment;
+        if (m.weight == Moment<scalar>::columns) {
+          const real open = possible(z) * possible(term.teacher ? v1 : v0);
+          const real gap = weigh(open, z - (term.teacher ? v1 : v0) * term.a);
+          all[k] = all[k] + open;
+          sums[k] = sums[k] + (term.b != 0 ? gap : gap * gap);
+          return;
+        }
+        const real y = term.teacher ? x1 : x0, weight = exp(y * m.per_s);
+        all[k] = all[k] + weight;
+        if (m.weight != Moment<scalar>::none)
+          sums[k] =
+              sums[k] + weigh(m.weight == Moment<scalar>::student ? exp(x * m.per_t) : weight, x * m.of_z + y * m.of_v);
+      });
     });
-    return group.largest(top);
+
+    if constexpr (Group::kOnline) {
+      const scalar z_top = group.largest(tops[0]), v0_top = vs[0] ? group.largest(tops[1]) : bottom();
+      raise(z_top, v0_top, vs[1] ? group.largest(tops[2]) : bottom());
+    }
+    z_max = tops[0];
+    for (int t = 0; t < kMaxTeachers; ++t) v_max[t] = tops[1 + t];
+    for (int s = 0; s < rows.temperature_count; ++s) log_z[s] = log(total_z[s] = group.sum(all_z[s]));
+    each_dense(reads, [&](int k, const KDTerm<scalar>&) {
+      total[k] = group.sum(all[k]);
+      mean[k] = group.sum(sums[k]);
+    });
+    agrees = vs[0] && group.largest(nearest) == 0;
+  }
+
+ private:
+  // Below all logits but those of banned columns, whose difference from it is -inf as it should be.
+  DISTILMT_HD static constexpr scalar bottom() { return sizeof(scalar) == 4 ? scalar(-3e38) : scalar(-1e308); }
+
+  template <class At>
+  DISTILMT_HD real with_bias(const storage* logits, const scalar* bias, At at) const {
+    const real x = group.load(logits, at, lowest());
+    return bias ? x + group.load(bias, at, scalar(0)) : x;
   }
 };
 
@@ -122,110 +246,138 @@ struct KDRow {
 
 namespace distilmt {
 
-template <class scalar>
-struct TermState {
-  DenseTerm<scalar> dense;
-  SparseTerm<scalar> sparse;
-};
-
-// The term's value; its multiples of p^T and its entries are noted.
-template <class Group, class scalar>
-DISTILMT_HD scalar measure(KDRow<Group, scalar>& row, const KDTerm<scalar>& term, TermState<scalar>& state) {
+// The term's value; its multiples of p^T and its entries are noted. k: its place among the dense terms.
+template <class Row, class Term, class State>
+DISTILMT_HD auto measure(Row& row, const Term& term, int k, State* states) {
   switch (term.kind) {
     case TermKind::nll: return measure_nll(row, term);
-    case TermKind::top1: return measure_top1(row, term);
-    case TermKind::ranking: return measure_ranking(row, term);
-    case TermKind::sparse_kl: return measure_sparse_kl(row, term, state.sparse);
+    case TermKind::top1: return measure_top1(row, term, k);
+    case TermKind::ranking: return measure_ranking(row, term, k);
+    case TermKind::sparse_kl: return measure_sparse_kl(row, term);
     case TermKind::top1_to_gold:
-      return measure_dense(row, term, state.dense) + move_top1_to_gold(row, term, state.dense);
-    default: return measure_dense(row, term, state.dense);
+      return measure_dense(row, term, k, states[k]) + move_top1_to_gold(row, term, states[k]);
+    default: return measure_dense(row, term, k, states[k]);
   }
 }
 
-template <class Group, class scalar>
-DISTILMT_HD void write_gradient(KDRow<Group, scalar>& row, const TermState<scalar>* states) {
-  using real = typename Group::real;
+// d loss / d z over the logits.
+template <class Row, class State>
+DISTILMT_HD void write_gradient(const Row& row, const State* states) {
+  using scalar = typename Row::scalar;
+  using real = typename Row::real;
   const auto& rows = row.rows;
-  const Group& group = row.group;
-  scalar* const more = rows.dense_gradient ? rows.dense_gradient + row.row * row.vocab : nullptr;
-  int last = -1;
-  bool summed = false;
-  for (int i = 0; i < rows.term_count; ++i) {
-    if (states[i].sparse.left > 0) {
-      add_rest_slope(row, rows.terms[i], states[i].sparse, more, summed);
-      summed = true;
-    }
-    if (!states[i].dense.logits) continue;
-    if (last >= 0) {
-      with_slope(row, rows.terms[last], states[last].dense, [&](auto slope) {
-        group.each(row.vocab, [&](auto at) {
-          real x = slope(at);
-          if (summed) x = x + group.load(more, at, scalar(0));
-          group.store(more, at, x);
-        });
-      });
-      summed = true;
-    }
-    last = i;
+  const auto& group = row.group;
+  const auto* const v0 = row.teacher(0);
+  const auto* const v1 = row.teacher(1);
+  Slope<scalar> slopes[Row::kDense];
+  row.each_dense(row.slopes, [&](int k, const KDTerm<scalar>& term) {
+    slopes[k] = {term, states[k], row.log_z[term.slot], row.z_max, row.v_max[term.teacher]};
+  });
+  struct Softmax {
+    scalar per_t, log_z, dense, unknown, log_others;  // shares of p^T, and in the columns outside K of p^T / (1 - P)
+  } softmax[kMaxTemperatures];
+  int slots = 1;
+  bool rest = false;
+  for (int s = 0; s < rows.temperature_count; ++s) {
+    softmax[s] = {1 / rows.temperatures[s], row.log_z[s], row.dense[s], row.unknown[s], row.log_z[s] + row.outside[s]};
+    if (row.dense[s] != 0) slots = s + 1;
+    rest = rest || row.unknown[s] != 0;
   }
-  bool tempered = false;
-  for (int s = 1; s < rows.temperature_count; ++s) tempered = tempered || row.dense[s] != 0;
-  const auto softmax = [&](real x, int s) { return exp(x * (1 / rows.temperatures[s]) - row.log_z[s]) * row.dense[s]; };
-  const auto finish = [&](auto slope) {
-    group.sync();  // others may still read logits for their terms
-    group.each(row.vocab, [&](auto at) {
-      real grad = slope(at);
-      if (summed) grad = grad + group.load(more, at, scalar(0));
-      const real x = group.load(row.z, at, row.lowest()) - row.z_max;
-      grad = grad + exp(x - row.log_z[0]) * row.dense[0];
-      if (tempered)
-        for (int s = 1; s < rows.temperature_count; ++s) grad = grad + softmax(x, s);
-      group.store(row.z, at, grad);
+  const int temperatures = rows.temperature_count;
+  const uint32_t sloped = row.slopes;
+  const scalar z_max = row.z_max, v0_max = row.v_max[0], v1_max = row.v_max[1];
+  // d loss / d z without entries.
+  const auto gradient = [&](auto at, bool known) {
+    const real x = row.student_logit(at) - z_max;
+    real grad(0);
+    row.each_dense(sloped, [&](int k, const KDTerm<scalar>&) {
+      const Slope<scalar>& slope = slopes[k];
+      grad = grad + slope(x, slope.term.teacher ? row.teacher_logit(v1, 1, at) - v1_max
+                                                : row.teacher_logit(v0, 0, at) - v0_max);
     });
+    grad = grad + exp(x - softmax[0].log_z) * softmax[0].dense;
+    DISTILMT_UNROLL
+    for (int s = 1; s < kMaxTemperatures; ++s) {
+      if (s >= slots) break;
+      grad = grad + exp(x * softmax[s].per_t - softmax[s].log_z) * softmax[s].dense;
+    }
+    if (rest && !known)
+      for (int s = 0; s < temperatures; ++s)
+        grad = grad + exp(x * softmax[s].per_t - softmax[s].log_others) * softmax[s].unknown;
+    return grad;
   };
-  if (last >= 0)
-    with_slope(row, rows.terms[last], states[last].dense, finish);
-  else
-    finish([](auto) { return real(0); });
+
+  // Columns with entries are summed before they are rounded: their sum of all is in entry_totals of each.
+  const int64_t entries = row.row * rows.entries;
+  const int64_t* const ids = rows.entry_ids + entries;
+  group.sync();
+  group.each_entry(rows.entries, [&](int j) {
+    if (ids[j] < 0) return;
+    bool known = false;
+    scalar sum = 0;
+    for (int i = 0; i < rows.term_count; ++i)
+      for (int other = rows.terms[i].first_entry; other < rows.terms[i].first_entry + gradient_entries(rows.terms[i]);
+           ++other)
+        if (ids[other] == ids[j]) {
+          known = known || has_rest(rows.terms[i]);
+          sum += rows.entry_values[entries + other];
+        }
+    rows.entry_totals[entries + j] = group.first(gradient(group.column(ids[j]), known)) + sum;
+  });
+  group.sync();
+  group.each(row.vocab, [&](auto at) { group.store(row.z, at, gradient(at, false)); });
   group.sync();
   if (!group.leader()) return;
-  for (int i = 0; i < rows.term_count; ++i) {
-    if (!row.looks(rows.terms[i])) continue;
-    const int64_t begin = row.row * rows.entries + rows.terms[i].first_entry;
-    for (int64_t j = begin; j < begin + gradient_entries(rows.terms[i]); ++j)
-      row.z[rows.entry_ids[j]] += rows.entry_values[j];
-  }
+  for (int64_t j = 0; j < rows.entries; ++j)
+    if (ids[j] >= 0) put(row.z + ids[j], rows.entry_totals[entries + j]);
 }
 
-template <class Group, class scalar>
-DISTILMT_HD void linear_kd_row(const Group& group, const LinearKDRows<scalar>& rows, int64_t at) {
-  using real = typename Group::real;
-  KDRow<Group, scalar> row(group, rows, at);
-  TermState<scalar> states[kMaxTerms];
+// A row that is no target, or has a target that cannot be: `what` in its loss and gradient.
+template <class Row>
+DISTILMT_HD void write_nothing(const Row& row, typename Row::scalar what) {
+  const auto& rows = row.rows;
+  const auto& group = row.group;
+  if (rows.with_grad) group.each(row.vocab, [&](auto at) { group.store(row.z, at, typename Row::real(what)); });
+  if (!group.leader()) return;
+  for (int i = 0; i < rows.term_count; ++i) rows.values[i * rows.value_stride + row.row] = 0;
+  rows.agreement[row.row] = rows.looked[row.row] = 0;
+  rows.nll[row.row] = rows.loss[row.row] = what;
+  if (rows.uniform) rows.shift[row.row] = 0;
+}
+
+template <int kDense, class Group, class scalar, class storage>
+DISTILMT_HD void linear_kd_row(const Group& group, const LinearKDRows<scalar, storage>& rows, int64_t at) {
+  KDRow<Group, scalar, storage, kDense> row(group, rows, at);
+  if (row.target == kNoTarget) return write_nothing(row, scalar(0));
+  if (row.target < 0 || row.target >= row.vocab) return write_nothing(row, scalar(NAN));
+  row.read();
+  group.each_entry(rows.entries, [&](int j) { rows.entry_ids[at * rows.entries + j] = -1; });
+  if (rows.uniform && group.leader()) rows.shift[at] = 0;
+  group.sync();
+  DenseTerm<scalar> states[kDense];
   const scalar nll = -row.log_p(row.target, 0);
-  scalar loss = 0;
+  scalar loss = rows.scores && rows.scores[at] != rows.scores[at] ? scalar(NAN) : scalar(0);
   for (int i = 0; i < rows.term_count; ++i) {
     const bool looks = row.looks(rows.terms[i]);
-    const scalar value = looks ? measure(row, rows.terms[i], states[i]) : scalar(0);
+    const scalar value = looks ? measure(row, rows.terms[i], kDense == 1 ? 0 : i, states) : scalar(0);
     loss += weigh(rows.terms[i].weight, value);
     if (group.leader()) rows.values[i * rows.value_stride + at] = value;
   }
-  if (const scalar* v = row.teacher(0)) {  // both largest logits in one column: the two distances add up to 0
-    real nearest(row.lowest());
-    group.each(row.vocab, [&](auto c) {
-      nearest = maximum(
-          nearest, group.load(row.z, c, row.lowest()) - row.z_max + (group.load(v, c, row.lowest()) - row.v_max[0]));
-    });
-    const scalar agrees = group.largest(nearest) == 0;
-    if (group.leader()) rows.agreement[at] = agrees;
-  } else if (group.leader()) {
-    rows.agreement[at] = 0;
-  }
   if (group.leader()) {
+    rows.agreement[at] = row.agrees;
+    rows.looked[at] = row.chosen;
     rows.nll[at] = nll;
     rows.loss[at] = weigh(row.weight, loss);
   }
   if (rows.with_grad) write_gradient(row, states);
+}
+
+// How many terms have a dense teacher, as kDense wants it.
+template <class scalar, class storage>
+bool many_dense(const LinearKDRows<scalar, storage>& rows) {
+  int count = 0;
+  for (int i = 0; i < rows.term_count; ++i) count += has_dense_teacher(rows.terms[i]);
+  return count > 1;
 }
 
 }  // namespace distilmt

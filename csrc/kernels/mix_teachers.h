@@ -16,6 +16,7 @@ struct MixedRows {
   const real* weights;  // [rows]
   real* mixed;          // [rows, vocab]
   int64_t rows, vocab;
+  int64_t stride;         // columns from one row of logits or of `mixed` to the next
   bool geometric, first;  // first: mixed is written, else added to
 };
 

@@ -8,8 +8,4 @@ void mix_teachers_float(const MixedRows<float>& rows, int64_t begin, int64_t end
   for (int64_t row = begin; row < end; ++row) mix_teachers_row(OneThread{}, rows, row);
 }
 
-void mix_teachers_double(const MixedRows<double>& rows, int64_t begin, int64_t end) {
-  for (int64_t row = begin; row < end; ++row) mix_teachers_row(OneThreadDouble{}, rows, row);
-}
-
 }  // namespace distilmt::DISTILMT_ISA_NAMESPACE

@@ -9,8 +9,8 @@ template <class Group, class scalar>
 DISTILMT_HD void mix_teachers_row(const Group& group, const MixedRows<scalar>& rows, int64_t row) {
   using real = typename Group::real;
   const scalar lowest = -HUGE_VAL;
-  const scalar* v = rows.logits + row * rows.vocab;
-  scalar* const mixed = rows.mixed + row * rows.vocab;
+  const scalar* v = rows.logits + row * rows.stride;
+  scalar* const mixed = rows.mixed + row * rows.stride;
   const auto logit = [&](auto at) {
     const real x = group.load(v, at, lowest);
     return rows.bias ? x + group.load(rows.bias, at, scalar(0)) : x;

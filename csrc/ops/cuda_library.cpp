@@ -5,8 +5,6 @@
 #include <optional>
 #include <string>
 
-#include "ops/tensors.h"
-
 namespace distilmt::ops {
 namespace {
 
@@ -31,8 +29,13 @@ void load_cuda(std::string path) {
   CudaLibrary library;
   find(ours, "distilmt_linear_kd_float", library.linear_kd_float);
   find(ours, "distilmt_linear_kd_double", library.linear_kd_double);
+  find(ours, "distilmt_linear_kd_bfloat16", library.linear_kd_bfloat16);
+  find(ours, "distilmt_linear_kd_float16", library.linear_kd_float16);
   find(ours, "distilmt_mix_teachers_float", library.mix_teachers_float);
   find(ours, "distilmt_mix_teachers_double", library.mix_teachers_double);
+  find(ours, "distilmt_choose_rows_float", library.choose_rows_float);
+  find(ours, "distilmt_choose_rows_double", library.choose_rows_double);
+  find(ours, "distilmt_accumulate", library.accumulate);
   find(torch, "aoti_torch_get_current_cuda_stream", library.current_stream);
   find(torch, "aoti_torch_cuda_addmm_out", library.addmm_out);
   loaded = library;
@@ -43,6 +46,16 @@ void load_cuda(std::string path) {
 const CudaLibrary& cuda_library() {
   STD_TORCH_CHECK(loaded, "distilmt: the CUDA kernels are not loaded; `distilmt doctor` says why");
   return *loaded;
+}
+
+void* current_stream(const Tensor& like) {
+  void* stream = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(cuda_library().current_stream(like.get_device_index(), &stream));
+  return stream;
+}
+
+void check_launch(int error) {
+  STD_TORCH_CHECK(error == 0, "distilmt: launching a CUDA kernel failed with cudaError ", error);
 }
 
 STABLE_TORCH_LIBRARY_FRAGMENT(distilmt, m) { m.def("load_cuda(str path) -> ()"); }

@@ -1,5 +1,5 @@
-// Gradients of a Head from d loss / d logits, chunk after chunk. Weight and bias are sums over all rows, in computing
-// dtype.
+// Gradients of a Head from d loss / d logits, chunk after chunk, in the computing dtype; weight and bias are sums over
+// all rows.
 #pragma once
 #include "ops/label_smoothing.h"
 
@@ -9,12 +9,13 @@ namespace distilmt::ops {
 struct ProductSum {
   Tensor sum;
   bool empty = true;
+  OptionalTensor scratch{};
 
   void add(const Tensor& a, const Tensor& b) {
     if (empty)
       mm_out(sum, a, b);
     else
-      addmm_(sum, a, b);
+      add_product_(sum, a, b, scratch);
     empty = false;
   }
 };
@@ -23,13 +24,20 @@ struct HeadGradients {
   bool with_hidden, with_weight, with_bias;
   const KeptRows& kept;
   const Head& head;
-  Tensor ones;                                 // [chunk, 1]
-  Tensor hidden;                               // [kept rows, d]
-  ProductSum weight, bias;                     // [vocab, d], [1, vocab]
-  ProductSum weighted_hidden, total_weight{};  // [1, d], [1, 1] sums over rows: what the smoothing's share is made of
+  const ScalarType computing;
+  Tensor ones;                   // [chunk, 1] of the logits' dtype
+  Tensor hidden;                 // [kept rows, d]
+  ProductSum weight, bias;       // [vocab, d], [1, vocab]
+  ProductSum weighted_hidden{};  // [1, d] sum over rows: what the smoothing's share is made of
 
-  HeadGradients(bool with_hidden, bool with_weight, bool with_bias, const KeptRows& kept, const Head& head)
-      : with_hidden(with_hidden), with_weight(with_weight), with_bias(with_bias), kept(kept), head(head) {
+  HeadGradients(bool with_hidden, bool with_weight, bool with_bias, const KeptRows& kept, const Head& head,
+                ScalarType computing)
+      : with_hidden(with_hidden),
+        with_weight(with_weight),
+        with_bias(with_bias),
+        kept(kept),
+        head(head),
+        computing(computing) {
     const int64_t d = head.hidden.size(1);
     ones = torch::stable::new_zeros(head.logits, {head.logits.size(0), 1});
     torch::stable::fill_(ones, 1.0);
@@ -37,7 +45,6 @@ struct HeadGradients {
     weight.sum = make(with_weight, head.vocab(), d);
     bias.sum = make(with_bias, 1, head.vocab());
     weighted_hidden.sum = make(true, 1, d);
-    total_weight.sum = make(true, 1, 1);
   }
 
   bool any() const { return with_hidden || with_weight || with_bias; }
@@ -55,23 +62,24 @@ struct HeadGradients {
     if (with_bias) bias.add(transpose(rows_of(ones, 0, g.size(0))), g);
   }
 
-  // The smoothing's share of the same rows; w [rows, 1] their weights.
-  void add_uniform(const LabelSmoothing& smoothing, const Tensor& w, const Tensor& h, int64_t begin, double scale) {
-    if (with_hidden) addmm_(rows_of(hidden, begin, h.size(0)), w, smoothing.u, scale);
-    if (with_weight) weighted_hidden.add(transpose(w), h);
-    if (with_bias) total_weight.add(transpose(w), rows_of(ones, 0, h.size(0)));
+  // The smoothing's share of the same rows; shift [rows, 1] and h of the computing dtype.
+  void add_uniform(const LabelSmoothing& smoothing, const Tensor& shift, const Tensor& h, int64_t begin) {
+    if (with_hidden) addmm_(rows_of(hidden, begin, h.size(0)), shift, smoothing.u);
+    if (with_weight) weighted_hidden.add(transpose(shift), h);
   }
 
-  void finish_uniform(const LabelSmoothing& smoothing, double scale) {
-    if (with_weight) addmm_(weight.sum, transpose(smoothing.mask), weighted_hidden.sum, scale);
-    if (with_bias) addmm_(bias.sum, total_weight.sum, smoothing.mask, scale);
+  // shift [rows, 1] of all rows.
+  void finish_uniform(const LabelSmoothing& smoothing, const Tensor& shift) {
+    if (with_weight) addmm_(weight.sum, transpose(smoothing.mask), weighted_hidden.sum);
+    if (with_bias) addmm_(bias.sum, torch::stable::reshape(torch::stable::sum(shift), {1, 1}), smoothing.mask);
   }
 
  private:
   // Without a single row no product writes a sum, and it must be 0.
   Tensor make(bool wanted, int64_t m, int64_t n) const {
-    if (!wanted) return torch::stable::new_empty(head.logits, {0});
-    return kept.count ? torch::stable::new_empty(head.logits, {m, n}) : torch::stable::new_zeros(head.logits, {m, n});
+    if (!wanted) return torch::stable::new_empty(head.logits, {0}, computing);
+    return kept.count ? torch::stable::new_empty(head.logits, {m, n}, computing)
+                      : torch::stable::new_zeros(head.logits, {m, n}, computing);
   }
 };
 

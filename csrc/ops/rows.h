@@ -1,13 +1,12 @@
-// The rows of a batch that have a target. The others are dropped before any matrix product.
+// The rows of a batch that have a target. On a CPU the others are dropped before any matrix product.
 #pragma once
 #include <algorithm>
 #include <vector>
 
+#include "kernels/linear_kd.h"
 #include "ops/tensors.h"
 
 namespace distilmt::ops {
-
-constexpr int64_t kNoTarget = -100;  // as in torch.nn.functional.cross_entropy
 
 struct KeptRows {
   int64_t all, count;
@@ -30,12 +29,13 @@ struct KeptRows {
   }
 };
 
-// targets [rows] int64: -100, or in [0, vocab). On a GPU they are copied to the host: the one synchronisation of a
-// call.
-inline KeptRows keep_rows(const Tensor& targets, int64_t vocab) {
-  const Tensor host = torch::stable::contiguous(to_cpu(targets));
-  const int64_t* y = host.const_data_ptr<int64_t>();
-  const int64_t rows = host.size(0);
+// targets [rows] int64: -100, or in [0, vocab). On a GPU (`masked`) all rows are kept, since to count the others would
+// be to wait for it: the row kernel writes zeros for them, and NaN for a target that cannot be.
+inline KeptRows keep_rows(const Tensor& targets, int64_t vocab, bool masked) {
+  const int64_t rows = targets.size(0);
+  const Tensor all = torch::stable::contiguous(targets);
+  if (masked) return {rows, rows, std::nullopt, all};
+  const int64_t* y = all.const_data_ptr<int64_t>();
   std::vector<int64_t> index, kept;
   for (int64_t row = 0; row < rows; ++row) {
     if (y[row] == kNoTarget) continue;
@@ -45,8 +45,8 @@ inline KeptRows keep_rows(const Tensor& targets, int64_t vocab) {
     kept.push_back(y[row]);
   }
   const int64_t count = index.size();
-  if (count == rows) return {rows, count, std::nullopt, torch::stable::contiguous(targets)};
-  return {rows, count, from_host(index, targets), from_host(kept, targets)};
+  if (count == rows) return {rows, count, std::nullopt, all};
+  return {rows, count, tensor_of(index), tensor_of(kept)};
 }
 
 }  // namespace distilmt::ops

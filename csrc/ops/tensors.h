@@ -25,8 +25,17 @@ Tensor call(const char* op, const char* overload, const Args&... args) {
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// out = a @ b.  a [m, k], b [k, n], out [m, n], of one dtype; strided matrices are taken as they are.
-inline void mm_out(const Tensor& out, const Tensor& a, const Tensor& b) { call("aten::mm", "out", a, b, out); }
+// out = a @ b.  a [m, k], b [k, n] of one dtype, out [m, n] of the same, or float32 where theirs is half precision;
+// strided matrices are taken as they are.
+inline void mm_out(const Tensor& out, const Tensor& a, const Tensor& b) {
+  const ScalarType dtype = out.scalar_type();
+  if (a.scalar_type() == dtype)
+    call("aten::mm", "out", a, b, out);
+  else if (out.is_cuda())
+    call("aten::mm", "dtype_out", a, b, dtype, out);
+  else  // a product that the CPU's torch lacks
+    call("aten::mm", "out", torch::stable::to(a, dtype), torch::stable::to(b, dtype), out);
+}
 
 inline Tensor mm(const Tensor& a, const Tensor& b) {
   const Tensor out = torch::stable::new_empty(a, {a.size(0), b.size(1)});
@@ -34,9 +43,13 @@ inline Tensor mm(const Tensor& a, const Tensor& b) {
   return out;
 }
 
-// out += scale * a @ b.  The dispatcher's addmm takes Scalars, which do not cross the stable ABI; Torch's shims take
-// doubles.
+// out += scale * a @ b, all of one dtype.  The dispatcher's addmm takes Scalars, which do not cross the stable ABI;
+// Torch's shims take doubles.
 void addmm_(const Tensor& out, const Tensor& a, const Tensor& b, double scale = 1.0);
+
+// The same where a and b may be half precision and out float32, which no addmm of the stable ABI is: on a GPU their
+// product lies in `scratch` for some rows of out at a time.
+void add_product_(const Tensor& out, const Tensor& a, const Tensor& b, OptionalTensor& scratch);
 
 inline Tensor index_select(const Tensor& t, int64_t dim, const Tensor& index) {
   return call("aten::index_select", "", t, dim, index);
@@ -51,17 +64,18 @@ inline Tensor rows_of(Tensor t, int64_t begin, int64_t count) { return torch::st
 
 inline Tensor transpose(const Tensor& t) { return torch::stable::transpose(t, 0, 1); }
 
-inline Tensor to_cpu(const Tensor& t) {
-  return t.is_cuda() ? torch::stable::to(t, torch::stable::Device(torch::headeronly::DeviceType::CPU)) : t;
+inline bool is_half(ScalarType dtype) { return dtype == ScalarType::BFloat16 || dtype == ScalarType::Half; }
+
+// A one-dimensional int64 tensor on the CPU.
+inline Tensor tensor_of(const std::vector<int64_t>& values) {
+  Tensor t = torch::stable::empty({int64_t(values.size())}, ScalarType::Long);
+  std::copy(values.begin(), values.end(), t.mutable_data_ptr<int64_t>());
+  return t;
 }
 
-// A one-dimensional tensor (int64 or float64) on the device of `like`.
 template <class number>
-Tensor from_host(const std::vector<number>& values, const Tensor& like) {
-  Tensor host = torch::stable::empty({int64_t(values.size())},
-                                     std::is_integral_v<number> ? ScalarType::Long : ScalarType::Double);
-  std::copy(values.begin(), values.end(), host.mutable_data_ptr<number>());
-  return like.is_cuda() ? torch::stable::to(host, like.device()) : host;
+number* data(const Tensor& t, int64_t entry = 0) {
+  return static_cast<number*>(t.mutable_data_ptr()) + entry;
 }
 
 }  // namespace distilmt::ops

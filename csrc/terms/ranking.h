@@ -11,21 +11,24 @@
 
 namespace distilmt {
 
-template <class Group, class scalar>
-DISTILMT_HD scalar measure_ranking(KDRow<Group, scalar>& row, const KDTerm<scalar>& term) {
-  const Group& group = row.group;
-  const scalar* v = row.teacher(term.teacher);
+template <class Row, class scalar>
+DISTILMT_HD scalar measure_ranking(Row& row, const KDTerm<scalar>& term, int place) {
+  const auto& group = row.group;
+  const auto* const logits = row.teacher(term.teacher);
+  const auto teacher = [&](auto at) { return row.teacher_logit(logits, term.teacher, at); };
+  const auto student = [&](auto at) { return row.student_logit(at); };
+  const auto v = [&](int64_t id) { return group.first(teacher(group.column(id))); };
   const int k = term.count;
   int64_t t[kMaxRanking] = {}, s[kMaxRanking] = {};
   Top<scalar> in_t, in_s;
   for (int i = 0; i < k; ++i) {
-    in_t = group.next_top(v, row.vocab, in_t);
-    in_s = group.next_top(row.z, row.vocab, in_s);
+    in_t = group.next_top(teacher, row.vocab, in_t);
+    in_s = group.next_top(student, row.vocab, in_s);
     t[i] = in_t.id;
     s[i] = in_s.id;
   }
   const auto p = [&](int64_t id) { return exp(row.log_p(id, term.slot)); };
-  const auto wrong = [&](int i, int j) { return v[t[i]] > v[s[j]] && p(s[j]) > p(t[i]); };
+  const auto wrong = [&](int i, int j) { return v(t[i]) > v(s[j]) && p(s[j]) > p(t[i]); };
   const scalar first = p(t[0]), scale = row.scale(term) / term.temperature;
   scalar value = 0, mean = 0;
   group.each_entry(k, [&](int i) {
@@ -49,8 +52,7 @@ DISTILMT_HD scalar measure_ranking(KDRow<Group, scalar>& row, const KDTerm<scala
     row.entry(term, k + j, s[j], scale * slope * p(s[j]));
   });
   row.dense[term.slot] -= scale * group.total(mean);
-  const scalar log_v = row.log_sum(v, row.v_max[term.teacher], scalar(1));
-  return group.total(value) + 0 * log_v;  // NaN anywhere in the teacher is seen
+  return group.total(value) + 0 * log(row.total[place]);  // NaN anywhere in the teacher is seen
 }
 
 }  // namespace distilmt

@@ -11,41 +11,37 @@
 
 namespace distilmt {
 
-// What the term remembers between its measure and its gradient.
-template <class scalar>
-struct SparseTerm {
-  scalar left = 0, outside = 0;  // 1 - Q, log(1 - P)
-};
+// Whether entry j of the row's teacher is there. An id outside the vocabulary is not, and makes the value NaN.
+template <class Row>
+DISTILMT_HD bool present(const Row& row, int64_t j) {
+  const auto& of = row.rows.sparse;
+  const int64_t at = row.row * of.k + j;
+  return of.log_probs[at] != row.lowest() && of.ids[at] >= 0 && of.ids[at] < row.vocab;
+}
 
-// Takes the known columns out of the student's logits; the second half of the term's entries keeps them.
-template <class Group, class scalar>
-DISTILMT_HD void hide_known(const KDRow<Group, scalar>& row, const KDTerm<scalar>& term) {
-  const SparseTeacher<scalar>& of = row.rows.sparse;
+// f() while the known columns are out of the student's logits; the term's totals keep them.
+template <class Row, class scalar, class F>
+DISTILMT_HD void without_known(const Row& row, const KDTerm<scalar>& term, const F& f) {
+  const int64_t* const ids = row.rows.sparse.ids + row.row * row.rows.sparse.k;
+  scalar* const kept = row.rows.entry_totals + row.row * row.rows.entries + term.first_entry;
   row.group.sync();
   row.group.each_entry(term.count, [&](int j) {
-    if (of.log_probs[row.row * of.k + j] == row.lowest()) return;
-    const int64_t id = of.ids[row.row * of.k + j];
-    row.entry(term, term.count + j, id, row.z[id]);
-    row.z[id] = row.lowest();
+    if (!present(row, j)) return;
+    kept[j] = to_number(row.z[ids[j]]);
+    put(row.z + ids[j], row.lowest());
+  });
+  row.group.sync();
+  f();
+  row.group.sync();
+  row.group.each_entry(term.count, [&](int j) {
+    if (present(row, j)) put(row.z + ids[j], kept[j]);
   });
   row.group.sync();
 }
 
-template <class Group, class scalar>
-DISTILMT_HD void show_known(const KDRow<Group, scalar>& row, const KDTerm<scalar>& term) {
-  const SparseTeacher<scalar>& of = row.rows.sparse;
-  const int64_t kept = row.row * row.rows.entries + term.first_entry + term.count;
-  row.group.sync();
-  row.group.each_entry(term.count, [&](int j) {
-    if (of.log_probs[row.row * of.k + j] > row.lowest())
-      row.z[row.rows.entry_ids[kept + j]] = row.rows.entry_values[kept + j];
-  });
-  row.group.sync();
-}
-
-template <class Group, class scalar>
-DISTILMT_HD scalar measure_sparse_kl(KDRow<Group, scalar>& row, const KDTerm<scalar>& term, SparseTerm<scalar>& s) {
-  const Group& group = row.group;
+template <class Row, class scalar>
+DISTILMT_HD scalar measure_sparse_kl(Row& row, const KDTerm<scalar>& term) {
+  const auto& group = row.group;
   const int64_t k = term.count;
   const int64_t* ids = row.rows.sparse.ids + row.row * row.rows.sparse.k;
   const scalar* given = row.rows.sparse.log_probs + row.row * row.rows.sparse.k;
@@ -67,43 +63,34 @@ DISTILMT_HD scalar measure_sparse_kl(KDRow<Group, scalar>& row, const KDTerm<sca
   group.each_entry(k, [&](int j) {
     const scalar lq = (given[j] - top) * per_s - log_sum, q = exp(lq);
     mass += q;
-    if (q > 0) value += q * (lq - row.log_p(ids[j], term.slot));
+    if (q > 0) value += present(row, j) ? q * (lq - row.log_p(ids[j], term.slot)) : scalar(NAN);
   });
   mass = group.total(mass);
   value = group.total(value);
 
   const scalar scale = row.scale(term) * per_t;
+  scalar left = 0;  // 1 - Q
   if (tail == SparseTail::rest) {
     // 1 - P from the other columns themselves: where P is nearly 1, the difference would have no digit left.
-    hide_known(row, term);
-    const scalar largest = row.largest(row.z);  // of the others: below the row's own, all might be 0
-    s.outside = (largest - row.z_max) * per_t + row.log_sum(row.z, largest, term.temperature) - row.log_z[term.slot];
-    show_known(row, term);
-    s.left = largest > row.lowest() ? maximum(1 - mass, scalar(0)) : scalar(0);
-    if (s.left > 0) value += s.left * (log(s.left) - s.outside);
+    without_known(row, term, [&] {
+      const auto z = [&](auto at) { return row.student_logit(at); };
+      const scalar largest = row.largest(z);  // of the others: below the row's own, all might be 0
+      const scalar outside = (largest - row.z_max) * per_t + log(row.sum_exp(z, largest, term.temperature)) -
+                             row.log_z[term.slot];  // log(1 - P)
+      left = outside > row.lowest() ? maximum(1 - mass, scalar(0)) : scalar(0);
+      if (left > 0) {
+        value += left * (log(left) - outside);
+        row.unknown[term.slot] -= scale * left;
+        row.outside[term.slot] = outside;
+      }
+    });
   }
-  row.dense[term.slot] += scale * (mass + s.left);
+  row.dense[term.slot] += scale * (mass + left);
   group.each_entry(k, [&](int j) {
     const scalar q = exp((given[j] - top) * per_s - log_sum);
-    row.entry(term, j, q > 0 ? ids[j] : row.target, -scale * q);
+    row.entry(term, j, present(row, j) ? ids[j] : -1, -scale * q);
   });
   return value + 0 * mass;  // NaN in the teacher is seen
-}
-
-// The rest's share of the gradient, -(1 - Q) p / (1 - P) in the columns outside K: added to `more`, or stored there.
-template <class Group, class scalar>
-DISTILMT_HD void add_rest_slope(const KDRow<Group, scalar>& row, const KDTerm<scalar>& term,
-                                const SparseTerm<scalar>& s, scalar* more, bool stored) {
-  using real = typename Group::real;
-  const scalar per_t = 1 / term.temperature, scale = -row.scale(term) * per_t * s.left;
-  const scalar shift = row.log_z[term.slot] + s.outside;
-  hide_known(row, term);
-  row.group.each(row.vocab, [&](auto at) {
-    real x = exp((row.group.load(row.z, at, row.lowest()) - row.z_max) * per_t - shift) * scale;
-    if (stored) x = x + row.group.load(more, at, scalar(0));
-    row.group.store(more, at, x);
-  });
-  show_known(row, term);
 }
 
 }  // namespace distilmt

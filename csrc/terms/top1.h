@@ -8,22 +8,26 @@
 
 namespace distilmt {
 
-template <class Group, class scalar>
-DISTILMT_HD scalar measure_top1(KDRow<Group, scalar>& row, const KDTerm<scalar>& term) {
-  const scalar* v = row.teacher(term.teacher);
-  const Top<scalar> top = row.group.next_top(v, row.vocab, Top<scalar>{});
-  const scalar log_v = row.log_sum(v, row.v_max[term.teacher], term.teacher_temperature);
-  const scalar share = term.a != 0 ? exp(-log_v) : scalar(1);
+template <class Row>
+DISTILMT_HD Top<typename Row::scalar> teachers_top(const Row& row, int t) {
+  const auto* const v = row.teacher(t);
+  return row.group.next_top([&](auto at) { return row.teacher_logit(v, t, at); }, row.vocab,
+                            Top<typename Row::scalar>{});
+}
+
+template <class Row, class scalar>
+DISTILMT_HD scalar measure_top1(Row& row, const KDTerm<scalar>& term, int k) {
+  const Top<scalar> top = teachers_top(row, term.teacher);
+  const scalar log_v = log(row.total[k]), share = term.a != 0 ? exp(-log_v) : scalar(1);
   const scalar scale = row.scale(term) * share / term.temperature;
   row.dense[term.slot] += scale;
   if (row.group.leader()) row.entry(term, 0, top.id, -scale);
   return weigh(share, -row.log_p(top.id, term.slot)) + 0 * log_v;  // NaN anywhere in the teacher is seen
 }
 
-template <class Group, class scalar>
-DISTILMT_HD scalar move_top1_to_gold(KDRow<Group, scalar>& row, const KDTerm<scalar>& term,
-                                     const DenseTerm<scalar>& s) {
-  const Top<scalar> top = row.group.next_top(s.logits, row.vocab, Top<scalar>{});
+template <class Row, class scalar>
+DISTILMT_HD scalar move_top1_to_gold(Row& row, const KDTerm<scalar>& term, const DenseTerm<scalar>& s) {
+  const Top<scalar> top = teachers_top(row, term.teacher);
   const scalar mass = exp(-s.log_v), scale = row.scale(term) * mass / term.temperature;
   if (row.group.leader()) {
     row.entry(term, 0, top.id, scale);

@@ -1,6 +1,6 @@
 // Every term three ways: the CUDA source as a block runs it (tests/cuda_on_host), the CPU's vectors of float32, and one
 // number after another in float64, which the others must match. That the numbers are right is for
-// tests/test_linear_kd.py.
+// tests/test_linear_kd.py. Half precision: from logits that it holds exactly, to a gradient rounded once.
 #include <algorithm>
 #include <vector>
 
@@ -10,6 +10,8 @@
 
 namespace {
 
+using distilmt::bfloat16;
+using distilmt::float16;
 using distilmt::LinearKDRows;
 using distilmt::SparseTail;
 using distilmt::TermKind;
@@ -33,7 +35,7 @@ constexpr int64_t kRows = 3, kSparse = 6;
 const Objective kObjectives[] = {
     {"no term", {}},
     {"nll", {{TermKind::nll}}},
-    {"nll smoothed", {{TermKind::nll, 0.002}}},
+    {"nll smoothed", {{TermKind::nll, 0.1}}},
     {"forward_kl", {{TermKind::forward_kl}}},
     {"cross_entropy", {{TermKind::cross_entropy}}},
     {"reverse_kl", {{TermKind::reverse_kl}}},
@@ -57,7 +59,7 @@ const Objective kObjectives[] = {
       {TermKind::total_variation},
       {TermKind::sparse_kl, double(SparseTail::rest), 0, kSparse, 2, 1}}},
     {"all that share scratch",
-     {{TermKind::nll, 0.002, 0, 0, 1},
+     {{TermKind::nll, 0.1, 1, 0, 1},
       {TermKind::ranking, 0, 0, 4, 3},
       {TermKind::sparse_kl, double(SparseTail::rest), 0, kSparse, 1, 1},
       {TermKind::reverse_kl},
@@ -73,34 +75,45 @@ double half(int64_t i, double phase) { return std::round(6 * std::sin(i * 0.7 + 
 // Three rows and all that an objective needs, each buffer as long as the contract says. Two columns are banned. In row
 // 0 student and teacher agree on the target; of the sparse teacher, row 1 lacks entries and row 2 all. Gated terms do
 // not look at row 1, which then has no teacher.
-template <class real>
+template <class real, class storage = real>
 struct Example {
-  int64_t vocab;
-  std::vector<real> student, teachers[2], bias, teacher_bias, row_weights{0.5, 2, 0.25}, uniform, log_probs;
+  int64_t vocab, stride;
+  std::vector<storage> student, teachers[2];
+  std::vector<real> bias, teacher_bias, row_weights{0.5, 2, 0.25}, uniform, log_probs, unbanned{0, 0};
   std::vector<int64_t> targets, index{1, -1, 0}, ids, entry_ids;
-  std::vector<real> dense_gradient, entry_values, out;
+  std::vector<real> entry_values, entry_totals, out;
   const bool chosen[kRows] = {true, false, true};
-  LinearKDRows<real> rows{};
+  LinearKDRows<real, storage> rows{};
 
-  Example(const Objective& objective, int64_t vocab, bool gated) : vocab(vocab), targets{7, vocab - 1, 0} {
+  static storage stored(double x) {
+    storage s;
+    distilmt::put(&s, real(x));
+    return s;
+  }
+
+  // Between the rows of logits lie columns that nobody may look at.
+  Example(const Objective& objective, int64_t vocab, bool gated)
+      : vocab(vocab), stride(vocab + 3), targets{7, vocab - 1, 0} {
     const real lowest = -HUGE_VAL;
     const auto banned = [&](int64_t column) { return column == 5 || column == vocab - 2; };
-    for (int64_t i = 0; i < kRows * vocab; ++i) {
-      student.push_back(half(i, 0));
-      if (!gated || i < 2 * vocab) teachers[0].push_back(half(i, 1) * 0.5);
-      teachers[1].push_back(banned(i % vocab) ? lowest : real(half(i, 2)));
-    }
-    student[7] += 8;
-    teachers[0][(gated ? vocab : 0) + 7] += 8;
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t v = 0; v < stride; ++v) {
+        const int64_t i = r * vocab + v;
+        student.push_back(stored(v < vocab ? half(i, 0) + 8 * (r == 0 && v == 7) : NAN));
+        if (!gated || r < 2)
+          teachers[0].push_back(stored(v < vocab ? half(i, 1) * 0.5 + 8 * (r == (gated ? 1 : 0) && v == 7) : NAN));
+        teachers[1].push_back(stored(v < vocab ? banned(v) ? lowest : half(i, 2) : NAN));
+      }
     for (int64_t v = 0; v < vocab; ++v) {
       bias.push_back(banned(v) ? lowest : real(half(v, 3)));
       teacher_bias.push_back(banned(v) ? lowest : real(half(v, 4)));
-      if (!banned(v)) rows.uniform_bias += bias[v];
-      rows.unbanned += !banned(v);
+      if (!banned(v)) unbanned[1] += bias[v];
+      unbanned[0] += !banned(v);
     }
     for (int64_t r = 0; r < kRows; ++r) {
       uniform.push_back(0);
-      for (int64_t v = 0; v < vocab; ++v) uniform[r] += banned(v) ? 0 : student[r * vocab + v];
+      for (int64_t v = 0; v < vocab; ++v)
+        uniform[r] += banned(v) ? real(0) : real(distilmt::to_number(student[r * stride + v]));
       for (int64_t j = 0; j < kSparse; ++j) {
         const bool absent = r == 2 || (r == 1 && j % 2);
         ids.push_back(absent ? -1 - (int64_t(1) << 40) : 6 * j + r);
@@ -110,7 +123,6 @@ struct Example {
 
     rows.temperatures[0] = 1;
     rows.temperature_count = 1;
-    int slopes = 0;
     for (const Term& term : objective.terms) {
       int slot = 0;
       while (slot < rows.temperature_count && rows.temperatures[slot] != term.temperature) ++slot;
@@ -127,15 +139,16 @@ struct Example {
              real(term.temperature),
              real(term.teacher_temperature),
              real(term.a),
-             real(term.b)};
-      rows.entries += scratch_entries(its);
-      slopes += has_slope(its) + 2 * has_rest(its);
+             real(term.b),
+             {}};
+      prepare(its);
+      rows.entries += gradient_entries(its);
       if (term.kind == TermKind::nll && term.a > 0) rows.uniform = uniform.data();
     }
-    if (slopes > 1) dense_gradient.resize(kRows * vocab);
     entry_ids.resize(kRows * rows.entries);
     entry_values.resize(kRows * rows.entries);
-    out.assign((3 + rows.term_count) * kRows, NAN);
+    entry_totals.resize(kRows * rows.entries);
+    out.assign((5 + rows.term_count) * kRows, NAN);
 
     rows.student = student.data();
     rows.bias = bias.data();
@@ -145,16 +158,29 @@ struct Example {
     rows.teachers[0] = {teachers[0].data(), teacher_bias.data(), gated ? index.data() : nullptr};
     rows.teachers[1] = {teachers[1].data(), nullptr, nullptr};
     rows.sparse = {ids.data(), log_probs.data(), kSparse};
-    rows.dense_gradient = dense_gradient.empty() ? nullptr : dense_gradient.data();
+    rows.unbanned = unbanned.data();
     rows.entry_ids = entry_ids.data();
     rows.entry_values = entry_values.data();
+    rows.entry_totals = entry_totals.data();
     rows.loss = out.data();
     rows.nll = rows.loss + kRows;
     rows.agreement = rows.nll + kRows;
-    rows.values = rows.agreement + kRows;
+    rows.looked = rows.agreement + kRows;
+    rows.values = rows.looked + kRows;
+    rows.shift = rows.values + rows.term_count * kRows;
+    if (!rows.uniform) std::fill_n(rows.shift, kRows, real(0));
     rows.value_stride = rows.rows = kRows;
     rows.vocab = vocab;
+    rows.stride = stride;
     rows.with_grad = true;
+  }
+
+  // The gradient, or before the call the logits, of all rows.
+  std::vector<real> gradient() const {
+    std::vector<real> all;
+    for (int64_t r = 0; r < kRows; ++r)
+      for (int64_t v = 0; v < vocab; ++v) all.push_back(distilmt::to_number(student[r * stride + v]));
+    return all;
   }
 };
 
@@ -172,37 +198,48 @@ void for_each_example(const F& f) {
       }
 }
 
-template <class real>
-void check_near(const Example<real>& example, const Example<double>& expected, double tolerance) {
+template <class real, class storage>
+void check_near(const Example<real, storage>& example, const Example<double>& expected, double tolerance,
+                double rounding = 0) {
   CHECK_NEAR(worst_difference(example.out, expected.out), 0, tolerance);
-  CHECK_NEAR(worst_difference(example.student, expected.student), 0, tolerance);
+  const auto got = example.gradient();
+  const auto exact = expected.gradient();
+  for (size_t i = 0; i < exact.size(); ++i)
+    CHECK_NEAR(double(got[i]), exact[i], tolerance + rounding * std::abs(exact[i]));
+}
+
+int on_block(const LinearKDRows<double>& rows) { return distilmt_linear_kd_double(&rows, nullptr); }
+int on_block(const LinearKDRows<float>& rows) { return distilmt_linear_kd_float(&rows, nullptr); }
+int on_block(const LinearKDRows<float, bfloat16>& rows) { return distilmt_linear_kd_bfloat16(&rows, nullptr); }
+int on_block(const LinearKDRows<float, float16>& rows) { return distilmt_linear_kd_float16(&rows, nullptr); }
+
+template <class real, class storage>
+void check_block(double tolerance, double rounding = 0) {
+  for_each_example([&](const Example<double>& expected, auto&... arguments) {
+    Example<real, storage> example(arguments...);
+    CHECK(on_block(example.rows) == cudaSuccess);
+    check_near(example, expected, tolerance, rounding);
+  });
+}
+
+template <class storage>
+void check_one_by_one(double tolerance, double rounding) {
+  for_each_example([&](const Example<double>& expected, auto&... arguments) {
+    Example<float, storage> example(arguments...);
+    distilmt::linear_kd_rows(example.rows, 0, kRows);
+    check_near(example, expected, tolerance, rounding);
+  });
 }
 
 }  // namespace
 
-TEST(linear_kd_a_cuda_block_agrees_with_one_thread) {
-  for_each_example([](const Example<double>& expected, auto&... arguments) {
-    Example<double> example(arguments...);
-    CHECK(distilmt_linear_kd_double(&example.rows, nullptr) == cudaSuccess);
-    check_near(example, expected, 1e-12);
-  });
-}
-
-TEST(linear_kd_a_cuda_block_of_floats_agrees_with_double) {
-  for_each_example([](const Example<double>& expected, auto&... arguments) {
-    Example<float> example(arguments...);
-    CHECK(distilmt_linear_kd_float(&example.rows, nullptr) == cudaSuccess);
-    check_near(example, expected, 1e-5);
-  });
-}
-
-TEST(linear_kd_vectors_of_floats_agree_with_double) {
-  for_each_example([](const Example<double>& expected, auto&... arguments) {
-    Example<float> example(arguments...);
-    distilmt::linear_kd_rows(example.rows, 0, kRows);
-    check_near(example, expected, 1e-5);
-  });
-}
+TEST(linear_kd_a_cuda_block_agrees_with_one_thread) { check_block<double, double>(1e-12); }
+TEST(linear_kd_a_cuda_block_of_floats_agrees_with_double) { check_block<float, float>(1e-5); }
+TEST(linear_kd_a_cuda_block_of_bfloat16_rounds_the_gradient_once) { check_block<float, bfloat16>(1e-5, 0x1p-8); }
+TEST(linear_kd_a_cuda_block_of_float16_rounds_the_gradient_once) { check_block<float, float16>(1e-5, 0x1p-11); }
+TEST(linear_kd_vectors_of_floats_agree_with_double) { check_one_by_one<float>(1e-5, 0); }
+TEST(linear_kd_bfloat16_agrees_with_double) { check_one_by_one<bfloat16>(1e-5, 0x1p-8); }
+TEST(linear_kd_float16_agrees_with_double) { check_one_by_one<float16>(1e-5, 0x1p-11); }
 
 // What the examples promise: agreement in row 0 alone, terms that look or do not, and a gradient whose rows sum to 0
 // but for the share of smoothing that the caller adds. logit_mse alone knows no softmax.
@@ -213,17 +250,16 @@ TEST(linear_kd_rows_hold_what_they_should) {
       const bool looks = !gated || e.chosen[r];
       CHECK(rows.agreement[r] == (r == 0));
       double sum = 0, loss = 0;
-      for (int64_t v = 0; v < vocab; ++v) sum += e.student[r * vocab + v];
+      for (int64_t v = 0; v < vocab; ++v) sum += e.student[r * e.stride + v];
       bool softmax = true;
       for (int i = 0; i < rows.term_count; ++i) {
         const double value = rows.values[i * rows.value_stride + r];
         CHECK(looks || value == 0);
         loss += rows.terms[i].weight * value;
         softmax = softmax && objective.terms[i].kind != TermKind::logit_mse;
-        if (rows.terms[i].kind == TermKind::nll && looks)
-          sum -=
-              rows.row_weights[r] * rows.terms[i].weight * rows.terms[i].a * rows.unbanned / rows.terms[i].temperature;
       }
+      sum += rows.shift[r] * rows.unbanned[0];
+      CHECK(rows.looked[r] == looks);
       CHECK_NEAR(rows.loss[r], rows.row_weights[r] * loss, 1e-12);
       if (softmax) CHECK_NEAR(sum, 0, 1e-12);
     }
@@ -234,7 +270,7 @@ TEST(linear_kd_rows_hold_what_they_should) {
 TEST(linear_kd_a_row_of_nan_leaves_the_others_alone) {
   const auto forget = [](auto& example, double what) {
     for (auto* logits : {&example.student, &example.teachers[0], &example.teachers[1]})
-      std::fill_n(logits->begin() + example.vocab, example.vocab, what);
+      std::fill_n(logits->begin() + example.stride, example.vocab, what);
     for (size_t i = 1; i < example.out.size(); i += kRows) example.out[i] = what;
   };
   for (const Objective& objective : kObjectives) {
@@ -252,4 +288,40 @@ TEST(linear_kd_a_row_of_nan_leaves_the_others_alone) {
       check_near(*example, expected, 1e-12);
     }
   }
+}
+
+// Rows without a target are zeros, those whose target cannot be NaN, and neither leaves its row.
+TEST(linear_kd_rows_without_a_target) {
+  for (const int64_t target : {distilmt::kNoTarget, int64_t(-1), int64_t(37), int64_t(1) << 40})
+    for (const bool block : {false, true}) {
+      const Objective& all = kObjectives[std::size(kObjectives) - 1];
+      Example<double> expected(all, 37, false), example(all, 37, false);
+      distilmt::linear_kd_rows(expected.rows, 0, kRows);
+      example.targets[1] = target;
+      block ? void(on_block(example.rows)) : distilmt::linear_kd_rows(example.rows, 0, kRows);
+      const double want = target == distilmt::kNoTarget ? 0 : NAN;
+      const auto same = [&](double x) { return std::isnan(want) ? std::isnan(x) : x == want; };
+      CHECK(same(example.rows.loss[1]) && same(example.rows.nll[1]));
+      CHECK(example.rows.looked[1] == 0 && example.rows.shift[1] == 0 && example.rows.values[1] == 0);
+      for (int64_t v = 0; v < 37; ++v) {
+        CHECK(same(example.student[example.stride + v]));
+        expected.student[example.stride + v] = example.student[example.stride + v] = 0;
+      }
+      for (size_t i = 1; i < example.out.size(); i += kRows) example.out[i] = expected.out[i] = 0;
+      check_near(example, expected, 1e-12);
+    }
+}
+
+// An id outside the vocabulary is an error of the row, not of the memory behind it; so is a score of NaN.
+TEST(linear_kd_ids_and_scores_that_cannot_be) {
+  const Objective sparse{"sparse", {{TermKind::sparse_kl, double(SparseTail::rest), 0, kSparse, 2, 1}}};
+  for (const bool bad_id : {false, true})
+    for (const bool block : {false, true}) {
+      Example<double> example(sparse, 37, false);
+      const float scores[kRows] = {1, bad_id ? 1 : NAN, 1};
+      example.rows.scores = scores;
+      if (bad_id) example.ids[kSparse] = 37;
+      block ? void(on_block(example.rows)) : distilmt::linear_kd_rows(example.rows, 0, kRows);
+      CHECK(!std::isnan(example.rows.loss[0]) && std::isnan(example.rows.loss[1]) && !std::isnan(example.rows.loss[2]));
+    }
 }

@@ -24,7 +24,8 @@ std::vector<real> mixed(int64_t vocab, bool geometric, const Run& run) {
     if (m == 2)
       for (int64_t r = 0; r < kRows; ++r) logits[r * vocab + 5] = -HUGE_VAL;
     const distilmt::MixedRows<real> rows{
-        logits.data(), m == 2 ? nullptr : bias.data(), weights.data(), out.data(), kRows, vocab, geometric, m == 0};
+        logits.data(), m == 2 ? nullptr : bias.data(), weights.data(), out.data(), kRows, vocab, vocab, geometric,
+        m == 0};
     run(rows);
   }
   return out;

@@ -99,7 +99,7 @@ class _Trainer(Seq2SeqTrainer):
                                           "logged_update": 0}  # fmt: skip
         self.sums: dict[str, Tensor] = {}
         self.lines: list[Tensor] = []
-        self.gates: list[float | None] = []
+        self.gates: list[Tensor] = []
         self.mark = time.perf_counter()
 
     # ---- batches and loss ----
@@ -127,8 +127,7 @@ class _Trainer(Seq2SeqTrainer):
             loss, sums = model(**said, own=True)
         for name in ("gate", "own_gate"):
             if name in sums:
-                gate = float(sums.pop(name))
-                self.gates.append(gate if math.isfinite(gate) else None)  # none yet: JSON knows no infinity
+                self.gates.append(sums.pop(name))  # read when they are logged: nothing waits for a GPU here
         for name, value in sums.items():
             self.sums[name] = self.sums[name] + value.detach() if name in self.sums else value.detach()
         scaled: Tensor = loss * self.accelerator.num_processes
@@ -212,7 +211,8 @@ class _Trainer(Seq2SeqTrainer):
             if (
                 self.gates
             ):  # of every micro-batch since the last entry: which tokens were hard enough, over the training
-                facts["gates"] = self.gates
+                gates = torch.stack(self.gates).tolist()
+                facts["gates"] = [gate if math.isfinite(gate) else None for gate in gates]  # JSON knows no infinity
             append_event(self.folder / "events.jsonl", "log", durable=False, **facts)
         self.gates = []
 

@@ -24,7 +24,7 @@ class Evaluation:
         tokens: number of targets, int64.
         selected: share of the targets that selective terms looked at; 1 without such a term.
         agreement: share of the targets where student and dense teacher have the same top token; NaN without a dense one.
-        gate: what decided the selection, float32 on the host; NaN without one.
+        gate: what decided the selection, float32; NaN without one.
     """
 
     loss: Tensor

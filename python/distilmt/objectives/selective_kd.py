@@ -82,9 +82,9 @@ class SelectiveKD(Term):
                 "SelectiveKD: gather=True needs update='step' - within a call no other process can be heard"
             )
         if self.level == "global":
+            everyone = torch.full((1,), torch.inf if self.lowest else -torch.inf)  # a gate that all pass
             self.memory.update(
-                values=torch.zeros(self.queue_size), state=torch.zeros(2, dtype=torch.int64), gate=torch.full((1,), -torch.inf),
-                pending=[],
+                values=torch.zeros(self.queue_size), state=torch.zeros(2, dtype=torch.int64), gate=everyone, pending=[]
             )  # fmt: skip
 
     @property
@@ -103,8 +103,7 @@ class SelectiveKD(Term):
         if self.level == "batch":
             return Choice(self.by, self.rate, lowest=self.lowest)
         if self.update == "step":
-            gate = float(self.memory["gate"]) if int(self.memory["state"][1]) else -torch.inf
-            return Choice(self.by, gate=-gate if self.lowest and gate == -torch.inf else gate, lowest=self.lowest)
+            return Choice(self.by, gate=self.memory["gate"], lowest=self.lowest)
         return Choice(self.by, self.rate, lowest=self.lowest, queue=(self.memory["values"], self.memory["state"]))
 
     def mask(self, **given: Any) -> tuple[Tensor, Tensor] | None:
@@ -120,23 +119,29 @@ class SelectiveKD(Term):
         if self.update == "step":
             self.memory["pending"].append(result.scores)
         else:
-            self.memory["values"], self.memory["state"] = result.queue
+            self._keep(values=result.queue[0], state=result.queue[1])
+
+    def _keep(self, **tensors: Tensor) -> None:
+        """Into the tensors that are there, once they are on the device: a captured graph reads and writes the same ones."""
+        for name, tensor in tensors.items():
+            if self.memory[name].device == tensor.device:
+                self.memory[name].copy_(tensor)
+            else:
+                self.memory[name] = tensor
 
     def step(self) -> None:
         """End of an optimizer step: what was seen goes into the queue, and its gate serves the next step."""
         if self.level == "batch" or self.update != "step" or not self.memory["pending"]:
             return
         scores = torch.cat(self.memory["pending"])
-        scores = scores[~scores.isnan()]
         self.memory["pending"] = []
         if self.gather and torch.distributed.is_initialized():
             everyone: list[Any] = [None] * torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(everyone, scores)
-            scores = torch.cat(everyone)
-        memory = self.memory
-        memory["values"], memory["state"], memory["gate"] = score_queue(
-            memory["values"], memory["state"], scores, self.rate, self.lowest
-        )
+            torch.distributed.all_gather_object(everyone, scores.cpu())
+            scores = torch.cat(everyone).to(scores.device)
+        before = (self.memory[name].to(scores.device) for name in ("values", "state"))
+        values, state, gate = score_queue(*before, scores, self.rate, self.lowest)
+        self._keep(values=values, state=state, gate=gate)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {name: self.memory[name] for name in ("values", "state", "gate") if name in self.memory}
@@ -144,4 +149,4 @@ class SelectiveKD(Term):
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state and state["values"].shape != (self.queue_size,):
             raise ConfigError(f"SelectiveKD: a queue of {len(state['values'])}, expected queue_size {self.queue_size}")
-        self.memory.update(state)
+        self.memory.update({name: tensor.clone() for name, tensor in state.items()})

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from distilmt.ops.linear_kd_checks import blame, check
+
 _CPU_WORKSPACE = 64 << 20  # stays near the last-level cache, and the products have rows enough
 _CUDA_WORKSPACE = 512 << 20
 _SELECTION = 1 << 30
@@ -93,20 +95,20 @@ class Choice:
         score: student_nll, -log p(y); teacher_entropy; teacher_confidence, the largest probability; teacher_margin,
             q(y) - p(y).
         rate: in (0, 1]; the gate is the ceil(n rate)-th of the n scores of this call, or of the queue.
-        gate: given instead of a rate.
+        gate: given instead of a rate; a float32 tensor [1] may stay on its device.
         lowest: choose scores at most the gate, the smallest ones.
-        queue: values float32 [size] and state int64 [2] on the host: the scores of this call are pushed, then the gate is taken.
+        queue: values float32 [size] and state int64 [2]: the scores of this call are pushed, then the gate is taken.
     """
 
     score: str
     rate: float = 1.0
-    gate: float | None = None
+    gate: float | Tensor | None = None
     lowest: bool = False
     queue: tuple[Tensor, Tensor] | None = None
 
 
 class LinearKD(NamedTuple):
-    """What `linear_kd` returns; all but `loss` are detached, and 0 in rows without a target.
+    """What `linear_kd` returns, on hidden's device; all but `loss` are detached, and 0 in rows without a target.
 
     Attributes:
         loss: scalar.
@@ -114,10 +116,10 @@ class LinearKD(NamedTuple):
         nll: [rows] -log p(target) in nats, without smoothing, at temperature 1.
         agreement: [rows] 1 where student and dense teacher have the same top token; 0 without a teacher.
         chosen: [rows] 1 where gated terms look.
-        gate: float32 [1] on the host; NaN without a choice.
-        scores: float32 [rows] on the host, of the choice, NaN in rows without a target; empty without a choice.
+        gate: float32 [1]; NaN without a choice.
+        scores: float32 [rows] of the choice, NaN in rows without a target; empty without a choice.
         queue: after the push; empty without a queue.
-        dropped: float32 [1] on the host: the share of sum |d loss / d logits| that the filter dropped.
+        dropped: float32 [1]: the share of sum |d loss / d logits| that the filter dropped.
     """
 
     loss: Tensor
@@ -151,15 +153,21 @@ def linear_kd(
     selection_bytes: int = _SELECTION,
     dropped_mass: float = 0.0,
     teacher_bfloat16: bool = False,
+    _as_on_cuda: bool = False,
 ) -> LinearKD:
     """Weighted sum of terms over the rows, from hidden states and output layers.
 
         loss = sum_rows row_weight * sum_terms weight * value / denominator
 
-    Logits exist for one chunk of rows at a time, never as [rows, vocab]; rows whose target is -100 are dropped before
-    any product, and a teacher's projection is made for the rows that some term looks at. Gradients go to whichever of
-    `hidden`, `weight` and `bias` requires them. Half precision is computed in float32, also under autocast, and each
-    gradient has its tensor's dtype. On a GPU targets and scores are copied to the host.
+    Logits exist for one chunk of rows at a time, never as [rows, vocab]. Gradients go to whichever of `hidden`, `weight` and
+    `bias` requires them, each in its tensor's dtype; every sum is float32, also under autocast.
+
+    On a CPU rows whose target is -100 are dropped before any product, a teacher's projection is made for the rows that some
+    term looks at, and half precision is computed in float32. On a GPU nothing is copied to the host, nothing waits, and
+    shapes depend on shapes alone, so that the call can be captured in a graph: all rows are computed and the others masked,
+    half precision is multiplied as it is, and logits lie in the hidden states' dtype if all models share it. A target or
+    sparse id that cannot be makes the loss NaN there; `distilmt.ops.linear_kd_checks.blame` then says which. On a CPU it is
+    an error at once.
 
     Args:
         hidden: student's states [rows, d], float64, float32, bfloat16 or float16; its logits [rows, vocab] without a
@@ -184,6 +192,7 @@ def linear_kd(
         dropped_mass: above 0 an approximation: of each row of d loss / d logits the smallest entries are left out of the
             gradients, together at most this share of its absolute sum. Losses stay exact. CPU, with a weight, not float64.
         teacher_bfloat16: an approximation: dense teachers' projections in bfloat16, which errs by 1 in 256 of a logit.
+        _as_on_cuda: on a CPU what is done on a GPU; for tests.
 
     Returns:
         Loss and, per row and in nats, the unweighted values, in float32 (float64 for float64 hidden states). A KL is
@@ -195,11 +204,12 @@ def linear_kd(
 
     Source: the terms name theirs (`distilmt.objectives`); smoothing as in fairseq's label_smoothed_cross_entropy.
     """
-    _check(hidden, weight, targets, bias, teachers, snapshot, mix_weights, sparse, row_weights, mask)
+    check(hidden, weight, targets, bias, teachers, snapshot, mix_weights, sparse, row_weights, mask)
     _check_terms(terms, teachers, snapshot, sparse, hidden.shape[1] if weight is None else weight.shape[0])
     if not 0 <= dropped_mass < 1:
         raise ValueError(f"linear_kd: dropped_mass must be in [0, 1), got {dropped_mass}")
-    if dropped_mass > 0 and (weight is None or hidden.is_cuda or hidden.dtype == torch.float64):
+    masked = hidden.is_cuda or _as_on_cuda
+    if dropped_mass > 0 and (weight is None or masked or hidden.dtype == torch.float64):
         raise ValueError(
             f"linear_kd: dropped_mass needs a weight and hidden on the CPU, not in float64, got {hidden.dtype} on {hidden.device}"
         )
@@ -215,9 +225,12 @@ def linear_kd(
         for x in (t.weight, t.temperature, t.teacher_temperature, t.a, t.b,
                   sparse.ids.shape[1] if t.kind == "sparse_kl" and sparse else t.count, t.snapshot, t.gated)
     ]  # fmt: skip
-    queue = choice.queue or (None, None)
+    queue = [tensor.to(hidden.device) for tensor in choice.queue] if choice.queue else (None, None)
+    gate = choice.gate
+    if isinstance(gate, float | int):
+        gate = hidden.new_full((1,), gate, dtype=torch.float32)
     with_grad = torch.is_grad_enabled()
-    total, values, _, _, _, gate, scores, queue_values, queue_state, dropped = torch.ops.distilmt.linear_kd(
+    total, values, _, _, _, gate_after, scores, queue_values, queue_state, dropped = torch.ops.distilmt.linear_kd(
         hidden,
         weight,
         targets,
@@ -233,20 +246,21 @@ def linear_kd(
         [KINDS.index(t.kind) for t in terms],
         numbers,
         SCORES.index(choice.score),
-        choice.rate if choice.gate is None else choice.gate,
-        choice.gate is not None,
+        choice.rate,
+        None if gate is None else gate.to(hidden.device),
         choice.lowest,
         *queue,
         workspace_bytes,
         selection_bytes,
         dropped_mass,
         teacher_bfloat16,
+        masked,
         with_grad and hidden.requires_grad,
         with_grad and weight is not None and weight.requires_grad,
         with_grad and bias is not None and bias.requires_grad,
     )
     if not torch.compiler.is_compiling() and not hidden.is_cuda and bool(total.isnan()):
-        _blame_teacher(teachers, snapshot, sparse)
+        blame(targets, hidden.shape[1] if weight is None else weight.shape[0], teachers, snapshot, sparse)
     if denominator is None:
         denominator = (targets != -100).sum().clamp(min=1)
     *each, nll, agreement, chosen = values.detach()
@@ -258,7 +272,7 @@ def linear_kd(
         nll,
         agreement,
         chosen,
-        gate.detach(),
+        gate_after.detach(),
         scores.detach(),
         queue_after,
         dropped.detach(),
@@ -271,27 +285,15 @@ def score_queue(
     """Pushes scores into a queue by itself, for a gate per optimizer step.
 
     Args:
-        values: float32 [size] on the host.
+        values: float32 [size].
         state: int64 [2]: where the next score goes, how many there are.
-        scores: any shape.
+        scores: any shape, on the same device as both; a NaN is no score.
         rate: in (0, 1].
         lowest: the gate is the ceil(n rate)-th smallest, not largest.
     Returns: values and state after the push, and the gate, float32 [1]: one that all pass, of an empty queue.
     """
     out: tuple[Tensor, Tensor, Tensor] = torch.ops.distilmt.score_queue(values, state, scores, rate, lowest)
     return out
-
-
-def _blame_teacher(
-    teachers: Sequence[DenseTeacher], snapshot: DenseTeacher | None, sparse: SparseTeacher | None
-) -> None:
-    """Raises where a NaN came from a teacher; a student's is the training's to deal with."""
-    given = [("teacher's " + n, t) for teacher in teachers for n, t in zip(teacher._fields, teacher, strict=True)]
-    given += [("snapshot's " + n, t) for n, t in zip(DenseTeacher._fields, snapshot or (), strict=False)]
-    given += [("sparse log_probs", sparse.log_probs)] if sparse else []
-    for name, tensor in given:
-        if tensor is not None and (nans := int(tensor.isnan().sum())):
-            raise ValueError(f"linear_kd: {name} must be numbers, got {nans} NaN in {tuple(tensor.shape)}")
 
 
 def _tensors(teachers: Sequence[DenseTeacher], like: Tensor) -> list[Tensor]:
@@ -341,90 +343,16 @@ _LIMITS = {"nll": (0, 1 - 1e-12), "jensen_shannon": (1e-12, 1 - 1e-12), "skew_kl
 def _check_choice(choice: Choice, teachers: Sequence[DenseTeacher], mask: Tensor | None) -> None:
     if choice.score not in SCORES:
         raise ValueError(f"linear_kd: score must be one of {', '.join(SCORES[1:])}, got {choice.score!r}")
+    if isinstance(choice.gate, Tensor) and (choice.gate.shape != (1,) or choice.gate.dtype != torch.float32):
+        raise ValueError(
+            f"linear_kd: gate must be a number or float32 [1], got {choice.gate.dtype} {tuple(choice.gate.shape)}"
+        )
     if not 0 < choice.rate <= 1:
         raise ValueError(f"linear_kd: rate must be in (0, 1], got {choice.rate}")
     if choice.score != "none" and mask is not None:
         raise ValueError("linear_kd: choice and mask are two ways to choose rows, got both")
     if choice.score.startswith("teacher") and not teachers:
         raise ValueError(f"linear_kd: score {choice.score} needs teachers, got none")
-
-
-def _check(
-    hidden: Tensor,
-    weight: Tensor | None,
-    targets: Tensor,
-    bias: Tensor | None,
-    teachers: Sequence[DenseTeacher],
-    snapshot: DenseTeacher | None,
-    mix_weights: Tensor | None,
-    sparse: SparseTeacher | None,
-    row_weights: Tensor | None,
-    mask: Tensor | None,
-) -> None:
-    tensors: dict[str, tuple[Tensor | None, int]] = {
-        "hidden": (hidden, 2), "weight": (weight, 2), "bias": (bias, 1), "mix_weights": (mix_weights, 2),
-        "row_weights": (row_weights, 1), "sparse log_probs": (sparse.log_probs if sparse else None, 2),
-    }  # fmt: skip
-    named = [(f"teacher {i}'s" if len(teachers) > 1 else "teacher's", t) for i, t in enumerate(teachers)]
-    if snapshot is not None:
-        named.append(("snapshot's", snapshot))
-    for name, teacher in named:
-        tensors |= {
-            f"{name} hidden": (teacher.hidden, 2),
-            f"{name} weight": (teacher.weight, 2),
-            f"{name} bias": (teacher.bias, 1),
-        }
-    for name, (tensor, dimensions) in tensors.items():
-        if tensor is None:
-            continue
-        if tensor.dim() != dimensions:
-            raise ValueError(f"linear_kd: {name} must have {dimensions} dimensions, got shape {tuple(tensor.shape)}")
-        if tensor.device != hidden.device:
-            raise ValueError(f"linear_kd: {name} must be on hidden's device {hidden.device}, got {tensor.device}")
-        if not tensor.is_floating_point():
-            raise TypeError(f"linear_kd: {name} must be floating point, got {tensor.dtype}")
-    if targets.dtype != torch.int64:
-        raise TypeError(f"linear_kd: targets must be int64, got {targets.dtype}")
-    if targets.device != hidden.device:
-        raise ValueError(f"linear_kd: targets must be on hidden's device {hidden.device}, got {targets.device}")
-    rows, width = hidden.shape
-    vocab = width if weight is None else weight.shape[0]
-    if vocab == 0:
-        raise ValueError("linear_kd: the student's vocab must not be 0")
-    if targets.shape != (rows,):
-        raise ValueError(f"linear_kd: targets must have hidden's rows ({rows},), got shape {tuple(targets.shape)}")
-    _same("weight", "hidden's width", weight, 1, width)
-    _same("bias", "student's vocab", bias, 0, vocab)
-    _same("row_weights", "hidden's rows", row_weights, 0, rows)
-    for name, teacher in named:
-        _same(f"{name} hidden", "hidden's rows", teacher.hidden, 0, rows)
-        _same(f"{name} weight", "student's vocab", teacher.weight, 0, vocab)
-        _same(f"{name} weight", "its hidden's width", teacher.weight, 1, teacher.hidden.shape[1])
-        _same(f"{name} bias", "student's vocab", teacher.bias, 0, vocab)
-        if teacher.weight is None:
-            _same(f"{name} hidden", "student's vocab", teacher.hidden, 1, vocab)
-    if mix_weights is not None and mix_weights.shape != (len(teachers), rows):
-        raise ValueError(
-            f"linear_kd: mix_weights must be [{len(teachers)}, {rows}], got shape {tuple(mix_weights.shape)}"
-        )
-    if mask is not None and (mask.dtype != torch.bool or mask.shape != (rows,) or mask.device != hidden.device):
-        raise ValueError(
-            f"linear_kd: mask must be bool [{rows}] on {hidden.device}, got {mask.dtype} {tuple(mask.shape)}"
-        )
-    if sparse is not None:
-        if sparse.ids.dtype != torch.int64:
-            raise TypeError(f"linear_kd: sparse ids must be int64, got {sparse.ids.dtype}")
-        k = sparse.ids.shape[-1]
-        if sparse.ids.shape != (rows, k) or sparse.log_probs.shape != (rows, k) or not 1 <= k <= vocab:
-            raise ValueError(
-                f"linear_kd: sparse ids and log_probs must be [{rows}, k] with k in [1, {vocab}], "
-                f"got {tuple(sparse.ids.shape)} and {tuple(sparse.log_probs.shape)}"
-            )
-
-
-def _same(name: str, what: str, tensor: Tensor | None, axis: int, size: int) -> None:
-    if tensor is not None and tensor.shape[axis] != size:
-        raise ValueError(f"linear_kd: {name} must have {what} {size}, got {tensor.shape[axis]}")
 
 
 @torch.library.register_fake("distilmt::linear_kd")  # type: ignore[untyped-decorator]
@@ -445,7 +373,7 @@ def _fake(
     numbers: list[float],
     score: int,
     rate: float,
-    given_gate: bool,
+    gate: Tensor | None,
     lowest: bool,
     queue: Tensor | None,
     queue_state: Tensor | None,
@@ -453,6 +381,7 @@ def _fake(
     selection_bytes: int,
     dropped_mass: float,
     teacher_bfloat16: bool,
+    masked: bool,
     grad_hidden: bool,
     grad_weight: bool,
     grad_bias: bool,
@@ -462,18 +391,22 @@ def _fake(
     def gradient(wanted: bool, tensor: Tensor | None) -> Tensor:
         return hidden.new_empty(tensor.shape if wanted and tensor is not None else (0,), dtype=dtype)
 
-    pushed = queue is not None and score > 0 and not given_gate
+    pushed = queue is not None and score > 0 and gate is None
+
+    def single(count: int) -> Tensor:
+        return hidden.new_empty(count, dtype=torch.float32)
+
     return (
         hidden.new_empty((), dtype=dtype),
         hidden.new_empty((len(kinds) + 3, hidden.shape[0]), dtype=dtype),
         gradient(grad_hidden, hidden),
         gradient(grad_weight, weight),
         gradient(grad_bias, bias),
-        torch.empty(1, dtype=torch.float32),
-        torch.empty(hidden.shape[0] if score else 0, dtype=torch.float32),
-        torch.empty_like(queue) if pushed and queue is not None else torch.empty(0, dtype=torch.float32),
-        torch.empty_like(queue_state) if pushed and queue_state is not None else torch.empty(0, dtype=torch.int64),
-        torch.empty(1, dtype=torch.float32),
+        single(1),
+        single(hidden.shape[0] if score else 0),
+        torch.empty_like(queue) if pushed and queue is not None else single(0),
+        torch.empty_like(queue_state) if pushed and queue_state is not None else hidden.new_empty(0, dtype=torch.int64),
+        single(1),
     )
 
 
