@@ -9,6 +9,10 @@ others run at their best batch size of 8, 16, 32 and 64, found in a first round.
 Prints target tokens/s (median, lowest, highest), per second of CPU time too, and by how much ours of each compute type is
 faster than each peer; writes benchmarks/results/translate_6+6_threadsN.json. DISTILMT_ISA and CT2_FORCE_CPU_ISA hold both
 to an instruction set, with DNNL_MAX_CPU_ISA for CTranslate2's products, which are oneDNN's (on Intel MKL_ENABLE_INSTRUCTIONS).
+
+    python benchmarks/bench_translate.py --device cuda --sentences 8192 --types float16 --peers "ctranslate2 float16" generate
+
+has all of them on the device, `generate` in float16, the others at their best batch of 64, 128, 256 and 512.
 """
 
 from __future__ import annotations
@@ -50,6 +54,9 @@ def base_model(decoder_layers: int) -> MarianMTModel:
     return model
 
 
+BATCHES = {"cpu": (8, 16, 32, 64), "cuda": (64, 128, 256, 512)}
+
+
 def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, batch: int, threads: int) -> None:
     """Sorted by length, so that padding is as small as it can be."""
     torch.set_num_threads(threads)  # CTranslate2 shares the OpenMP runtime and has set it to its own number
@@ -57,7 +64,7 @@ def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, bat
     for first in range(0, len(ordered), batch):
         part = [[*ids, 0] for ids in ordered[first : first + batch]]
         longest = max(map(len, part))
-        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in part])
+        ids = torch.tensor([row + [pad] * (longest - len(row)) for row in part], device=model.device)
         with torch.inference_mode():
             out = model.generate(
                 ids, attention_mask=(ids != pad).long(), num_beams=beam_size, do_sample=False,
@@ -67,7 +74,7 @@ def generate(model: MarianMTModel, sources: list[list[int]], beam_size: int, bat
 
 
 def ctranslate2_of(
-    folder: Path, compute_type: str, sources: list[list[int]], threads: int
+    folder: Path, compute_type: str, sources: list[list[int]], threads: int, device: str
 ) -> Callable[[int, int], None]:
     """A function of beam size and batch size, or ImportError where the package is missing."""
     import ctranslate2
@@ -75,8 +82,9 @@ def ctranslate2_of(
     if not (folder / "converted").exists():
         ctranslate2.converters.TransformersConverter(str(folder)).convert(str(folder / "converted"))
     translator = ctranslate2.Translator(
-        str(folder / "converted"), compute_type=compute_type, inter_threads=threads, intra_threads=1
-    )
+        str(folder / "converted"), device=device, compute_type=compute_type,
+        inter_threads=threads if device == "cpu" else 1, intra_threads=1,
+    )  # fmt: skip
     words = [[f"w{i}" for i in ids] + ["</s>"] for ids in sources]
 
     def run(beam_size: int, batch: int) -> None:
@@ -111,10 +119,10 @@ def with_cpu_time(run: Callable[[], Any], seconds: list[float]) -> Callable[[], 
     return timed
 
 
-def best_batch(run: Callable[[int], None]) -> int:
-    """The fastest of 8, 16, 32 and 64, each tried once."""
+def best_batch(run: Callable[[int], None], device: str) -> int:
+    """The fastest of the device's, each tried once."""
     seconds = {}
-    for batch in (8, 16, 32, 64):
+    for batch in BATCHES[device]:
         start = time.perf_counter()
         run(batch)
         seconds[batch] = time.perf_counter() - start
@@ -123,6 +131,7 @@ def best_batch(run: Callable[[int], None]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
@@ -141,21 +150,29 @@ def main() -> None:
     if any(peer.startswith("ctranslate2") for peer in options.peers):
         facts["ctranslate2"] = version("ctranslate2")
     shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
-    out = f"translate_6+{options.decoder_layers}_threads{options.threads}{options.name}"
+    where = f"threads{options.threads}" if options.device == "cpu" else options.device
+    out = f"translate_6+{options.decoder_layers}_{where}{options.name}"
+    if options.device != "cpu":
+        facts["device"] = torch.cuda.get_device_name()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = base_model(options.decoder_layers)
         model.save_pretrained(folder)
         write_vocabulary(folder)
-        ours = {kind: Translator(folder, threads=options.threads, compute_type=kind) for kind in options.types}
+        ours = {
+            kind: Translator(folder, device=options.device, threads=options.threads, compute_type=kind)
+            for kind in options.types
+        }
+        if options.device != "cpu":
+            model = model.half().to(options.device)
         peers: dict[str, Callable[[int, int], None]] = {}
         for peer in options.peers:
             if peer == "generate":
                 peers[peer] = lambda beam, batch: generate(model, sources, beam, batch, options.threads)
                 continue
             try:
-                peers[peer] = ctranslate2_of(folder, peer.split()[1], sources, options.threads)
+                peers[peer] = ctranslate2_of(folder, peer.split()[1], sources, options.threads, options.device)
             except ImportError:
                 print("ctranslate2 is not installed: not measured")
         for beam_size in options.beams:
@@ -165,7 +182,10 @@ def main() -> None:
                     sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
                 )
                 competitors[kind]()  # the others are warm from looking for their best batch
-            batches = {peer: best_batch(lambda batch, p=run, b=beam_size: p(b, batch)) for peer, run in peers.items()}
+            batches = {
+                peer: best_batch(lambda batch, p=run, b=beam_size: p(b, batch), options.device)
+                for peer, run in peers.items()
+            }
             for peer, run in peers.items():
                 competitors[peer] = lambda p=run, b=beam_size, n=batches[peer]: p(b, n)
             cpu: dict[str, list[float]] = {each: [] for each in competitors}

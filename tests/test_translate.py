@@ -149,7 +149,8 @@ def test_wrong_arguments(translator: Translator, settings: dict[str, Any], messa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "cuda"}, "device: expected cpu, got 'cuda'"),
+        ({"device": "tpu"}, 'device: expected "cpu", "cuda" or "cuda:N", got \'tpu\''),
+        ({"compute_type": "float16"}, "compute_type: expected auto, float32, bfloat16 or int8, got 'float16'"),
         ({"compute_type": "int4"}, "compute_type: expected auto, float32, bfloat16 or int8, got 'int4'"),
         ({"threads": 0}, "threads"),
         ({"slots": -1}, "slots"),

@@ -8,6 +8,7 @@ namespace py = pybind11;
 
 namespace distilmt {
 
+void bind_device(py::module_& m);
 void bind_labels(py::module_& m);
 void bind_soft_labels(py::module_& m);
 void bind_text(py::module_& m);
@@ -40,6 +41,7 @@ PYBIND11_MODULE(_native, m) {
         return names;
       },
       "Instruction sets this machine can run, lowest first.");
+  bind_device(m);
   bind_labels(m);
   bind_soft_labels(m);
   bind_text(m);

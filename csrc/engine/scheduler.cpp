@@ -4,7 +4,6 @@
 #include <chrono>
 #include <condition_variable>
 #include <exception>
-#include <map>
 #include <mutex>
 #include <thread>
 
@@ -22,43 +21,6 @@ constexpr int kScoringRows = 192;
 constexpr int kWaiting = 4;
 // Keys and values of one worker, in bytes, beyond which fewer slots are used.
 constexpr int64_t kWorkerBytes = int64_t{1} << 30;
-
-// What is decoded, and what of it is read.
-struct Plan {
-  int source = 1, target = 1;                     // positions of the longest
-  std::vector<std::pair<size_t, size_t>> copies;  // (output, output that is the same)
-};
-
-// Decides what needs no decoding, and the order of the rest.
-Plan prepare(const Models& models, const Request& request, Job& job) {
-  const size_t positions = static_cast<size_t>(models.positions());
-  const auto& behind = request.scoring ? request.targets : request.prefixes;
-  const std::vector<int> nothing;
-  Plan plan;
-  std::map<std::pair<const std::vector<int>&, const std::vector<int>&>, size_t> seen;
-  for (size_t i = 0; i < request.sources.size(); ++i) {
-    const std::vector<int>& source = request.sources[i];
-    const std::vector<int>& target = behind.empty() ? nothing : behind[i];
-    Output& output = (*job.outputs)[i];
-    if (source.empty()) {
-      output.status = Status::empty_source;
-    } else if (source.size() > positions || target.size() + 1 > positions) {
-      output.status = Status::too_long;
-    } else if (const auto [first, is_new] = seen.try_emplace({source, target}, i); !is_new) {
-      plan.copies.emplace_back(i, first->second);
-    } else {
-      const size_t generated = request.scoring ? 1 : static_cast<size_t>(job.options.max_length);
-      plan.source = std::max(plan.source, static_cast<int>(source.size()));
-      plan.target = std::max(plan.target, static_cast<int>(std::min(positions, target.size() + generated)));
-      job.order.push_back(i);
-    }
-  }
-  job.done = request.sources.size() - job.order.size();
-  // Equal lengths keep the order of the input, so that a run can be followed.
-  std::stable_sort(job.order.begin(), job.order.end(),
-                   [&](size_t a, size_t b) { return request.sources[a].size() > request.sources[b].size(); });
-  return plan;
-}
 
 DecoderShape choose_shape(const Models& models, const Request& request, const Job& job, int workers, const Plan& plan) {
   const SearchOptions& o = job.options;
@@ -136,16 +98,7 @@ class Crew {
 std::vector<Output> run(const Models& models, const Request& request, const std::function<void(size_t)>& tick) {
   std::vector<Output> outputs(request.sources.size());
   Job job;
-  job.sources = &request.sources;
-  job.targets = request.scoring ? &request.targets : nullptr;
-  job.prefixes = request.prefixes.empty() ? nullptr : &request.prefixes;
-  job.neighbours = request.scoring || !request.neighbours ? nullptr : &request.neighbours;
-  job.options = request.options;
-  job.soft_labels = request.soft_labels;
-  job.hidden_states = request.hidden_states;
-  job.options.max_length = std::min(request.options.max_length, static_cast<int>(models.positions()));
-  job.outputs = &outputs;
-  const Plan plan = prepare(models, request, job);
+  const Plan plan = prepare(models.positions(), request, outputs, job);
   if (!job.order.empty()) {
     const int workers = static_cast<int>(std::min<size_t>(request.threads, job.order.size()));
     const DecoderShape shape = choose_shape(models, request, job, workers, plan);

@@ -8,22 +8,9 @@
 #include <vector>
 
 #include "engine/ensemble.h"
-#include "engine/job.h"
+#include "engine/plan.h"
 
 namespace distilmt {
-
-struct Request {
-  std::vector<std::vector<int>> sources;   // ids as the encoder reads them, tags and end symbols included
-  std::vector<std::vector<int>> targets;   // with `scoring`: ids, without end symbols
-  std::vector<std::vector<int>> prefixes;  // of a search: the first target tokens of each; or none at all
-  bool scoring = false;
-  SearchOptions options;
-  FindNeighbours neighbours;   // of a search; may be empty
-  int soft_labels = 0;         // ids per token to report, beside tail mass and entropy; at most the target vocabulary
-  bool hidden_states = false;  // with `scoring`: the (first) decoder's output of each token
-  int threads = 1;
-  int slots = 0;  // sentences in flight per worker; 0: chosen from the beam size and the memory they take
-};
 
 // Statuses without decoding: empty_source for a source without ids, too_long where the source, or target or prefix with
 // its end symbol, exceeds the model's positions. max_length is capped by the positions that a prefix leaves. What is

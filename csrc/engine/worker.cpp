@@ -251,19 +251,9 @@ void Worker::advance_search(Slot& slot, int64_t row) {
 void Worker::finish(Slot& slot) {
   Output& output = (*job_.outputs)[slot.sentence->index];
   output.hypotheses = slot.search->results();
-  const Hypothesis& best = output.hypotheses[0];
-  const std::vector<int>& prefix = prefix_of(*slot.sentence);
-  // An end symbol that the model's settings force at the last token ends nothing.
-  const bool cut = job_.options.forced_eos >= 0 && static_cast<int>(best.log_probs.size()) == slot.search->longest();
-  if (!best.ended || cut)
-    output.status = Status::max_length;
-  else if (best.ids.size() <= (job_.options.forced_bos >= 0 ? 1 : 0) && prefix.empty())  // a forced tag says nothing
-    output.status = Status::empty_hypothesis;
+  settle(job_.options, prefix_of(*slot.sentence), slot.search->longest(), output);
   for (Hypothesis& hypothesis : output.hypotheses) {
-    hypothesis.ids.insert(hypothesis.ids.begin(), prefix.begin(), prefix.end());
-    hypothesis.log_probs.insert(hypothesis.log_probs.begin(), prefix.size(), 0.0f);  // as of all that is forced
     if (job_.soft_labels == 0) continue;
-    hypothesis.rows.insert(hypothesis.rows.begin(), prefix.size(), 0);  // all rows read the same prefix
     hypothesis.soft_labels.k = job_.soft_labels;
     hypothesis.soft_labels.resize(hypothesis.rows.size());
     for (size_t step = 0; step < hypothesis.rows.size(); ++step)

@@ -11,7 +11,7 @@
 
 #include "engine/choices.h"
 #include "engine/ensemble.h"
-#include "engine/job.h"
+#include "engine/plan.h"
 
 namespace distilmt {
 

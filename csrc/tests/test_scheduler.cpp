@@ -5,9 +5,11 @@
 
 #include "engine/scheduler.h"
 #include "tests/kernels.h"
+#include "tests/random_model.h"
 #include "tests/test.h"
 
 using namespace distilmt;
+using distilmt::test::random_weights;
 
 namespace {
 
@@ -31,22 +33,6 @@ ModelConfig family_config(bool pre_norm) {
   c.position_table = pre_norm ? PositionTable::m2m100 : PositionTable::learned;
   c.first_position = 2;
   return c;
-}
-
-// A tensor's values follow from its name, whichever thread reads it when.
-Weights random_weights(const ModelConfig& config, float deviation = 0.5f, int threads = 3) {
-  const TensorSource tensors{[](const std::string& name) { return name == "model.shared.weight"; },
-                             [deviation](const std::string& name, const std::vector<int64_t>& shape) {
-                               std::seed_seq seed(name.begin(), name.end());
-                               std::mt19937 random(seed);
-                               std::normal_distribution<float> draw(0.0f, deviation);
-                               int64_t count = 1;
-                               for (int64_t size : shape) count *= size;
-                               std::vector<float> values(count);
-                               for (float& value : values) value = draw(random);
-                               return values;
-                             }};
-  return load_weights(config, tensors, threads);
 }
 
 Request request(int sentences) {

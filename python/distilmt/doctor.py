@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distilmt.errors import UserError
+
 REINSTALL = "build it anew: pip install --force-reinstall --no-deps ."
 REQUIRED = ("torch", "transformers", "accelerate", "sentencepiece", "safetensors", "sacrebleu", "numpy")
 # package: extra
@@ -65,6 +67,7 @@ def doctor() -> Diagnosis:
     _ask(found, "_ops", _ops, REINSTALL)
     _ask(found, "_cuda", _cuda)
     _ask(found, "CUDA", _torch_cuda)
+    _ask(found, "device cuda", _translator_devices)
     _ask(found, "bfloat16", _bfloat16)
     _ask(found, "threads", _threads)
     _ask(found, "memory", _memory)
@@ -146,6 +149,17 @@ def _torch_cuda() -> str:
         [f"torch is built for CUDA {torch.version.cuda}"]
         + [f"device {i}: {each.name}, {each.total_memory / 2**30:.0f} GiB" for i, each in enumerate(names)]
     )
+
+
+def _translator_devices() -> str:
+    """Whether the translator finds what it needs of a device (distilmt.device)."""
+    from distilmt import device
+
+    try:
+        names = [f"cuda:{i}: {device.opened(i).name}" for i in range(device.count())]
+    except UserError as error:
+        return f"not for the translator: {str(error).removeprefix('device: ')}"
+    return "\n".join([f"for the translator, with {device.cublaslt()}", *names])
 
 
 def _bfloat16() -> str:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.device import HELP as DEVICE_HELP
 from distilmt.errors import ConfigError
 from distilmt.knn.kind import PROBES, Kind
 from distilmt.search import DEFAULTS
@@ -23,6 +24,7 @@ class ModelOptions:
     engine: Literal["native", "transformers"] = field(
         default="native", metadata={"help": "native, or transformers for models that it does not know"}
     )
+    device: str = field(default="cpu", metadata={"help": DEVICE_HELP})
     source_language: str | None = field(
         default=None, metadata={"help": "language tag of the source, as the model's tokenizer names it"}
     )

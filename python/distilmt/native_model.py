@@ -59,7 +59,7 @@ class NativeModel:
 
     model_type: str
 
-    weights: _native.Weights
+    weights: _native.Weights | _native.DeviceModel
     generation: Generation
     source_vocab: int
     target_vocab: int

@@ -1,4 +1,4 @@
-"""The native translator: beam search and sampling over a model folder on the CPU.
+"""The native translator: beam search and sampling over a model folder, on the CPU or a CUDA device.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
 `beam_size=1`; `distilmt.search` says each option. A candidate's score is its summed log-probability, accumulated in
@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt import _native, native_model
 from distilmt import compute_type as compute_types
+from distilmt import device as devices
 from distilmt.compute_type import ComputeType
 from distilmt.ensemble import MEANS, agreed, shares
 from distilmt.errors import ConfigError, DataError, ResourceError
@@ -155,19 +156,24 @@ class Translator:
             an ensemble.
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
             sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
-        device: "cpu".
+        device: "cpu"; "cuda" or "cuda:N", where the sentences of a call are decoded together (docs/translator.md says what
+            is not there yet).
         compute_type: numbers the matrix products work on: "float32"; "bfloat16", nearly lossless; "int8": weights by
-            output channel, activations by row, sums exact; or "auto": int8 where the processor multiplies it natively,
-            else float32 (`distilmt.compute_type.chosen`). The attribute of this name says what was chosen.
-        threads: workers, each decoding sentences of its own; default: the CPUs this process may use.
+            output channel, activations by row, sums exact; "float16", on a CUDA device; or "auto": int8 where the processor
+            multiplies it natively, else float32, float16 on a CUDA device (`distilmt.compute_type.chosen`). The attribute of
+            this name says what was chosen.
+        threads: workers, each decoding sentences of its own; default: the CPUs this process may use. On a device they read
+            the weights alone.
         ensemble: how several models are averaged: "arithmetic", their probabilities; "geometric", their
             log-probabilities, renormalised.
         weights: how much each model counts, positive, in any unit; default: equally.
-        slots: sentences in flight per worker; default: by beam size and memory. Speed and memory, never results.
+        slots: sentences in flight per worker, or on the device; default: by beam size and memory. Speed and memory, never
+            results.
         source_language, target_language: as the model's tokenizer names them ("deu_Latn"). Families with language tags
             (mBART, M2M100, NLLB) need both for texts; without them ids have to bring their tag along. A multilingual
             Marian model takes a target_language.
-    Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why.
+    Raises: ConfigError, DataError: arguments, or the folder, cannot be used; the message says which and why. ResourceError:
+        there is no such device here; the message says what was looked for.
     """
 
     def __init__(
@@ -192,17 +198,22 @@ class Translator:
             raise ConfigError("folder: expected a model folder or a list of them, got an empty list")
         if ensemble not in MEANS:
             raise ConfigError(f"ensemble: expected {' or '.join(MEANS)}, got {ensemble!r}")
-        if device != "cpu":
-            raise ConfigError(f"device: expected cpu, got {device!r} - this version decodes on the CPU only")
+        number = devices.ordinal(device)
         if engine not in ("native", "transformers"):
             raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
+        if number is not None and (engine == "transformers" or len(folders) > 1):
+            what = 'engine="transformers"' if engine == "transformers" else "an ensemble"
+            raise ConfigError(f"device: expected cpu for {what}, got {device!r} - it has no other yet")
         if engine == "transformers":
             if len(folders) > 1:
                 raise ConfigError(f'folder: expected one with engine="transformers", got {len(folders)}')
             if compute_type not in ("auto", "float32"):
                 raise ConfigError(f'compute_type: expected float32 with engine="transformers", got {compute_type!r}')
-        self.engine = engine
-        self.compute_type = compute_types.chosen("float32" if engine == "transformers" else compute_type)
+        self.engine, self.device = engine, device
+        wanted: ComputeType = "float32" if engine == "transformers" else compute_type
+        self.compute_type = compute_types.chosen(wanted, devices.kind(device))
+        if number is not None:
+            devices.opened(number)  # before anything is read: whether it is there
         self.folder, self.folders = folders[0], folders
         self._shares, self._geometric = shares(weights, len(folders)), ensemble == "geometric"
         self.threads = usable_cpus() if threads is None else whole("threads", threads, 1, 1024)
@@ -213,7 +224,7 @@ class Translator:
         self._model: NativeModel | TransformersModel  # what the models share
         self._float32_models: list[NativeModel] = []
         if engine == "native":
-            self._models = [native_model.load(each, self.compute_type, self.threads) for each in folders]
+            self._models = [self._loaded(each, self.compute_type) for each in folders]
             self._model = agreed(folders, self._models)
         else:
             from distilmt.transformers_engine import TransformersModel
@@ -471,6 +482,8 @@ class Translator:
             )  # fmt: skip
             if self.engine == "transformers":
                 return models[0].decode(*arguments)
+            if self.device != "cpu":
+                return devices.decode(models[0].weights, *arguments)
             return _native.decode([model.weights for model in models], self._shares, self._geometric, *arguments)
 
         start = time.perf_counter()
@@ -482,8 +495,9 @@ class Translator:
                 for i, (status, hypotheses) in zip(redo, run(self._in_float32(), redo, None), strict=True):
                     outputs[i] = ("redone_float32" if status == "ok" else status, hypotheses)
         except MemoryError:
+            workers = f"{self.threads} workers" if self.device == "cpu" else self.device
             raise ResourceError(
-                f"{self.threads} workers of {self.slots or 'the default'} slots: memory is exhausted - "
+                f"{workers} of {self.slots or 'the default'} slots: memory is exhausted - "
                 "use fewer threads or slots, or a smaller beam_size or max_length"
             ) from None
         tokens = sum(len(hypotheses[0][2]) for _, hypotheses in outputs if hypotheses)
@@ -492,10 +506,13 @@ class Translator:
 
     def _in_float32(self) -> list[NativeModel]:
         """The same folders in float32, loaded when first needed."""
-        self._float32_models = self._float32_models or [
-            native_model.load(each, "float32", self.threads) for each in self.folders
-        ]
+        self._float32_models = self._float32_models or [self._loaded(each, "float32") for each in self.folders]
         return self._float32_models
+
+    def _loaded(self, folder: Path, compute_type: str) -> NativeModel:
+        if self.device == "cpu":
+            return native_model.load(folder, compute_type, self.threads)
+        return devices.load(folder, compute_type, self.threads, self.device)
 
 
 def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:

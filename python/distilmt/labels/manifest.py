@@ -4,7 +4,7 @@
     source, target      SHA-256 of the uncompressed text, and its lines
     model               SHA-256 of each of the folder's files that a translation depends on; of an ensemble's second
                         model these are named 2/config.json ...
-    numbers             compute type as chosen, instruction set
+    numbers             compute type as chosen, instruction set, or "cuda" (whichever device of a machine)
     options             of search, verdicts, soft labels, languages, unreadable bytes, long lines
     shard_lines         where the text is cut
 
@@ -44,16 +44,22 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
 
     from distilmt import _native
     from distilmt.compute_type import chosen
+    from distilmt.device import kind
 
+    device = kind(config.asked.device)
+    asked = {name: value for name, value in asdict(replace(config.asked, also=())).items() if name != "device"}
     manifest: dict[str, Any] = plain({
         "format": FORMAT,
         "engine": version("distilmt"),
         "source": {"sha256": text.sha256, "lines": text.lines},
         "target": target and {"sha256": target.sha256, "lines": target.lines},
         "model": teacher_hashes(model, config.asked),
-        "numbers": {"compute_type": chosen(config.compute_type), "instruction_set": _native.active_isa()},
+        "numbers": {
+            "compute_type": chosen(config.compute_type, device),
+            "instruction_set": _native.active_isa() if device == "cpu" else device,
+        },
         "options": {
-            "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asdict(replace(config.asked, also=())),
+            "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asked,
             "soft_labels": config.soft_labels, "soft_floor": config.soft_floor if config.soft_labels else None,
             "too_long": config.too_long, "on_invalid_utf8": config.on_invalid_utf8,
         },

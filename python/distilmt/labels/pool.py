@@ -13,6 +13,7 @@ import time
 from dataclasses import replace
 from typing import IO, Any
 
+from distilmt.device import of_worker
 from distilmt.errors import ConfigError, DataError, ResourceError, UserError
 from distilmt.labels.worker import Report, Work, to_json, work
 
@@ -34,13 +35,13 @@ def run_workers(job: Work, count: int, report: Report, threads: int) -> None:
     if count == 1:
         from distilmt.labels.teacher import Teacher
 
-        teacher = Teacher(job.config, threads)
+        teacher = Teacher(_placed(job, 0).config, threads)
         report({"ready": True})
         work(replace(job, threads=threads), teacher, report)
         return
     with _Pool(job, report) as pool:
         for i in range(count):
-            pool.start(max(1, threads // count + (i < threads % count)))
+            pool.start(i, max(1, threads // count + (i < threads % count)))
         pool.watch()
 
 
@@ -72,18 +73,20 @@ class _Pool:
             _close(process.stdout)
         self.selector.close()
 
-    def start(self, threads: int) -> None:
-        """Starts a worker. In a session of its own: Ctrl-C is for this process, which tells the workers."""
+    def start(self, number: int, threads: int) -> None:
+        """Starts a worker, on the device of its number. In a session of its own: Ctrl-C is for this process, which tells the
+        workers."""
+        job = _placed(replace(self.job, threads=threads), number)
         process = subprocess.Popen(
             [sys.executable, "-m", "distilmt.labels.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )  # fmt: skip
         self.processes.append(process)
         assert process.stdin is not None and process.stdout is not None
-        state = {"process": process, "threads": threads, "ready": False, "rest": b"", "error": None}
+        state = {"process": process, "number": number, "threads": threads, "ready": False, "rest": b"", "error": None}
         self.selector.register(process.stdout, selectors.EVENT_READ, state)
         with contextlib.suppress(BrokenPipeError):  # dead already: said where its output ends
-            process.stdin.write((to_json(replace(self.job, threads=threads)) + "\n").encode("ascii"))
+            process.stdin.write((to_json(job) + "\n").encode("ascii"))
             process.stdin.flush()
 
     def watch(self) -> None:
@@ -134,7 +137,16 @@ class _Pool:
             )
         print(f"distilmt: a worker died ({died}); another takes its place", file=sys.stderr)
         self.report({"died": code})
-        self.start(state["threads"])
+        self.start(state["number"], state["threads"])
+
+
+def _placed(job: Work, number: int) -> Work:
+    """The job as a worker of this number has it: on a device of its own, other ranks of torchrun on this machine counted."""
+    asked = job.config.asked
+    before = int(os.environ.get("LOCAL_RANK", "0")) * job.config.workers
+    return replace(
+        job, config=replace(job.config, asked=replace(asked, device=of_worker(asked.device, before + number)))
+    )
 
 
 def _close(stream: IO[bytes] | None) -> None:

@@ -1,0 +1,190 @@
+// A CUDA device. Its two queues are streams that wait for nothing but each other's marks.
+#include <cuda_runtime.h>
+
+#include <array>
+#include <cstring>
+#include <map>
+
+#include "device/cublaslt.h"
+#include "device/device.h"
+#include "device/kernel_table.h"
+#include "kernels/launch.cuh"
+
+namespace distilmt {
+namespace {
+
+void check(cudaError_t error, const std::string& call) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // an error that is told is over
+  const std::string message = call + ": " + cudaGetErrorString(error);
+  if (error == cudaErrorMemoryAllocation) throw OutOfDeviceMemory(message);
+  throw DeviceError(message);
+}
+
+class CudaDevice : public Device {
+ public:
+  CudaDevice(int ordinal, const std::string& cublaslt) : ordinal_(ordinal), products_(cublaslt) {
+    enter();
+    for (Lane& lane : lanes_) {
+      check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+      for (cudaEvent_t& event : lane.events)
+        check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+      check(cudaMalloc(&lane.workspace, CublasLt::kWorkspace), "cudaMalloc of a workspace");
+    }
+  }
+  ~CudaDevice() override {
+    settle();
+    for (const auto& [number, graph] : graphs_) cudaGraphExecDestroy(graph);
+    for (Lane& lane : lanes_) {
+      for (cudaEvent_t event : lane.events) cudaEventDestroy(event);
+      cudaFree(lane.workspace);
+      cudaStreamDestroy(lane.stream);
+    }
+  }
+
+  std::string name() const override {
+    cudaDeviceProp properties;
+    check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
+    return properties.name;
+  }
+  int64_t free_bytes() const override {
+    enter();
+    size_t free = 0, all = 0;
+    check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
+    return static_cast<int64_t>(free);
+  }
+
+  void* allocate(int64_t bytes) override {
+    enter();
+    void* memory = nullptr;
+    check(cudaMalloc(&memory, bytes), "cudaMalloc of " + std::to_string(bytes) + " bytes");
+    check(cudaMemset(memory, 0, bytes), "cudaMemset");
+    // The queues do not wait for the default stream.
+    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+    return memory;
+  }
+  void release(void* memory) override { cudaFree(memory); }
+  void* map(int64_t bytes) override {
+    enter();
+    void* memory = nullptr;
+    check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped), "cudaHostAlloc of " + std::to_string(bytes) + " bytes");
+    std::memset(memory, 0, bytes);
+    return memory;
+  }
+  void unmap(void* memory) override { cudaFreeHost(memory); }
+
+  void run(Queue queue, const Work& work) override {
+    enter();
+    check(static_cast<cudaError_t>(work(lane(queue).stream)), "kernel");
+  }
+  void multiply(Queue queue, const Product& product) override {
+    enter();
+    products_.multiply(product, lane(queue).workspace, lane(queue).stream);
+  }
+  void copy(Queue queue, void* to, const void* from, int64_t bytes) override {
+    enter();
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, lane(queue).stream), "cudaMemcpyAsync");
+  }
+
+  int capture(Queue queue, const std::function<void()>& queue_work) override {
+    enter();
+    const cudaStream_t stream = lane(queue).stream;
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    cudaGraph_t graph = nullptr;
+    try {
+      queue_work();
+    } catch (...) {
+      cudaStreamEndCapture(stream, &graph);
+      if (graph) cudaGraphDestroy(graph);
+      throw;
+    }
+    check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+    cudaGraphExec_t ready = nullptr;
+    const cudaError_t error = cudaGraphInstantiate(&ready, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "cudaGraphInstantiate");
+    graphs_[++captured_] = ready;
+    return captured_;
+  }
+  void launch(Queue queue, int graph) override {
+    enter();
+    check(cudaGraphLaunch(graphs_.at(graph), lane(queue).stream), "cudaGraphLaunch");
+  }
+  void drop(int graph) override {
+    cudaGraphExecDestroy(graphs_.at(graph));
+    graphs_.erase(graph);
+  }
+
+  Mark mark(Queue queue) override {
+    enter();
+    Lane& lane = this->lane(queue);
+    const Mark mark{queue, lane.marks++};
+    // An event is used again: what was marked with it kMarks ago has to be reached.
+    if (mark.number >= kMarks) check(cudaEventSynchronize(event(mark)), "cudaEventSynchronize");
+    check(cudaEventRecord(event(mark), lane.stream), "cudaEventRecord");
+    return mark;
+  }
+  bool reached(const Mark& mark) override {
+    if (old(mark)) return true;
+    const cudaError_t error = cudaEventQuery(event(mark));
+    if (error == cudaErrorNotReady) return cudaGetLastError(), false;
+    check(error, "cudaEventQuery");
+    return true;
+  }
+  void wait(const Mark& mark) override {
+    if (!old(mark)) check(cudaEventSynchronize(event(mark)), "cudaEventSynchronize");
+  }
+  void follow(Queue queue, const Mark& mark) override {
+    if (!old(mark)) check(cudaStreamWaitEvent(lane(queue).stream, event(mark), 0), "cudaStreamWaitEvent");
+  }
+  void settle() noexcept override {
+    cudaSetDevice(ordinal_);
+    for (Lane& lane : lanes_) cudaStreamSynchronize(lane.stream);
+  }
+
+  void upload(void* to, const void* from, int64_t bytes) override {
+    enter();
+    check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
+    check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
+  }
+
+  const Kernels& kernels() const override { return kKernels; }
+
+ private:
+  static constexpr int64_t kMarks = 64;
+  struct Lane {
+    cudaStream_t stream = nullptr;
+    std::array<cudaEvent_t, kMarks> events{};
+    int64_t marks = 0;
+    void* workspace = nullptr;
+  };
+
+  // Calls may come from any thread.
+  void enter() const { check(cudaSetDevice(ordinal_), "cudaSetDevice " + std::to_string(ordinal_)); }
+  Lane& lane(Queue queue) { return lanes_[static_cast<int>(queue)]; }
+  cudaEvent_t event(const Mark& mark) { return lane(mark.queue).events[mark.number % kMarks]; }
+  bool old(const Mark& mark) { return mark.number + kMarks < lane(mark.queue).marks; }
+
+  const int ordinal_;
+  CublasLt products_;
+  std::array<Lane, kQueues> lanes_;
+  std::map<int, cudaGraphExec_t> graphs_;
+  int captured_ = 0;
+};
+
+}  // namespace
+}  // namespace distilmt
+
+// What the library `_cuda` offers to `_native` (device/open.h).
+
+DISTILMT_EXPORT distilmt::Device* distilmt_cuda_device(int ordinal, const char* cublaslt) {
+  return new distilmt::CudaDevice(ordinal, cublaslt);
+}
+
+// How many devices there are; *why says why there are none, and is null where there are.
+DISTILMT_EXPORT int distilmt_cuda_devices(const char** why) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  *why = error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return error == cudaSuccess ? count : 0;
+}

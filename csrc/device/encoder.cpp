@@ -1,0 +1,58 @@
+#include "device/encoder.h"
+
+namespace distilmt {
+namespace {
+
+constexpr auto kMapped = DeviceArray<int32_t>::Kind::mapped;
+
+}  // namespace
+
+EncoderPass::EncoderPass(Memory& memory, int64_t capacity)
+    : ids(memory, capacity, kMapped),
+      at(memory, capacity, kMapped),
+      place(memory, capacity, kMapped),
+      begin(memory, capacity + 1, kMapped) {}
+
+void EncoderPass::add(int to, const int* source, int length) {
+  for (int i = 0; i < length; ++i, ++tokens) {
+    ids[tokens] = source[i];
+    at[tokens] = i;
+    place[tokens] = to;
+  }
+  longest = sentences == 0 ? length : std::max(longest, length);
+  begin[++sentences] = static_cast<int32_t>(tokens);
+}
+
+DeviceEncoder::DeviceEncoder(const DeviceModel& model, Memory& memory, int64_t capacity)
+    : model_(model),
+      stack_(model, model.encoder, memory, Queue::encode, capacity, model.config.encoder_ffn,
+             model.config.decoder_layers * 2 * model.config.hidden) {
+  const int64_t number = cuda::bytes(model.storage), d = model.config.hidden;
+  query_key_value_ = Stored(memory, capacity * 3 * d * number);
+  context_ = Stored(memory, capacity * d * number);
+  given_ = Stored(memory, capacity * d * number);
+  inner_ = Stored(memory, capacity * model.config.encoder_ffn * number);
+  key_value_ = Stored(memory, capacity * model.config.decoder_layers * 2 * d * number);
+}
+
+void DeviceEncoder::queue(const EncoderPass& pass, Stored& source, int places, int source_positions) {
+  const ModelConfig& c = model_.config;
+  const Kernels& kernels = model_.device->kernels();
+  stack_.start(model_.source_table(), pass.ids.get(), pass.at.get(), nullptr, 1, pass.tokens);
+  for (size_t i = 0; i < model_.encoder.layers.size(); ++i) {
+    const DeviceLayer& layer = model_.encoder.layers[i];
+    stack_.product(stack_.input(), layer.query_key_value, query_key_value_);
+    stack_.run(kernels.packed_attention,
+               cuda::PackedAttention{model_.storage, query_key_value_.get(), pass.begin.get(), pass.sentences,
+                                     pass.longest, c.hidden, c.encoder_heads, context_.get()});
+    stack_.bare_product(context_.get(), layer.out, given_);
+    stack_.close(given_, layer.out, layer.attention_norm, layer.final_norm);
+    stack_.feed_forward(i, inner_, given_);
+  }
+  stack_.product(stack_.input(), model_.cross_key_value, key_value_);
+  stack_.run(kernels.keep_source,
+             cuda::SourceKeeping{model_.storage, key_value_.get(), pass.place.get(), pass.at.get(), pass.tokens,
+                                 c.decoder_layers, places, source_positions, c.hidden, source.get()});
+}
+
+}  // namespace distilmt

@@ -1,0 +1,18 @@
+// For those who link the kernels: the library `_cuda`, and the tests with the kernels compiled for the host.
+#pragma once
+#include "device/kernels.h"
+
+namespace distilmt {
+
+inline constexpr Kernels kKernels{
+    distilmt_cuda_embed,         distilmt_cuda_layer_norm,
+    distilmt_cuda_epilogue,      distilmt_cuda_quantise,
+    distilmt_cuda_dequantise,    distilmt_cuda_packed_attention,
+    distilmt_cuda_keep_source,   distilmt_cuda_admit,
+    distilmt_cuda_own_attention, distilmt_cuda_source_attention,
+    distilmt_cuda_project_rows,  distilmt_cuda_beam,
+    distilmt_cuda_forced,        distilmt_cuda_draw,
+    distilmt_cuda_sample,
+};
+
+}  // namespace distilmt

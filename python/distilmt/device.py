@@ -1,0 +1,138 @@
+"""Where the native translator runs: "cpu", or "cuda" (the first device) and "cuda:N".
+
+A CUDA device needs three things, each found at run time: the library `_cuda` of this package (built where nvcc is), the
+driver with a device, and cuBLASLt, which a CUDA torch brings, or `pip install nvidia-cublas`. What is missing is said;
+nothing falls back to the processor.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distilmt.errors import ConfigError, ResourceError
+
+if TYPE_CHECKING:
+    from distilmt import _native
+    from distilmt.native_model import NativeModel
+
+HELP = 'where to decode: "cpu", "cuda" or "cuda:N"; `distilmt doctor` says what was found'
+LIBRARY = Path(__file__).parent / "_cuda.so"
+MAJOR = 13  # of the CUDA that `_cuda` is built with: cuBLASLt has to be of it
+
+
+def ordinal(device: str) -> int | None:
+    """Number of the device; None: the processor. Raises: ConfigError: no such name."""
+    match = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device) if isinstance(device, str) else None
+    if not match:
+        raise ConfigError(f'device: expected "cpu", "cuda" or "cuda:N", got {device!r}')
+    return None if device == "cpu" else int(match[1] or 0)
+
+
+def kind(device: str) -> str:
+    """ "cpu" or "cuda": what results depend on, where the number of a device has no part in them."""
+    return device.split(":")[0]
+
+
+def count() -> int:
+    """CUDA devices here. Raises: ResourceError: there are none; says what was looked for, and what to do."""
+    from distilmt import _native
+
+    if not LIBRARY.exists():
+        raise ResourceError(
+            f"device: no CUDA library, looked for {LIBRARY.name} beside the package - build it where nvcc is "
+            "(DISTILMT_CUDA=ON says what is missing; README)"
+        )
+    try:
+        found, why = _native.count_devices(str(LIBRARY))
+    except _native.DeviceError as error:
+        raise ResourceError(f"device: {error} - build it anew where nvcc and the headers of cuBLASLt are") from None
+    if not found:
+        raise ResourceError(
+            f"device: no CUDA device ({why}) - see that nvidia-smi lists one and that its driver is for CUDA {MAJOR}, or "
+            'use device="cpu"'
+        )
+    return found
+
+
+def of_worker(device: str, worker: int) -> str:
+    """Which device a worker of several takes: with "cuda" all devices in turn, else the one that is named."""
+    return f"cuda:{worker % count()}" if device == "cuda" else device
+
+
+@cache
+def opened(number: int) -> _native.Device:
+    """The device of this number, opened once. Raises: ResourceError: it is not there, or cuBLASLt is not."""
+    from distilmt import _native
+
+    if number >= (found := count()):
+        raise ResourceError(f"device: expected one below cuda:{found}, got cuda:{number} - see `distilmt doctor`")
+    library = cublaslt()
+    if library is None:
+        raise ResourceError(
+            f"device: cuBLASLt not found, looked for libcublasLt.so.{MAJOR} in the packages nvidia.cu{MAJOR} and torch of "
+            f"{sys.prefix} - install a torch for CUDA {MAJOR}, or nvidia-cublas"
+        )
+    try:
+        return _native.Device(str(LIBRARY), str(library), number)
+    except (_native.DeviceError, MemoryError) as error:
+        raise ResourceError(f"device: cuda:{number} cannot be used: {error} - see `distilmt doctor`") from None
+
+
+def cublaslt() -> Path | None:
+    """Library of cuBLASLt that a package of this environment brings; None: there is none."""
+    for folder in sys.path:
+        for place in (f"nvidia/cu{MAJOR}/lib", "nvidia/cublas/lib", "torch/lib"):
+            library = Path(folder) / place / f"libcublasLt.so.{MAJOR}"
+            if library.exists():
+                return library
+    return None
+
+
+def load(folder: Path, compute_type: str, threads: int, device: str) -> NativeModel:
+    """`native_model.load`, with the weights on the device. Raises: ResourceError: its memory does not suffice."""
+    from distilmt import _native, native_model
+
+    model = native_model.load(folder, "float32", threads)
+    assert isinstance(model.weights, _native.Weights)
+    try:
+        weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type)
+    except (_native.DeviceError, MemoryError) as error:
+        raise ResourceError(
+            f"{folder}: cannot be put on {device}: {error} - free its memory, or take another"
+        ) from None
+    return replace(model, weights=weights)
+
+
+def decode(
+    model: _native.DeviceModel,
+    sources: Any,
+    targets: Any,
+    options: dict[str, Any],
+    soft_labels: int,
+    hidden_states: bool,
+    threads: int,
+    slots: int,
+    progress: Callable[[int], None] | None,
+    prefixes: Any,
+    neighbours: Any,
+) -> Any:
+    """`_native.decode` of one model on its device. Raises: ConfigError: what a device does not have yet, by its name.
+    ResourceError: the device failed. MemoryError: its memory does not suffice even for one sentence."""
+    from distilmt import _native
+
+    if neighbours is not None:
+        raise ConfigError('neighbours: not there on a device yet - leave it out, or use device="cpu"')
+    try:
+        return _native.decode_on_device(
+            model, sources, targets, options, soft_labels, hidden_states, slots, progress, prefixes
+        )
+    except _native.NotOnDevice as error:
+        raise ConfigError(str(error)) from None
+    except _native.DeviceError as error:
+        raise ResourceError(f"device: {error} - see `distilmt doctor` and the driver's log") from None
