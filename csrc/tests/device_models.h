@@ -12,7 +12,7 @@ namespace distilmt::test {
 
 // Sanitizers see a thread of the machine for each CUDA thread, which takes its time.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr int kModels = 3;
+constexpr int kModels = 1;
 #else
 constexpr int kModels = 200;
 #endif
