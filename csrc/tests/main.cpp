@@ -1,9 +1,17 @@
-// Runs every test, or those whose name contains argv[1]. Exit 77 (ctest: skipped) where DISTILMT_ISA names a set this
-// machine lacks.
+// Runs every test whose name contains all arguments, and none that follows a `-`: distilmt_tests beam -cuda_. Exit 77
+// (ctest: skipped) where DISTILMT_ISA names a set this machine lacks.
 #include <cstring>
 
 #include "common/isa.h"
 #include "tests/test.h"
+
+static bool wanted(const char* name, int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const bool without = argv[i][0] == '-';
+    if ((std::strstr(name, argv[i] + without) != nullptr) == without) return false;
+  }
+  return true;
+}
 
 int main(int argc, char** argv) {
   using namespace distilmt::test;
@@ -15,7 +23,7 @@ int main(int argc, char** argv) {
   }
   int run = 0;
   for (const Case& test : cases()) {
-    if (argc > 1 && !std::strstr(test.name, argv[1])) continue;
+    if (!wanted(test.name, argc, argv)) continue;
     const int before = failures();
     try {
       test.body();
