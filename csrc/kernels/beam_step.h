@@ -1,6 +1,7 @@
 // One step of a beam search over plain arrays, once for both devices: engine/beam.h says what it means, and
 // engine/beam.cpp and cuda/beam.cu bring the candidates and keep the paths.
 #pragma once
+#include <cfloat>
 #include <cmath>
 #include <cstdint>
 
@@ -25,6 +26,10 @@ struct BeamRule {
   EarlyStopping early_stopping;
   bool longer_is_better;  // the length penalty is above 0
 };
+
+// What a source token that was looked at so much adds to the coverage penalty: Wu et al. 2016, equation 14. Sharp
+// attention may leave a token nothing.
+DISTILMT_HD float coverage_term(float seen) { return std::log(std::fmin(std::fmax(seen, FLT_MIN), 1.0f)); }
 
 // One step of a path; the steps before it are found through `parent`.
 struct Node {

@@ -1,5 +1,5 @@
-// The Group of a CUDA block (kernels/linear_kd_row.h): one block per row, neighbouring threads on neighbouring columns.
-// Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
+// The Group of a CUDA block (kernels/linear_kd_reading.h): one block per row, neighbouring threads on neighbouring
+// columns. Included by .cu files, which the tests compile for the host as well (tests/cuda_on_host).
 #pragma once
 #include "kernels/launch.cuh"
 #ifdef __CUDACC__
@@ -7,7 +7,7 @@
 #endif
 
 #include "kernels/half.h"
-#include "kernels/linear_kd_row.h"
+#include "kernels/linear_kd_reading.h"
 
 namespace distilmt {
 

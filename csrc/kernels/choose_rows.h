@@ -16,7 +16,7 @@
 
 namespace distilmt {
 
-// What a score of a row is; as python/distilmt/ops/linear_kd.py counts.
+// What a score of a row is; as python/distilmt/ops/linear_kd_call.py counts.
 enum class Score : int32_t { none, student_nll, teacher_entropy, teacher_confidence, teacher_margin };
 
 template <class real>

@@ -1,4 +1,4 @@
-// choose_rows.h by one Group (kernels/linear_kd_row.h), once for both devices. It also offers
+// choose_rows.h by one Group (kernels/linear_kd_reading.h), once for both devices. It also offers
 //
 //   member(), members()      which one this is, of how many
 //   before(x, all)           sum over the members before this one of an integer each; `all`: over all

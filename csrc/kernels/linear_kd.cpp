@@ -1,6 +1,7 @@
 #include "kernels/linear_kd.h"
 
 #include "kernels/dispatch.h"
+#include "kernels/linear_kd_row.h"
 #include "kernels/one_by_one.h"
 
 namespace distilmt {

@@ -26,7 +26,7 @@
 
 namespace distilmt {
 
-// Order and numbers are part of the operator's signature: python/distilmt/ops/linear_kd.py counts the same way.
+// Order and numbers are part of the operator's signature: python/distilmt/ops/linear_kd_call.py counts the same way.
 enum class TermKind : int32_t {
   nll,         // targets; a: smoothing per column (e)
   forward_kl,  // a dense teacher, as all down to ranking

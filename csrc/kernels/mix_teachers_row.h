@@ -1,4 +1,4 @@
-// One row of mix_teachers.h, once for both devices; Group as in linear_kd_row.h.
+// One row of mix_teachers.h, once for both devices; Group as in linear_kd_reading.h.
 #pragma once
 #include "divergences/scalar.h"
 #include "kernels/mix_teachers.h"

@@ -1,8 +1,8 @@
-// The Group of a CPU thread (kernels/linear_kd_row.h) that takes one number at a time, computed in `number` and stored
-// as whatever kernels/half.h knows: for tests, float64 and half precision.
+// The Group of a CPU thread (kernels/linear_kd_reading.h) that takes one number at a time, computed in `number` and
+// stored as whatever kernels/half.h knows: for tests, float64 and half precision.
 #pragma once
 #include "kernels/half.h"
-#include "kernels/linear_kd_row.h"
+#include "kernels/linear_kd_reading.h"
 
 namespace distilmt {
 

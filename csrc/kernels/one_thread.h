@@ -1,8 +1,8 @@
-// The Group of a CPU thread (kernels/linear_kd_row.h): a vector of columns of float32 at a time.
+// The Group of a CPU thread (kernels/linear_kd_reading.h): a vector of columns of float32 at a time.
 // Included by .isa.cpp files only.
 #pragma once
 #include "divergences/scalar.h"
-#include "kernels/linear_kd_row.h"
+#include "kernels/linear_kd_reading.h"
 #include "kernels/simd.h"
 
 namespace distilmt::DISTILMT_ISA_NAMESPACE {

@@ -10,10 +10,11 @@ struct Head {
   OptionalTensor bias;    // [vocab], contiguous, of the computing dtype
   Tensor logits;          // [chunk, vocab] workspace; its rows may lie further apart
   ScalarType dtype;       // of the products
+  bool exact;             // whose float32 results, where dtype is half precision, are not rounded on the way
 
   Head(const Tensor& hidden, const OptionalTensor& weight, const OptionalTensor& bias, const Tensor& workspace,
-       ScalarType dtype, ScalarType computing)
-      : hidden(hidden), logits(workspace), dtype(dtype) {
+       ScalarType dtype, ScalarType computing, bool exact)
+      : hidden(hidden), logits(workspace), dtype(dtype), exact(exact) {
     if (weight) this->weight = torch::stable::contiguous(torch::stable::to(*weight, dtype));
     if (bias) this->bias = torch::stable::contiguous(torch::stable::to(*bias, computing));
   }
@@ -30,17 +31,9 @@ struct Head {
     Tensor z = rows_of(logits, at, h.size(0));
     if (!weight)
       torch::stable::copy_(z, h);
-    else if (z.scalar_type() == dtype || z.is_cuda())
-      mm_out(z, h, transpose(*weight));
-    else  // bfloat16, an approximation: products of half the bytes
-      torch::stable::copy_(z, mm(h, transpose(*weight)));
+    else
+      mm_out(z, h, transpose(*weight), false);
   }
 };
-
-// Room for logits [rows, vocab] whose rows are `stride` apart.
-inline Tensor new_logits(const Tensor& like, int64_t rows, int64_t vocab, int64_t stride, ScalarType dtype) {
-  Tensor all = torch::stable::new_empty(like, {rows, stride}, dtype);
-  return stride == vocab ? all : torch::stable::narrow(all, 1, 0, vocab);
-}
 
 }  // namespace distilmt::ops

@@ -38,6 +38,14 @@ void on_cpu(const MixedRows<real>& rows, int64_t begin, int64_t end) {
   mix_teachers(rows, begin, end);
 }
 
+// While it lives, a GPU's tensors meet their own device and its stream.
+struct OnDevice {
+  std::optional<torch::stable::accelerator::DeviceGuard> guard;
+  explicit OnDevice(const Tensor& t) {
+    if (t.is_cuda()) guard.emplace(t.get_device_index());
+  }
+};
+
 template <class Rows>
 void run_rows(const Rows& rows, const Tensor& like) {
   if (like.is_cuda()) return check_launch(launch(rows, current_stream(like)));

@@ -8,13 +8,13 @@ namespace distilmt::ops {
 
 inline OptionalTensor present(const Tensor& t) { return t.numel() ? OptionalTensor(t) : std::nullopt; }
 
-// The arguments of the operator, as in its schema below.
+// As in the operator's schema (ops/linear_kd.cpp).
 struct Call {
   Tensor hidden;
   OptionalTensor weight;
   Tensor targets;
   OptionalTensor bias;
-  std::vector<Tensor> teachers, snapshot;  // hidden, weight, bias of each, empty ones for absent
+  std::vector<Tensor> teachers, snapshot;  // hidden, weight, bias of each, empty ones for absent; one snapshot at most
   OptionalTensor mix_weights;              // [members, rows]
   bool geometric;
   OptionalTensor sparse_ids, sparse_log_probs, row_weights, mask;
@@ -33,6 +33,13 @@ struct Call {
 
   static constexpr int64_t kNumbers = 8;
   int64_t vocab() const { return weight ? weight->size(0) : hidden.size(1); }
+  bool scored() const { return score != int64_t(Score::none); }
+  // Whether the scores come from the student's logits.
+  bool scores_student() const {
+    return score == int64_t(Score::student_nll) || score == int64_t(Score::teacher_margin);
+  }
+  // Whether the choice has to see all scores before the first loss.
+  bool looks_first() const { return scored() && !gate; }
 };
 
 // values float32 [size], state int64 [2]. What the state says is looked at where that does not wait for a GPU; there
@@ -80,6 +87,7 @@ inline void check(const Call& c) {
     }
   }
   STD_TORCH_CHECK(c.teachers.size() <= 3 || c.mix_weights, "linear_kd: several teachers need mix_weights");
+  STD_TORCH_CHECK(c.snapshot.size() <= 3, "linear_kd: more than one snapshot");
   shape(c.mix_weights, "mix_weights", {int64_t(c.teachers.size()) / 3, rows});
   STD_TORCH_CHECK(bool(c.sparse_ids) == bool(c.sparse_log_probs), "linear_kd: half a sparse teacher");
   int64_t k = 0;

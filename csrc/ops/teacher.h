@@ -1,67 +1,96 @@
-// One dense teacher of one or more members, and the buffers of a chunk of its logits.
+// What a chunk's rows learn from: dense teachers, of one or more members, and a sparse one.
 #pragma once
+#include "ops/chunk.h"
 #include "ops/head.h"
 #include "ops/launch.h"
-#include "ops/linear_kd_call.h"
 
 namespace distilmt::ops {
 
-// What a chunk's logits are: how many rows of them, how far apart, in which dtypes.
-struct Chunk {
-  int64_t rows, vocab, stride;
-  ScalarType storage, computing;
-};
-
-// A head is multiplied in its hidden states' dtype where that is half precision and nothing else is asked for; else in
-// the computing one.
-inline ScalarType product_dtype(const Call& c, const Tensor& hidden, ScalarType computing, bool teacher) {
-  if (teacher && c.teacher_bfloat16 && computing == ScalarType::Float) return ScalarType::BFloat16;
-  return c.masked && computing == ScalarType::Float && is_half(hidden.scalar_type()) ? hidden.scalar_type() : computing;
-}
-
-template <class real>
+template <class real, class storage>
 struct Teacher {
   std::vector<Head> members;
-  OptionalTensor mix_weights;  // [members, kept rows]
-  bool geometric = false;
-  Chunk chunk;
+  OptionalTensor mix_weights;  // [members, kept rows], where there are several
+  bool geometric;
   Tensor logits, member;  // [chunk, vocab]: what the row kernel sees; a member's own, where there are several
+  Tensor index;           // [chunk] of the rows chosen
 
-  Teacher(const Call& c, const std::vector<Tensor>& tensors, const Chunk& chunk) : chunk(chunk) {
-    const auto room = [&] { return new_logits(tensors[0], chunk.rows, chunk.vocab, chunk.stride, chunk.storage); };
-    logits = room();
-    if (tensors.size() > 3) member = room();
-    for (size_t i = 0; i < tensors.size(); i += 3)
-      members.emplace_back(
-          tensors[i], present(tensors[i + 1]), present(tensors[i + 2]), tensors.size() > 3 ? member : logits,
-          product_dtype(c, tensors[i], chunk.computing, bool(present(tensors[i + 1]))), chunk.computing);
+  // tensors: hidden, weight, bias of each member.
+  Teacher(const Call& c, const KeptRows& kept, const Chunk& chunk, const std::vector<Tensor>& tensors)
+      : geometric(c.geometric), logits(chunk.logits(tensors[0], chunk.rows)) {
+    const bool several = tensors.size() > 3;
+    if (several) {
+      member = chunk.logits(tensors[0], chunk.rows);
+      mix_weights = torch::stable::to(kept.index ? index_select(*c.mix_weights, 1, *kept.index) : *c.mix_weights,
+                                      chunk.computing);
+    }
+    for (size_t i = 0; i < tensors.size(); i += 3) {
+      const OptionalTensor weight = present(tensors[i + 1]);
+      members.emplace_back(tensors[i], weight, present(tensors[i + 2]), several ? member : logits,
+                           product_dtype(c, tensors[i], chunk.computing, bool(weight)), chunk.computing, c.masked);
+    }
   }
 
-  const real* bias() const { return members.size() == 1 && members[0].bias ? data<real>(*members[0].bias) : nullptr; }
+  // Its logits for the kept rows `begin .. begin + count`, or for those where chosen [count] is true.
+  KDTeacher<real, storage> project(const KeptRows& kept, int64_t begin, int64_t count, const bool* chosen = nullptr) {
+    const real* bias = members.size() == 1 && members[0].bias ? data<real>(*members[0].bias) : nullptr;
+    if (!chosen) {
+      project(kept, begin, count, OptionalTensor());
+      return {data<storage>(logits), bias, nullptr};
+    }
+    std::vector<int64_t> places(count, -1), rows;
+    for (int64_t i = 0; i < count; ++i)
+      if (chosen[i]) {
+        places[i] = rows.size();
+        rows.push_back(i);
+      }
+    if (!rows.empty()) project(kept, begin, count, tensor_of(rows));
+    index = tensor_of(places);
+    return {data<storage>(logits), bias, data<int64_t>(index)};
+  }
 
-  // Logits of the kept rows `begin .. begin + count`, or of those of them in `chosen` (positions among the kept ones).
-  void project(const KeptRows& kept, int64_t begin, int64_t count, const OptionalTensor& chosen) {
-    const int64_t rows = chosen ? chosen->size(0) : count;
-    if (rows == 0) return;
+ private:
+  void project(const KeptRows& kept, int64_t begin, int64_t count, const OptionalTensor& rows) {
     for (size_t m = 0; m < members.size(); ++m) {
       const Head& head = members[m];
       const Tensor h = kept.chunk(head.hidden, begin, count);
-      head.project(torch::stable::to(chosen ? index_select(h, 0, *chosen) : h, head.dtype));
-      if (members.size() == 1) continue;
+      head.project(torch::stable::to(rows ? index_select(h, 0, *rows) : h, head.dtype));
+      if (members.size() == 1) return;
       Tensor w = rows_of(torch::stable::select(*mix_weights, 0, m), begin, count);
-      w = torch::stable::contiguous(chosen ? index_select(w, 0, *chosen) : w);
+      w = torch::stable::contiguous(rows ? index_select(w, 0, *rows) : w);
       MixedRows<real> mixed{};
       mixed.logits = data<real>(head.logits);
       mixed.bias = head.bias ? data<real>(*head.bias) : nullptr;
       mixed.weights = data<real>(w);
       mixed.mixed = data<real>(logits);
-      mixed.rows = rows;
-      mixed.vocab = chunk.vocab;
-      mixed.stride = chunk.stride;
+      mixed.rows = w.size(0);
+      mixed.vocab = logits.size(1);
+      mixed.stride = logits.stride(0);
       mixed.geometric = geometric;
       mixed.first = m == 0;
       run_rows(mixed, logits);
     }
+  }
+};
+
+// A teacher known at k tokens of each kept row.
+template <class real>
+struct KnownTokens {
+  Tensor ids, log_probs;  // [kept rows, k]
+
+  KnownTokens(const Call& c, const KeptRows& kept) {
+    if (!c.sparse_ids) return;
+    const auto of_kept = [&](const Tensor& t, ScalarType dtype) {
+      return torch::stable::contiguous(torch::stable::to(kept.chunk(t, 0, kept.count), dtype));
+    };
+    ids = of_kept(*c.sparse_ids, ScalarType::Long);
+    log_probs = of_kept(*c.sparse_log_probs, kDtype<real>);
+  }
+
+  // Of the kept rows from `begin` on.
+  SparseTeacher<real> from(int64_t begin) const {
+    if (!ids.defined()) return {};
+    const int64_t k = ids.size(1);
+    return {data<int64_t>(ids, begin * k), data<real>(log_probs, begin * k), k};
   }
 };
 

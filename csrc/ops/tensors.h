@@ -25,22 +25,23 @@ Tensor call(const char* op, const char* overload, const Args&... args) {
   return torch::stable::detail::to<Tensor>(stack[0]);
 }
 
-// out = a @ b.  a [m, k], b [k, n] of one dtype, out [m, n] of the same, or float32 where theirs is half precision;
-// strided matrices are taken as they are.
-inline void mm_out(const Tensor& out, const Tensor& a, const Tensor& b) {
-  const ScalarType dtype = out.scalar_type();
-  if (a.scalar_type() == dtype)
-    call("aten::mm", "out", a, b, out);
-  else if (out.is_cuda())
-    call("aten::mm", "dtype_out", a, b, dtype, out);
-  else  // a product that the CPU's torch lacks
-    call("aten::mm", "out", torch::stable::to(a, dtype), torch::stable::to(b, dtype), out);
-}
+inline Tensor mm(const Tensor& a, const Tensor& b) { return call("aten::mm", "", a, b); }
 
-inline Tensor mm(const Tensor& a, const Tensor& b) {
-  const Tensor out = torch::stable::new_empty(a, {a.size(0), b.size(1)});
-  mm_out(out, a, b);
-  return out;
+// out = a @ b.  a [m, k], b [k, n] of one dtype, out [m, n] of the same, or float32 where theirs is half precision;
+// strided matrices are taken as they are. The CPU's torch lacks the latter product: `exact` makes it of
+// float32 copies, else it is rounded to the factors' dtype on the way.
+inline void mm_out(const Tensor& out, const Tensor& a, const Tensor& b, bool exact = true) {
+  const ScalarType dtype = out.scalar_type();
+  if (a.scalar_type() == dtype) {
+    call("aten::mm", "out", a, b, out);
+  } else if (out.is_cuda()) {
+    call("aten::mm", "dtype_out", a, b, dtype, out);
+  } else if (exact) {
+    call("aten::mm", "out", torch::stable::to(a, dtype), torch::stable::to(b, dtype), out);
+  } else {
+    Tensor rounded = out;
+    torch::stable::copy_(rounded, mm(a, b));
+  }
 }
 
 // out += scale * a @ b, all of one dtype.  The dispatcher's addmm takes Scalars, which do not cross the stable ABI;
@@ -49,7 +50,7 @@ void addmm_(const Tensor& out, const Tensor& a, const Tensor& b, double scale = 
 
 // The same where a and b may be half precision and out float32, which no addmm of the stable ABI is: on a GPU their
 // product lies in `scratch` for some rows of out at a time.
-void add_product_(const Tensor& out, const Tensor& a, const Tensor& b, OptionalTensor& scratch);
+void add_product_(const Tensor& out, const Tensor& a, const Tensor& b, OptionalTensor& scratch, bool exact);
 
 inline Tensor index_select(const Tensor& t, int64_t dim, const Tensor& index) {
   return call("aten::index_select", "", t, dim, index);
