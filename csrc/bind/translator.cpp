@@ -103,11 +103,6 @@ py::list decode(std::vector<const Weights*> members, std::vector<float> shares, 
                 std::optional<Lists> targets, const py::dict& options, int soft_labels, bool hidden_states, int threads,
                 int slots, const std::optional<std::function<void(size_t)>>& progress, std::optional<Lists> prefixes,
                 const std::optional<py::function>& neighbours) {
-  require(!members.empty() && shares.size() == members.size(), "one share per model");
-  for (const Weights* model : members)
-    require(model && model->config.source_vocab == members[0]->config.source_vocab &&
-                model->config.target_vocab == members[0]->config.target_vocab,
-            "models must have equal vocabularies");
   const Models models(std::move(members), std::move(shares), geometric);
   const ModelConfig& first = models.members[0]->config;
   Request request = request_of(std::move(sources), std::move(targets), std::move(prefixes), options, soft_labels,

@@ -25,6 +25,14 @@ struct PackedAttention {
   void* out;  // [tokens, d]; rows of no sentence are left as they are
 };
 
+// What cuDNN reads of the same rows in place of begin (device/attention.h): the tokens of a sentence, and where it
+// begins in qkv and in out, counted in numbers. Behind the last one all are empty.
+struct SentenceTable {
+  const int32_t* begin;
+  int64_t sentences, d, entries;  // entries above sentences
+  int32_t* table;                 // [length | in | out, entries]
+};
+
 // Keys and values of encoded sources, all layers, to their places.
 struct SourceKeeping {
   Storage storage;
@@ -54,16 +62,19 @@ struct SourceAttention {
   int64_t source_positions, d, heads;
   const void* source;  // of this layer
   void* out;           // [live, beams, d], not q; rows of nobody become zeros
+  float* weights;      // [live, beams, heads, source_positions] the attention, or null; rows of nobody are left
 };
 
 }  // namespace distilmt::cuda
 
 extern "C" {
 typedef int DistilmtCudaPackedAttention(const distilmt::cuda::PackedAttention* attention, void* stream);
+typedef int DistilmtCudaTellSentences(const distilmt::cuda::SentenceTable* table, void* stream);
 typedef int DistilmtCudaKeepSource(const distilmt::cuda::SourceKeeping* keeping, void* stream);
 typedef int DistilmtCudaOwnAttention(const distilmt::cuda::OwnAttention* attention, void* stream);
 typedef int DistilmtCudaSourceAttention(const distilmt::cuda::SourceAttention* attention, void* stream);
 DistilmtCudaPackedAttention distilmt_cuda_packed_attention;
+DistilmtCudaTellSentences distilmt_cuda_tell_sentences;
 DistilmtCudaKeepSource distilmt_cuda_keep_source;
 DistilmtCudaOwnAttention distilmt_cuda_own_attention;
 DistilmtCudaSourceAttention distilmt_cuda_source_attention;

@@ -1,5 +1,5 @@
-// A block per slot; contract in beam.h. The candidates of a row fall in score, so a candidate's rank among those of all
-// rows is found by bisection; one thread takes the step that beam_step.h has, and all write what comes of it.
+// A block per slot; contract in beam.h. The choices of a row fall in score, so the rank of one among those of all rows
+// is found by bisection; one thread takes the step that beam_step.h has, and all write what comes of it.
 #include "cuda/beam.h"
 #include "cuda/device.cuh"
 #include "cuda/results.cuh"
@@ -11,7 +11,7 @@ constexpr int kMostBeams = 64;
 constexpr int kBeamThreads = 32;
 
 struct Shared {
-  int counts[kMostBeams];  // candidates of a row
+  int counts[kMostBeams];  // choices of a row
   Option options[2 * kMostBeams];
   Option living[kMostBeams];
   bool finite, done;
@@ -27,22 +27,19 @@ struct SlotStep {
   // Row that beam reads: before the first token all are alike.
   __device__ int64_t row(int beam) const { return index * b.slots.beams + (at.step == 0 ? 0 : beam); }
 
-  __device__ float log_prob(int beam, int j) const {
-    if (forced >= 0) return 0;
-    const float shift = -b.log_sum_exp[row(beam)], x = b.top[row(beam) * b.k + j].logit + shift;
-    return b.free_log_sum ? x - (b.free_log_sum[row(beam)] + shift) : x;
+  __device__ Choice choice(int beam, int j) const {
+    return forced >= 0 ? Choice{forced, 0, 0} : b.choices[row(beam) * b.k + j];
   }
   __device__ float score(int beam, int j) const {
-    return b.slots.scores[slot * b.slots.beams + beam] + log_prob(beam, j);
+    return b.slots.scores[slot * b.slots.beams + beam] + choice(beam, j).score;
   }
-  __device__ int token(int beam, int j) const { return forced >= 0 ? forced : b.top[row(beam) * b.k + j].id; }
 
-  // Candidates of a row: those in front of the first that is none.
+  // Choices of a row: those in front of the first that is none.
   __device__ int count(int beam) const {
     if (forced >= 0) return 1;
     const int wanted = b.rule.width == 1 ? 1 : 2 * b.rule.width;
     int n = 0;
-    while (n < wanted && b.top[row(beam) * b.k + n].id >= 0) ++n;
+    while (n < wanted && choice(beam, n).id >= 0) ++n;
     return n;
   }
   // How many of a row score more than x, or as much where `equal`.
@@ -63,10 +60,10 @@ struct SlotStep {
     int before = 0;
     for (int other = 0; other < b.rule.width; ++other)
       if (other != beam) before += above(other, x, other < beam);
-    // Two logits may round to one score, and then the lower id is first.
-    const int begin = above(beam, x, false), end = above(beam, x, true);
+    // Two scores may round to one sum, and then the lower id is first.
+    const int begin = above(beam, x, false), end = above(beam, x, true), id = choice(beam, j).id;
     before += begin;
-    for (int equal = begin; equal < end; ++equal) before += token(beam, equal) < token(beam, j);
+    for (int equal = begin; equal < end; ++equal) before += choice(beam, equal).id < id;
     return before;
   }
 
@@ -79,9 +76,10 @@ struct SlotStep {
     for (int i = threadIdx.x; i < width * keep; i += blockDim.x) {
       const int beam = i / keep, j = i % keep;
       if (j >= shared.counts[beam]) continue;
-      const int to = rank(beam, j), id = token(beam, j);
+      const int to = rank(beam, j);
+      const Choice next = choice(beam, j);
       if (to < keep)
-        shared.options[to] = {score(beam, j), {id, beam, log_prob(beam, j)}, id == b.rule.eos || at.last()};
+        shared.options[to] = {score(beam, j), {next.id, beam, next.log_prob}, next.id == b.rule.eos || at.last()};
     }
     for (int to = all + threadIdx.x; to < keep; to += blockDim.x)  // filled up with impossible ones
       shared.options[to] = {-HUGE_VALF, {b.start, 0, -HUGE_VALF}, at.last()};
@@ -97,7 +95,11 @@ struct SlotStep {
       const float divisor = b.divisor[step + 1], hoped = b.divisor[hoped_length(b.rule, step + 1, at.limit)];
       bool can_improve = s.can_improve[slot];
       shared.done = beam_step(b.rule, shared.options, step, divisor, hoped, can_improve, shared.living,
-                              s.kept + slot * s.room, [&](const Option& option) { return option.score / divisor; });
+                              s.kept + slot * s.room, [&](const Option& option) {
+                                const float score = option.score / divisor;
+                                if (!b.coverage.penalty) return score;
+                                return score + b.coverage_penalty * b.coverage.penalty[row(option.node.parent)];
+                              });
       s.can_improve[slot] = can_improve;
     }
     __syncthreads();
@@ -109,6 +111,19 @@ struct SlotStep {
     }
   }
 };
+
+// Row i * beams + parent(beam) of the launch is continued by row `beam` of the slot: its ancestors and its coverage.
+template <class Parent>
+__device__ void go_on(const BeamSearch& b, int64_t i, int64_t slot, const Parent& parent) {
+  follow(b.slots, slot, parent);
+  const Coverage& c = b.coverage;
+  if (!c.penalty) return;
+  const int64_t beams = b.slots.beams, length = c.source_length[b.slots.place[slot]], width = c.source_positions;
+  for (int64_t at = threadIdx.x; at < beams * length; at += blockDim.x) {
+    const int beam = static_cast<int>(at / length);
+    c.seen[(slot * beams + beam) * width + at % length] = c.covered[(i * beams + parent(beam)) * width + at % length];
+  }
+}
 
 __global__ void __launch_bounds__(kBeamThreads) beam_kernel(const BeamSearch b) {
   __shared__ Shared shared;
@@ -129,13 +144,13 @@ __global__ void __launch_bounds__(kBeamThreads) beam_kernel(const BeamSearch b) 
     } else if (step < 0) {
       const int32_t token = b.places.prefix_tokens[b.places.prefix_begin[at.place] + position];
       for (int beam = threadIdx.x; beam < s.beams; beam += blockDim.x) s.tokens[slot * s.beams + beam] = token;
-      follow(s, slot, [](int beam) { return beam; });
+      go_on(b, i, slot, [](int beam) { return beam; });
     } else {
       SlotStep{b, shared, i, slot, at, at.forced(b.forced_bos, b.forced_eos)}.search();
       if (shared.done)
         out.finish();
       else
-        follow(s, slot, [&](int beam) { return step == 0 ? 0 : shared.living[beam].node.parent; });
+        go_on(b, i, slot, [&](int beam) { return step == 0 ? 0 : shared.living[beam].node.parent; });
     }
     __syncthreads();
     if (threadIdx.x == 0 && s.position[slot] >= 0) s.position[slot] = position + 1;

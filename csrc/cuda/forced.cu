@@ -17,6 +17,12 @@ __global__ void __launch_bounds__(kForcedThreads) forced_kernel(const ForcedStep
     const bool end = position == length;
     const int32_t token = end ? f.eos : f.places.prefix_tokens[f.places.prefix_begin[place] + position];
     const Finishing out{s, f.soft, f.results, slot, place, 0};
+    if (f.results.states.states) {
+      const int64_t pairs = f.results.states.d * bytes(f.results.states.storage) / 2;  // of bytes
+      const uint16_t* from = static_cast<const uint16_t*>(f.hidden) + i * pairs;
+      uint16_t* to = static_cast<uint16_t*>(f.results.states.states) + (place * f.results.positions + position) * pairs;
+      for (int64_t c = threadIdx.x; c < pairs; c += blockDim.x) to[c] = from[c];
+    }
     __syncthreads();  // all have read the position
     if (threadIdx.x == 0) {
       const int64_t at = place * f.results.positions + position;

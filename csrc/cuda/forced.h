@@ -16,6 +16,7 @@ struct ForcedStep {
   const float* log_sum_exp;  // [live]
   SoftLabelMemory soft;      // as project_rows wrote them
   Results results;           // n_best = 1
+  const void* hidden;        // [live, results.states.d] as the projection read it
 };
 
 }  // namespace distilmt::cuda

@@ -1,10 +1,12 @@
 // A block per row; contract in project_rows.h. A thread takes 8 neighbouring columns at a time, the block a chunk of
 // them. What may be among the best is collected and ranked by counting, chunk by chunk: first against a bound below the
 // k-th best (the k-th best of what each thread holds, as LightSeq's rough top-k, arXiv:2010.13887), later against the
-// k-th best itself. So a rank depends on no order in which threads come.
+// k-th best itself. So a rank depends on no order in which threads come. Ids that are set aside join the free ones as
+// choices, by their scores, once the row has been read.
 #include "cuda/device.cuh"
 #include "cuda/logits.cuh"
 #include "cuda/project_rows.h"
+#include "kernels/project.h"  // Candidate
 
 namespace distilmt::cuda {
 namespace {
@@ -57,10 +59,12 @@ template <class T>
 struct ProjectedRow : LogitRow<T> {
   using LogitRow<T>::p;
   Shared& shared;
+  const int keep;  // of the best free ids
 
-  __device__ ProjectedRow(const RowProjection& p, Shared& shared, int64_t row) : LogitRow<T>(p, row), shared(shared) {}
+  __device__ ProjectedRow(const RowProjection& p, Shared& shared, int64_t row)
+      : LogitRow<T>(p, row), shared(shared), keep(max(p.k, p.soft.k)) {}
 
-  // A bound that at least k free ids of the first chunk reach; -inf where there may be fewer.
+  // A bound that at least `keep` free ids of the first chunk reach; -inf where there may be fewer.
   __device__ float first_bound(const float (&x)[kColumns]) const {
     float high = -HUGE_VALF;
     for (float each : x) high = each > high ? each : high;
@@ -70,44 +74,90 @@ struct ProjectedRow : LogitRow<T> {
     int before = 0;
     for (int i = 0; i < static_cast<int>(blockDim.x); ++i)
       before += shared.scratch[i] > high || (shared.scratch[i] == high && i < static_cast<int>(threadIdx.x));
-    if (before == p.k - 1) shared.bound = high;
+    if (before == keep - 1) shared.bound = high;
     __syncthreads();
     return shared.bound;
   }
 
-  // The k best of best[half] and the fresh ones, into the other half. Returns how many there are.
-  __device__ int merge(int half, int known, int fresh) const {
+  // The best of best[half] and the fresh ones, into the other half, at most `most`. Returns how many there are.
+  __device__ int merge(int half, int known, int fresh, int most) const {
     const Candidate* best = shared.best[half];
     Candidate* next = shared.best[1 - half];
     for (int i = threadIdx.x; i < known + fresh; i += blockDim.x) {
       const Candidate x = i < known ? best[i] : shared.fresh[i - known];
       const int at = rank(x, shared.fresh, fresh) + (i < known ? i : rank(x, best, known));
-      if (at < p.k) next[at] = x;
+      if (at < most) next[at] = x;
     }
     if (threadIdx.x == 0) shared.count = 0;
     __syncthreads();
-    return known + fresh < p.k ? known + fresh : p.k;
+    return min(known + fresh, most);
   }
 
-  // Soft labels from the best free ids, `known` of them, and those that were banned.
+  // Log of the sum of exp(score * inverse_temperature) over all choices, from that over the free ids' logits.
+  __device__ float log_sum(float free_log_sum, float shift) const {
+    const float inverse = p.inverse_temperature, free = free_log_sum + shift * inverse;
+    if (!this->own) return free;
+    float highest = free, total = 0;
+    this->each_chosen(shift, [&](const Choice& choice) { highest = fmaxf(highest, choice.score * inverse); });
+    highest = block_largest(highest, shared.scratch);
+    if (isinf(highest)) return highest;
+    this->each_chosen(shift, [&](const Choice& choice) { total += expf(choice.score * inverse - highest); });
+    total = block_sum(total, shared.scratch) + expf(free - highest);
+    return static_cast<float>(highest + log(static_cast<double>(total)));
+  }
+
+  // The best choices from best[half], which holds the `known` best free ids.
+  __device__ void choose(int half, int known, float shift, float total) const {
+    const int64_t row = this->row, beams = p.slots.beams, slot = p.slots.live[row / beams];
+    const float base = p.summed ? p.slots.scores[slot * beams + row % beams] : 0;
+    const float less = p.renormalised && !isinf(total) ? total : 0;
+    known = min(known, p.k);
+    if (this->own) {
+      for (int i = threadIdx.x; i < known; i += blockDim.x) {
+        const Candidate& x = shared.best[half][i];
+        shared.fresh[i] = {base + (x.logit + shift - less), x.id};
+      }
+      if (threadIdx.x == 0) shared.count = known;
+      known = 0;
+      __syncthreads();
+      const int all = p.aside.count[row];
+      for (int first = 0; first == 0 || first < all; first += blockDim.x) {
+        const int i = first + threadIdx.x;
+        const Aside entry = i < all ? p.aside.entries[row * p.aside.room + i] : Aside{-1};
+        if (entry.id >= 0 && !entry.banned) {
+          const Choice x = aside_choice(p.rule, entry, this->one(entry.id), shift, this->lambda());
+          shared.fresh[atomicAdd(&shared.count, 1)] = {base + (x.score - less), x.id};
+        }
+        __syncthreads();
+        const int fresh = shared.count;
+        __syncthreads();
+        known = merge(half, known, fresh, p.k);
+        half = 1 - half;
+      }
+    }
+    for (int i = threadIdx.x; i < p.k; i += blockDim.x) {
+      Choice choice{-1, -HUGE_VALF, -HUGE_VALF};
+      if (i < known) choice = this->choice(shared.best[half][i].id, shift);
+      choice.score -= less;
+      choice.log_prob -= less;
+      p.choices[row * p.k + i] = choice;
+    }
+  }
+
+  // Soft labels from the best free ids, `known` of them, and those that were set aside.
   __device__ void soften(const Candidate* best, int known, Candidate* chosen, float highest, float log_sum_exp,
                          int64_t at) const {
     const int k = p.soft.k, free = known < k ? known : k;
     for (int i = threadIdx.x; i < free; i += blockDim.x) shared.fresh[i] = best[i];
-    if (threadIdx.x == 0) {
-      int count = free;
-      const auto add = [&](int32_t id) {
-        const float logit = this->one(id);
-        if (logit > -HUGE_VALF) shared.fresh[count++] = {logit, id};
-      };
-      bool end = this->end_banned;
-      for (int i = 0; i < p.banned_count; ++i) {
-        add(p.banned_ids[i]);
-        end = end && p.banned_ids[i] != p.eos;
-      }
-      if (end) add(p.eos);
-      shared.count = count;
-    }
+    if (threadIdx.x == 0) shared.count = free;
+    __syncthreads();
+    const auto add = [&](int32_t id) {
+      const float logit = this->one(id);
+      if (logit > -HUGE_VALF) shared.fresh[atomicAdd(&shared.count, 1)] = {logit, id};
+    };
+    for (int i = threadIdx.x; i < p.banned_count; i += blockDim.x) add(p.banned_ids[i]);
+    if (threadIdx.x == 0 && this->end_banned && !this->listed(p.eos)) add(p.eos);
+    this->each_aside([&](const Aside& entry) { add(entry.id); });
     __syncthreads();
     const int all = shared.count;
     for (int i = threadIdx.x; i < all; i += blockDim.x) {
@@ -165,36 +215,39 @@ __global__ void __launch_bounds__(kMostThreads) project_rows_kernel(const RowPro
     projected.load(first, x);
     all.add(x);
     projected.ban(first, x);
-    if (p.free_log_sum) {
+    if (p.choice_log_sum) {
       float scaled[kColumns];
       for (int c = 0; c < kColumns; ++c) scaled[c] = x[c] * p.inverse_temperature;
       free.add(scaled);
     }
     const float bound = begin == 0 ? projected.first_bound(x) : -HUGE_VALF;
-    const float last = known == p.k ? shared.best[half][p.k - 1].logit : -HUGE_VALF;
+    const float last = known == projected.keep ? shared.best[half][known - 1].logit : -HUGE_VALF;
     for (int c = 0; c < kColumns; ++c)  // later equals have higher ids
       if (x[c] >= bound && x[c] > last) shared.fresh[atomicAdd(&shared.count, 1)] = {x[c], int32_t(first + c)};
     __syncthreads();
     const int fresh = shared.count;
     __syncthreads();
     if (fresh == 0) continue;
-    known = projected.merge(half, known, fresh);
+    known = projected.merge(half, known, fresh, projected.keep);
     half = 1 - half;
   }
   all.join(shared.scratch);
   const float log_sum_exp = all.value();
-  const Candidate* best = shared.best[half];
-  for (int i = threadIdx.x; i < p.k; i += blockDim.x)
-    p.top[row * p.k + i] = i < known ? best[i] : Candidate{-HUGE_VALF, -1};
-  if (p.free_log_sum) free.join(shared.scratch);
-  if (threadIdx.x == 0) {
-    p.log_sum_exp[row] = log_sum_exp;
-    if (p.free_log_sum) p.free_log_sum[row] = free.value();
-  }
   if (p.soft.k > 0) {
     const int64_t at = (slot * s.positions + s.position[slot]) * s.beams + row % s.beams;
-    projected.soften(best, known, shared.best[1 - half], all.highest, log_sum_exp, at);
+    projected.soften(shared.best[half], known, shared.best[1 - half], all.highest, log_sum_exp, at);
   }
+  const float shift = projected.shift(log_sum_exp);
+  float total = 0;
+  if (p.choice_log_sum) {
+    free.join(shared.scratch);
+    total = projected.log_sum(free.value(), shift);
+  }
+  if (threadIdx.x == 0) {
+    p.log_sum_exp[row] = log_sum_exp;
+    if (p.choice_log_sum) p.choice_log_sum[row] = total;
+  }
+  if (isfinite(log_sum_exp)) projected.choose(half, known, shift, total);
 }
 
 }  // namespace

@@ -1,20 +1,31 @@
-// What a search needs of rows of logits, each logit read once: log-sum-exp, the k best free ids; and, where asked for,
-// soft labels, for which a row is read again while it lies in a near cache. Definitions as in kernels/project.h:
+// What a search needs of rows of logits, each logit read once: log-sum-exp, the k best choices; and, where asked for,
+// soft labels, for which a row is read again while it lies in a near cache. Definitions as in kernels/project.h, and as
+// in engine/choices.h for what becomes of ids that are set aside:
 //
 //   logit[i, v] = logits[i, v] + bias[v];   log p(v | row i) = logit[i, v] - log_sum_exp[i]
 //
-// Best first, ties to the lower id. An id whose logit is -inf is no candidate; where fewer than k remain, the rest is
-// {-inf, -1}. Banned ids, and the end symbol while a slot has fewer than min_length tokens, are no candidates but count
-// in log_sum_exp and soft labels. A row that holds a NaN or +inf, or nothing but -inf, has a log_sum_exp that is not
-// finite. Rows of nobody are left as they are.
+// Best first, ties to the lower id: of the k best free ids and of those that are set aside. A free id whose logit is
+// -inf is no choice; where fewer than k remain, the rest has the id -1. Banned ids, and the end symbol while a slot has
+// fewer than min_length tokens, are no choices but count in log_sum_exp and soft labels. A row that holds a NaN or
+// +inf, or nothing but -inf, has a log_sum_exp that is not finite, and no choices. Rows of nobody are left as they are.
 #pragma once
 #include "cuda/slots.h"
-#include "kernels/project.h"  // Candidate
+#include "kernels/choice.h"
 
 namespace distilmt::cuda {
 
 constexpr int32_t kMostCandidates = 128;
 constexpr int32_t kMostBanned = 1024;  // where soft labels are asked for
+
+// The ids that rows set aside beside what is banned for all of them (set_aside.h).
+struct RowAsides {
+  int32_t room = 0;          // entries of a row at most; 0: nothing is set aside
+  Aside* entries = nullptr;  // [live, beams, room] each id once; an id below 0 is none
+  int32_t* count = nullptr;  // [live, beams] entries, 0 at first
+  uint32_t* bits = nullptr;  // [live, beams, words] bit v % 32 of word v / 32, 0 at first
+
+  DISTILMT_HD int64_t words(int64_t vocab) const { return (vocab + 31) / 32; }
+};
 
 struct RowProjection {
   Storage storage;
@@ -28,12 +39,17 @@ struct RowProjection {
   int32_t min_length, eos;
   Slots slots;
   const int32_t* prefix_length;  // [places]
-  int32_t k;                     // 1 to kMostCandidates, at least the soft labels'
-  Candidate* top;                // [live, beams, k]
+  int32_t k;                     // 1 to kMostCandidates, as the soft labels'
+  Choice* choices;               // [live, beams, k]
   float* log_sum_exp;            // [live, beams]
-  float* free_log_sum;           // [live, beams] of exp(logit * inverse_temperature) over the free ids, or null
+  float* choice_log_sum;         // [live, beams] of exp(score * inverse_temperature) over all choices, or null
   float inverse_temperature;
-  SoftLabelMemory soft;  // [slots, positions, beams], written at each slot's position
+  SoftLabelMemory soft = {};  // [slots, positions, beams], written at each slot's position
+  RowAsides aside = {};
+  ChoiceRule rule = {};
+  const float* lambda = nullptr;  // [live, beams] where neighbours are mixed in
+  bool renormalised = false;      // scores are log-probabilities of the choices; with choice_log_sum, temperature 1
+  bool summed = false;            // the order is that of slots.scores plus score, as beams sum it
 };
 
 }  // namespace distilmt::cuda

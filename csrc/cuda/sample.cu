@@ -2,6 +2,7 @@
 #include "cuda/logits.cuh"
 #include "cuda/results.cuh"
 #include "cuda/sample.h"
+#include "kernels/project.h"  // DrawKey
 
 namespace distilmt::cuda {
 namespace {
@@ -14,23 +15,23 @@ struct Shared {
   int token;
 };
 
-// The best candidates as engine/sampler.cpp draws from them, by one thread. Returns -1 where they are too few to hold
-// the nucleus, -2 where there is none.
+// The best choices as engine/sampler.cpp draws from them, by one thread. Returns -1 where they are too few to hold the
+// nucleus, -2 where there is none.
 __device__ int draw_from_best(const Sampling& s, int64_t row, double u) {
-  const Candidate* top = s.rows.top + row * s.rows.k;
-  const double inverse = s.rows.inverse_temperature, shift = -s.rows.log_sum_exp[row];
+  const Choice* best = s.rows.choices + row * s.rows.k;
+  const double inverse = s.rows.inverse_temperature;
   int found = 0;
-  while (found < s.rows.k && top[found].id >= 0) ++found;
-  if (found == 0) return -2;
+  while (found < s.rows.k && best[found].id >= 0) ++found;
+  if (found == 0 || isinf(best[0].score)) return -2;
   const bool complete = found < s.rows.k;
   const int count = s.top_k > 0 && found > s.top_k ? s.top_k : found;
-  const auto scaled = [&](int j) { return static_cast<double>(top[j].logit + static_cast<float>(shift)) * inverse; };
+  const auto scaled = [&](int j) { return static_cast<double>(best[j].score) * inverse; };
   const auto weight = [&](int j) { return exp(scaled(j) - scaled(0)); };
   double total = 0;
   if (s.top_k > 0 || complete)
     for (int j = 0; j < count; ++j) total += weight(j);
   else
-    total = exp(s.rows.free_log_sum[row] + shift * inverse - scaled(0));
+    total = exp(s.rows.choice_log_sum[row] - scaled(0));
   double mass = 0;
   int wide = 0;
   while (wide < count && (s.top_p >= 1 || mass < s.top_p * total)) mass += weight(wide++);
@@ -41,28 +42,33 @@ __device__ int draw_from_best(const Sampling& s, int64_t row, double u) {
     sum += weight(j);
     if (weight(j) > 0) picked = j;
   }
-  return top[picked].id;
+  return best[picked].id;
 }
 
-// The row's own columns of this thread, one run of them: f(id, logit) for those of at least `bound`.
+// The row's choices that are this thread's, one run of columns and every so many set aside: f(id, score) for those that
+// score at least `bound`.
 template <class T, class F>
 __device__ void each(const LogitRow<T>& row, float bound, const F& f) {
+  const float shift = row.shift(row.p.log_sum_exp[row.row]);
   const int64_t packs = (row.p.vocab + kColumns - 1) / kColumns, run = (packs + blockDim.x - 1) / blockDim.x;
   for (int64_t pack = run * threadIdx.x; pack < packs && pack < run * (threadIdx.x + 1); ++pack) {
     float x[kColumns];
     row.load(pack * kColumns, x);
     row.ban(pack * kColumns, x);
     for (int c = 0; c < kColumns; ++c)
-      if (x[c] > -HUGE_VALF && x[c] >= bound) f(pack * kColumns + c, x[c]);
+      if (x[c] > -HUGE_VALF && x[c] + shift >= bound) f(static_cast<int32_t>(pack * kColumns + c), x[c] + shift);
   }
+  row.each_chosen(shift, [&](const Choice& choice) {
+    if (choice.score > -HUGE_VALF && choice.score >= bound) f(choice.id, choice.score);
+  });
 }
 
-// The block's draw from all ids whose logit is `bound` at least: the id at which the sum of weights reaches u of it.
+// The block's draw from all choices that score `bound` at least: the id at which the sum of weights reaches u of it.
 template <class T>
 __device__ int draw_above(const LogitRow<T>& row, float bound, float highest, double u, Shared& shared) {
   const float inverse = row.p.inverse_temperature;
   double mine = 0;
-  each(row, bound, [&](int64_t, float x) { mine += expf((x - highest) * inverse); });
+  each(row, bound, [&](int32_t, float x) { mine += expf((x - highest) * inverse); });
   __syncthreads();
   shared.masses[threadIdx.x] = mine;
   if (threadIdx.x == 0) shared.token = -2;
@@ -76,11 +82,11 @@ __device__ int draw_above(const LogitRow<T>& row, float bound, float highest, do
   if (before < target && before + mine >= target) {
     int token = -2;
     double sum = before;
-    each(row, bound, [&](int64_t id, float x) {
+    each(row, bound, [&](int32_t id, float x) {
       if (sum >= target) return;
       const float weight = expf((x - highest) * inverse);
       sum += weight;
-      if (weight > 0) token = static_cast<int>(id);
+      if (weight > 0) token = id;
     });
     shared.token = token;
   }
@@ -97,12 +103,12 @@ __device__ float of_rising(int64_t i) {
   return i >= 0 ? __int_as_float(static_cast<int>(i)) : -__int_as_float(static_cast<int>(-i));
 }
 
-// The largest bound above which ids hold top_p of the mass.
+// The largest bound above which choices hold top_p of the mass.
 template <class T>
 __device__ float nucleus_bound(const Sampling& s, const LogitRow<T>& row, float highest, Shared& shared) {
   const auto mass = [&](float bound) {
     float mine = 0;
-    each(row, bound, [&](int64_t, float x) { mine += expf((x - highest) * row.p.inverse_temperature); });
+    each(row, bound, [&](int32_t, float x) { mine += expf((x - highest) * row.p.inverse_temperature); });
     return block_sum(mine, shared.scratch);
   };
   const float wanted = static_cast<float>(s.top_p) * mass(-HUGE_VALF);
@@ -130,7 +136,7 @@ __global__ void __launch_bounds__(kDrawThreads) draw_kernel(const Sampling s) {
   const DrawKey key{s.places.key[at.place], static_cast<uint32_t>(at.step), static_cast<uint32_t>(sample)};
   const double u = key.uniform(0, 1);
   const LogitRow<T> logits(s.rows, row);
-  const float highest = s.rows.top[row * s.rows.k].logit;
+  const float highest = s.rows.choices[row * s.rows.k].score;
   if (!forced) {
     const bool all = s.top_k == 0 && s.top_p >= 1;
     if (threadIdx.x == 0) shared.token = all ? -1 : draw_from_best(s, row, u);
@@ -141,7 +147,8 @@ __global__ void __launch_bounds__(kDrawThreads) draw_kernel(const Sampling s) {
   }
   if (threadIdx.x > 0) return;
   s.drawn[row] = token;
-  s.drawn_log_prob[row] = forced || token < 0 ? 0 : logits.one(token) - s.rows.log_sum_exp[row];
+  const float shift = logits.shift(s.rows.log_sum_exp[row]);
+  s.drawn_log_prob[row] = forced || token < 0 ? 0 : logits.choice(token, shift).log_prob;
 }
 
 constexpr int kSampleThreads = 32;

@@ -1,8 +1,8 @@
 // Sampling on the device, by the rules of engine/sampler.h: each row of a slot is a sample of its own, drawn from its
 // row's distribution at a temperature, of the top_k best, of these the nucleus. The random numbers are those of
-// engine/sampler.h. A draw from up to 128 best candidates picks as the CPU does; one from a whole vocabulary, or from a
-// nucleus wider than the candidates, has the CPU's distribution but not its choice (there ids stand in rising order,
-// and a nucleus holds all equals of its last id).
+// engine/sampler.h. A draw from up to 128 best choices picks as the CPU does; one from a whole vocabulary, or from a
+// nucleus wider than that, has the CPU's distribution but not its choice (there ids stand in rising order, those set
+// aside between them, and a nucleus holds all equals of its last id).
 //
 // Two launches: `draw` for all rows, then `sample`, which keeps the tokens and lets sentences leave as beam.h does. A
 // sample that has ended has the token -1.
@@ -12,7 +12,7 @@
 namespace distilmt::cuda {
 
 struct Sampling {
-  RowProjection rows;  // as project_rows did them: with free_log_sum, 1 / temperature and the candidates, k >= top_k
+  RowProjection rows;  // as project_rows did them: with choice_log_sum, 1 / temperature, by scores alone, k >= top_k
   Places places;       // with keys
   int32_t top_k;       // 0: all; at most kMostCandidates
   double top_p;        // 1: all

@@ -71,23 +71,31 @@ struct SoftLabelMemory {
   float* entropy = nullptr;    // as tail_mass
 };
 
+// The decoder's states in front of the projection, of forced decoding.
+struct StateMemory {
+  Storage storage = Storage::float32;
+  int64_t d = 0;
+  void* states = nullptr;  // [..., d]; null: not asked for
+};
+
 enum class Leaving : int32_t { done, nothing_left, not_finite };
 
 // Results, in mapped host memory: those of a place stand until the host gives the place to another sentence. The i-th
 // to finish says so at finished[i % places]; entries below *done are complete.
 struct Results {
   int32_t places, n_best, positions;
-  uint32_t* claimed;      // [1] device memory, 0 at first
-  uint32_t* blocks_left;  // [1] device memory, 0 at first
-  uint32_t* done;         // [1]
-  int32_t* finished;      // [places] a ring
-  int32_t* leaving;       // [places] a Leaving
-  int32_t* hypotheses;    // [places] number of them, best first; 0 unless done
-  float* score;           // [places, n_best]
-  int32_t* length;        // [places, n_best] tokens generated, end symbol included
-  int32_t* tokens;        // [places, n_best, positions] without the prefix
-  float* log_probs;       // as tokens
-  SoftLabelMemory soft;   // [places, n_best, positions], the prefix's too
+  uint32_t* claimed;        // [1] device memory, 0 at first
+  uint32_t* blocks_left;    // [1] device memory, 0 at first
+  uint32_t* done;           // [1]
+  int32_t* finished;        // [places] a ring
+  int32_t* leaving;         // [places] a Leaving
+  int32_t* hypotheses;      // [places] number of them, best first; 0 unless done
+  float* score;             // [places, n_best]
+  int32_t* length;          // [places, n_best] tokens generated, end symbol included
+  int32_t* tokens;          // [places, n_best, positions] without the prefix
+  float* log_probs;         // as tokens
+  SoftLabelMemory soft;     // [places, n_best, positions], the prefix's too
+  StateMemory states = {};  // as tokens
 };
 
 }  // namespace distilmt::cuda

@@ -21,9 +21,13 @@ __global__ void source_attention_kernel(const SourceAttention a) {
   }
   const int64_t place = s.place[slot], step = 2 * a.d;
   const T* keys = static_cast<const T*>(a.source) + place * a.source_positions * step + head * size;
-  const TileAttention<T> attention{
+  TileAttention<T> attention{
       static_cast<const T*>(a.q) + at, a.d, queries, keys, step, a.d, a.source_length[place], out, a.d,
       static_cast<int>(size)};
+  if (a.weights) {
+    attention.weights = a.weights + ((i * s.beams + first) * a.heads + head) * a.source_positions;
+    attention.weights_step = a.heads * a.source_positions;
+  }
   attention.run(reinterpret_cast<float*>(shared));
 }
 

@@ -7,10 +7,12 @@
 #pragma once
 #include <cstdint>
 
+#include "common/platform.h"
+
 namespace distilmt::cuda {
 
 enum class Storage : int32_t { float32, float16, bfloat16 };
 
-inline int64_t bytes(Storage storage) { return storage == Storage::float32 ? 4 : 2; }
+DISTILMT_HD int64_t bytes(Storage storage) { return storage == Storage::float32 ? 4 : 2; }
 
 }  // namespace distilmt::cuda

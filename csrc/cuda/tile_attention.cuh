@@ -16,7 +16,9 @@ struct TileAttention {
   int64_t key_step, to_value, length;
   T* out;  // [queries], out_step apart
   int64_t out_step;
-  int size;  // of the head
+  int size;                  // of the head
+  float* weights = nullptr;  // [queries] of [length], weights_step apart: the attention; null: not asked for
+  int64_t weights_step = 0;
 
   static size_t shared_bytes(int64_t size) {
     return sizeof(float) * (kKeys * (size + 1) + 2 * kQueries * size + kQueries * kKeys + 3 * kQueries);
@@ -53,6 +55,7 @@ struct TileAttention {
         float score = 0;
         for (int c = 0; c < size; ++c) score = fmaf(query[i * size + c], tile[lane() * (size + 1) + c], score);
         const bool real = first + lane() < length;
+        if (weights && real) weights[i * weights_step + first + lane()] = score;
         const float before = highest[i], high = fmaxf(before, warp_largest(real ? score : -FLT_MAX));
         const float share = real ? expf(score - high) : 0, all = warp_sum(share);
         shares[i * kKeys + lane()] = share;
@@ -74,6 +77,10 @@ struct TileAttention {
     }
     for (int i = threadIdx.x; i < queries * size; i += blockDim.x)  // each thread its own sums
       store(out + i / size * out_step + i % size, sums[i] / total[i / size]);
+    for (int64_t i = threadIdx.x; weights && i < queries * length; i += blockDim.x) {
+      float& weight = weights[i / length * weights_step + i % length];
+      weight = expf(weight - highest[i / length]) / total[i / length];
+    }
   }
 };
 

@@ -1,7 +1,5 @@
-#include <dlfcn.h>
-
 #include "device/cublaslt.h"
-#include "device/device.h"
+#include "device/library.h"
 
 namespace distilmt {
 namespace {
@@ -19,12 +17,6 @@ cudaDataType_t type_of(const Product& product) {
   const cuda::Storage storage = product.storage;
   if (storage == cuda::Storage::float16) return CUDA_R_16F;
   return storage == cuda::Storage::bfloat16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
-template <class F>
-void find(void* library, const char* name, F& function) {
-  function = reinterpret_cast<F>(dlsym(library, name));
-  if (!function) throw DeviceError(std::string(name) + " is missing: " + dlerror());
 }
 
 }  // namespace
@@ -64,21 +56,20 @@ struct CublasLt::Shaped {
 };
 
 CublasLt::CublasLt(const std::string& path) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) throw DeviceError("cannot open cuBLASLt, " + path + ": " + dlerror());
-  find(library, "cublasLtCreate", lt_.create);
-  find(library, "cublasLtDestroy", lt_.destroy);
-  find(library, "cublasLtMatmulDescCreate", lt_.desc_create);
-  find(library, "cublasLtMatmulDescDestroy", lt_.desc_destroy);
-  find(library, "cublasLtMatmulDescSetAttribute", lt_.desc_set);
-  find(library, "cublasLtMatrixLayoutCreate", lt_.layout_create);
-  find(library, "cublasLtMatrixLayoutDestroy", lt_.layout_destroy);
-  find(library, "cublasLtMatmulPreferenceCreate", lt_.preference_create);
-  find(library, "cublasLtMatmulPreferenceDestroy", lt_.preference_destroy);
-  find(library, "cublasLtMatmulPreferenceSetAttribute", lt_.preference_set);
-  find(library, "cublasLtMatmulAlgoGetHeuristic", lt_.heuristic);
-  find(library, "cublasLtMatmulAlgoCheck", lt_.check);
-  find(library, "cublasLtMatmul", lt_.multiply);
+  const Library library(path);
+  library.find("cublasLtCreate", lt_.create);
+  library.find("cublasLtDestroy", lt_.destroy);
+  library.find("cublasLtMatmulDescCreate", lt_.desc_create);
+  library.find("cublasLtMatmulDescDestroy", lt_.desc_destroy);
+  library.find("cublasLtMatmulDescSetAttribute", lt_.desc_set);
+  library.find("cublasLtMatrixLayoutCreate", lt_.layout_create);
+  library.find("cublasLtMatrixLayoutDestroy", lt_.layout_destroy);
+  library.find("cublasLtMatmulPreferenceCreate", lt_.preference_create);
+  library.find("cublasLtMatmulPreferenceDestroy", lt_.preference_destroy);
+  library.find("cublasLtMatmulPreferenceSetAttribute", lt_.preference_set);
+  library.find("cublasLtMatmulAlgoGetHeuristic", lt_.heuristic);
+  library.find("cublasLtMatmulAlgoCheck", lt_.check);
+  library.find("cublasLtMatmul", lt_.multiply);
   check(lt_.create(&handle_), "cublasLtCreate");
 }
 

@@ -4,8 +4,10 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "device/cublaslt.h"
+#include "device/cudnn.h"
 #include "device/device.h"
 #include "device/kernel_table.h"
 #include "kernels/launch.cuh"
@@ -23,7 +25,8 @@ void check(cudaError_t error, const std::string& call) {
 
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, const std::string& cublaslt) : ordinal_(ordinal), products_(cublaslt) {
+  CudaDevice(int ordinal, const std::string& cublaslt, const std::string& cudnn)
+      : ordinal_(ordinal), products_(cublaslt), cudnn_(cudnn) {
     enter();
     for (Lane& lane : lanes_) {
       check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
@@ -80,6 +83,15 @@ class CudaDevice : public Device {
   void multiply(Queue queue, const Product& product) override {
     enter();
     products_.multiply(product, lane(queue).workspace, lane(queue).stream);
+  }
+  void prepare(const AttentionShape& shape) override {
+    enter();
+    if (!attention_) attention_.emplace(cudnn_, CublasLt::kWorkspace);
+    attention_->prepare(shape);
+  }
+  void attend(Queue queue, const SentenceAttention& attention) override {
+    enter();
+    attention_->attend(attention, lane(queue).workspace, lane(queue).stream);
   }
   void copy(Queue queue, void* to, const void* from, int64_t bytes) override {
     enter();
@@ -167,6 +179,8 @@ class CudaDevice : public Device {
 
   const int ordinal_;
   CublasLt products_;
+  const std::string cudnn_;
+  std::optional<Cudnn> attention_;
   std::array<Lane, kQueues> lanes_;
   std::map<int, cudaGraphExec_t> graphs_;
   int captured_ = 0;
@@ -177,8 +191,8 @@ class CudaDevice : public Device {
 
 // What the library `_cuda` offers to `_native` (device/open.h).
 
-DISTILMT_EXPORT distilmt::Device* distilmt_cuda_device(int ordinal, const char* cublaslt) {
-  return new distilmt::CudaDevice(ordinal, cublaslt);
+DISTILMT_EXPORT distilmt::Device* distilmt_cuda_device(int ordinal, const char* cublaslt, const char* cudnn) {
+  return new distilmt::CudaDevice(ordinal, cublaslt, cudnn);
 }
 
 // How many devices there are; *why says why there are none, and is null where there are.

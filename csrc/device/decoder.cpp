@@ -19,6 +19,8 @@ DeviceDecoder::DeviceDecoder(const DeviceModel& model, const DeviceShape& shape,
   given_ = Stored(memory, rows * d * number);
   inner_ = Stored(memory, rows * model.config.decoder_ffn * number);
   logits_ = DeviceArray<float>(memory, rows * stride());
+  if (shape.attention)
+    attention_ = DeviceArray<float>(memory, rows * model.config.decoder_heads * shape.source_positions);
 }
 
 void DeviceDecoder::queue(const cuda::Slots& slots, const int32_t* source_length, const Stored& source) {
@@ -36,10 +38,10 @@ void DeviceDecoder::queue(const cuda::Slots& slots, const int32_t* source_length
     stack_.close(given_, layer.out, layer.attention_norm, layer.cross_norm);
 
     stack_.product(stack_.input(), layer.cross_query, query_);
-    stack_.run(
-        kernels.source_attention,
-        cuda::SourceAttention{model_.storage, query_.get(), slots, source_length, shape_.source_positions, c.hidden,
-                              c.decoder_heads, source.get() + source.count() / layers * i, context_.get()});
+    stack_.run(kernels.source_attention,
+               cuda::SourceAttention{model_.storage, query_.get(), slots, source_length, shape_.source_positions,
+                                     c.hidden, c.decoder_heads, source.get() + source.count() / layers * i,
+                                     context_.get(), i + 1 == layers ? attention_.get() : nullptr});
     stack_.bare_product(context_.get(), layer.cross_out, given_);
     stack_.close(given_, layer.cross_out, layer.cross_norm, layer.final_norm);
     stack_.feed_forward(i, inner_, given_);

@@ -13,6 +13,7 @@ struct DeviceShape {
   int source_positions = 1;  // source tokens of a sentence at most
   int tokens = 1;            // of an encoder pass at most; no less than source_positions
   int pages = 1;             // of 16 positions, for all slots; at least those of one
+  bool attention = false;    // keep that of the last layer
 
   int pages_per_slot() const { return static_cast<int>((positions + cuda::kPage - 1) / cuda::kPage); }
 };
@@ -27,6 +28,10 @@ class DeviceDecoder {
   // [rows, stride] float32 after that, without the bias of the projection.
   const float* logits() const { return logits_.get(); }
   int64_t stride() const { return model_.projection.n; }
+  // [rows, hidden] stored, what the projection reads.
+  const void* states() const { return stack_.input(); }
+  // [rows, heads, source_positions] after that, of the last layer to the source; null: the shape does not ask for it.
+  const float* attention() const { return attention_.get(); }
 
  private:
   const DeviceModel& model_;
@@ -34,7 +39,7 @@ class DeviceDecoder {
   ResidualStack stack_;
   Stored own_;  // [layers, pages, 16 positions, beams, key | value, hidden]
   Stored query_key_value_, query_, context_, given_, inner_;
-  DeviceArray<float> logits_;
+  DeviceArray<float> logits_, attention_;
 };
 
 }  // namespace distilmt

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "device/attention.h"
 #include "device/product.h"
 
 namespace distilmt {
@@ -24,6 +25,12 @@ struct DeviceError : std::runtime_error {
 };
 struct OutOfDeviceMemory : DeviceError {
   using DeviceError::DeviceError;
+};
+
+// What a device cannot do yet.
+struct NotOnDevice : std::invalid_argument {
+  explicit NotOnDevice(const std::string& option)
+      : std::invalid_argument(option + ": not there on a device yet - leave it out, or use device=\"cpu\"") {}
 };
 
 // A CUDA stream: what is in it is done in its order. The decoder's steps, and the encoder's passes beside them.
@@ -67,6 +74,9 @@ class Device : public Memory {
     run(queue, [=](void* stream) { return kernel(&argument, stream); });
   }
   virtual void multiply(Queue queue, const Product& product) = 0;
+  // By cuDNN. `prepare` makes what `attend` needs, and throws DeviceError where cuDNN cannot be had, or cannot do it.
+  virtual void prepare(const AttentionShape& shape) = 0;
+  virtual void attend(Queue queue, const SentenceAttention& attention) = 0;
   virtual void copy(Queue queue, void* to, const void* from, int64_t bytes) = 0;
   virtual int capture(Queue queue, const std::function<void()>& queue_work) = 0;  // the graph's number
   virtual void launch(Queue queue, int graph) = 0;

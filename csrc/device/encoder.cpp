@@ -26,8 +26,12 @@ void EncoderPass::add(int to, const int* source, int length) {
 DeviceEncoder::DeviceEncoder(const DeviceModel& model, Memory& memory, int64_t capacity)
     : model_(model),
       stack_(model, model.encoder, memory, Queue::encode, capacity, model.config.encoder_ffn,
-             model.config.decoder_layers * 2 * model.config.hidden) {
+             model.config.decoder_layers * 2 * model.config.hidden),
+      table_(memory, model.cudnn ? 3 * SentenceAttention::entries(capacity) : 0) {
   const int64_t number = cuda::bytes(model.storage), d = model.config.hidden;
+  if (model.cudnn && capacity * 3 * d > INT32_MAX)
+    throw DeviceError("cuDNN counts in 32 bits, choose attention=\"own\": " + std::to_string(capacity) + " tokens of " +
+                      std::to_string(3 * d) + " numbers");
   query_key_value_ = Stored(memory, capacity * 3 * d * number);
   context_ = Stored(memory, capacity * d * number);
   given_ = Stored(memory, capacity * d * number);
@@ -38,13 +42,21 @@ DeviceEncoder::DeviceEncoder(const DeviceModel& model, Memory& memory, int64_t c
 void DeviceEncoder::queue(const EncoderPass& pass, Stored& source, int places, int source_positions) {
   const ModelConfig& c = model_.config;
   const Kernels& kernels = model_.device->kernels();
+  const SentenceAttention by_cudnn{model_.attention(), query_key_value_.get(), table_.get(),
+                                   table_.count() / 3, pass.sentences,         context_.get()};
+  if (model_.cudnn)
+    stack_.run(kernels.tell_sentences,
+               cuda::SentenceTable{pass.begin.get(), pass.sentences, c.hidden, table_.count() / 3, table_.get()});
   stack_.start(model_.source_table(), pass.ids.get(), pass.at.get(), nullptr, 1, pass.tokens);
   for (size_t i = 0; i < model_.encoder.layers.size(); ++i) {
     const DeviceLayer& layer = model_.encoder.layers[i];
     stack_.product(stack_.input(), layer.query_key_value, query_key_value_);
-    stack_.run(kernels.packed_attention,
-               cuda::PackedAttention{model_.storage, query_key_value_.get(), pass.begin.get(), pass.sentences,
-                                     pass.longest, c.hidden, c.encoder_heads, context_.get()});
+    if (model_.cudnn)
+      model_.device->attend(Queue::encode, by_cudnn);
+    else
+      stack_.run(kernels.packed_attention,
+                 cuda::PackedAttention{model_.storage, query_key_value_.get(), pass.begin.get(), pass.sentences,
+                                       pass.longest, c.hidden, c.encoder_heads, context_.get()});
     stack_.bare_product(context_.get(), layer.out, given_);
     stack_.close(given_, layer.out, layer.attention_norm, layer.final_norm);
     stack_.feed_forward(i, inner_, given_);

@@ -29,6 +29,7 @@ class DeviceEncoder {
  private:
   const DeviceModel& model_;
   ResidualStack stack_;
+  DeviceArray<int32_t> table_;  // for cuDNN: cuda::SentenceTable
   Stored query_key_value_, context_, given_, inner_, key_value_;
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/platform.h"
+#include "engine/safetensors.h"
 #include "kernels/attention.h"
 
 namespace distilmt {
@@ -109,10 +110,23 @@ std::vector<uint8_t> stored(const float* values, int64_t count, cuda::Storage st
   return bytes;
 }
 
-DeviceModel::DeviceModel(std::shared_ptr<Device> on, const Weights& w, cuda::Storage storage, bool int8)
-    : device(std::move(on)), config(w.config), storage(storage), int8(int8) {
+std::vector<float> loaded(const void* values, int64_t first, int64_t count, cuda::Storage storage) {
+  if (storage == cuda::Storage::float32) {
+    const float* from = static_cast<const float*>(values) + first;
+    return {from, from + count};
+  }
+  std::vector<float> numbers;
+  const uint16_t* from = static_cast<const uint16_t*>(values) + first;
+  for (int64_t i = 0; i < count; ++i)
+    numbers.push_back(storage == cuda::Storage::float16 ? from_half(from[i]) : from_bfloat16(from[i]));
+  return numbers;
+}
+
+DeviceModel::DeviceModel(std::shared_ptr<Device> on, const Weights& w, cuda::Storage storage, bool int8, bool cudnn)
+    : device(std::move(on)), config(w.config), storage(storage), int8(int8), cudnn(cudnn) {
   const Numbers numbers{storage, int8};
   Device& d = *device;
+  if (cudnn) d.prepare(attention());
   encoder = uploaded(d, w.encoder_stack);
   decoder = uploaded(d, w.decoder_stack);
   for (const EncoderLayer& layer : w.encoder) encoder.layers.push_back(uploaded_layer(d, layer, numbers));

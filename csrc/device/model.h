@@ -37,8 +37,9 @@ struct DeviceStack {
 
 struct DeviceModel {
   // weights: of number float32. int8: matrices are integers in [-127, 127] with a scale per output channel, everything
-  // else is stored.
-  DeviceModel(std::shared_ptr<Device> device, const Weights& weights, cuda::Storage storage, bool int8 = false);
+  // else is stored. cudnn: the encoder attends by cuDNN, else by the kernel of csrc/cuda.
+  DeviceModel(std::shared_ptr<Device> device, const Weights& weights, cuda::Storage storage, bool int8 = false,
+              bool cudnn = false);
 
   const void* source_table() const { return own_source_table.get() ? own_source_table.get() : target_table(); }
   const void* target_table() const {
@@ -46,10 +47,12 @@ struct DeviceModel {
     return own_target_table.get() ? own_target_table.get() : own_source_table.get();
   }
 
+  AttentionShape attention() const { return {storage, config.hidden, config.encoder_heads, config.positions}; }
+
   std::shared_ptr<Device> device;
   ModelConfig config;
   cuda::Storage storage;
-  bool int8;
+  bool int8, cudnn;
   DeviceStack encoder, decoder;
   DeviceMatrix cross_key_value;
   DeviceMatrix projection;  // a multiple of kColumns outputs, zeros behind the vocabulary
@@ -58,5 +61,7 @@ struct DeviceModel {
 
 // values [count] as they are stored.
 std::vector<uint8_t> stored(const float* values, int64_t count, cuda::Storage storage);
+// And back, `count` of them from the first-th on.
+std::vector<float> loaded(const void* values, int64_t first, int64_t count, cuda::Storage storage);
 
 }  // namespace distilmt

@@ -1,31 +1,23 @@
 #include "device/open.h"
 
-#include <dlfcn.h>
+#include "device/library.h"
 
 namespace distilmt {
-namespace {
-
-template <class F>
-F* find(const std::string& path, const char* name) {
-  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!library) throw DeviceError("cannot open " + path + ": " + dlerror());
-  void* found = dlsym(library, name);
-  if (!found) throw DeviceError(path + ": " + name + " is missing: " + dlerror());
-  return reinterpret_cast<F*>(found);
-}
-
-}  // namespace
 
 int count_devices(const std::string& library, std::string& why) {
+  DistilmtCudaDevices* devices;
+  Library(library).find("distilmt_cuda_devices", devices);
   const char* said = nullptr;
-  const int count = find<DistilmtCudaDevices>(library, "distilmt_cuda_devices")(&said);
+  const int count = devices(&said);
   why = said ? said : "";
   return count;
 }
 
-std::shared_ptr<Device> open_device(const std::string& library, const std::string& cublaslt, int ordinal) {
-  const auto open = find<DistilmtCudaDevice>(library, "distilmt_cuda_device");
-  return std::shared_ptr<Device>(open(ordinal, cublaslt.c_str()));
+std::shared_ptr<Device> open_device(const std::string& library, const std::string& cublaslt, const std::string& cudnn,
+                                    int ordinal) {
+  DistilmtCudaDevice* open;
+  Library(library).find("distilmt_cuda_device", open);
+  return std::shared_ptr<Device>(open(ordinal, cublaslt.c_str(), cudnn.c_str()));
 }
 
 }  // namespace distilmt

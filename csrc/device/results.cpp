@@ -1,5 +1,7 @@
 #include "device/results.h"
 
+#include "device/model.h"
+
 namespace distilmt {
 namespace {
 
@@ -40,6 +42,8 @@ void read_result(const cuda::Results& r, int place, const Job& job, size_t index
     Hypothesis h;
     h.log_probs.assign(r.log_probs + first, r.log_probs + first + r.length[at]);
     if (r.soft.k > 0) copy_soft_labels(r.soft, first, before + r.length[at], h.soft_labels);
+    if (r.states.states)
+      h.states = loaded(r.states.states, first * r.states.d, r.length[at] * r.states.d, r.states.storage);
     if (job.targets) {
       score(job.options, forced, h);
     } else {

@@ -4,8 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "device/decoder.h"
-#include "device/encoder.h"
+#include "device/ensemble.h"
 #include "engine/plan.h"
 
 namespace distilmt {
@@ -40,43 +39,61 @@ class PlaceTable {
 
 class DeviceSearch {
  public:
-  DeviceSearch(const DeviceModel& model, const DeviceShape& shape, const Job& job, Memory& memory);
+  static constexpr int kMostNeighbours = 128;  // of a row
+
+  DeviceSearch(const DeviceModels& models, const DeviceShape& shape, const Job& job, Memory& memory);
 
   // Once, before the first step: tables that do not change. `memory` has to have been the device itself.
   void upload();
-  // Queues a step, for as many of the live as are `launched`.
-  void queue(int launched);
+  // A step, or what of it comes before neighbours are asked and behind that.
+  enum class Part { all, layers, choice };
+  // Queues it, for as many of the live as are `launched`.
+  void queue(int launched, Part part);
+  // Between the two parts, once the first is done: asks for the neighbours of its rows.
+  void ask(const FindNeighbours& find, int launched);
 
   const PlaceTable& places() const { return places_; }
   int32_t* prefix_tokens(int place) const { return prefix_tokens_.get() + int64_t{place} * shape_.positions; }
-  Stored& source() { return source_; }
+  DeviceEnsemble& models() { return models_; }
   const cuda::Results& results() const { return results_; }
 
  private:
   void lay_out_slots(Memory& memory);
   void lay_out_results(Memory& memory);
   void lay_out_rows(Memory& memory);
+  void lay_out_asides(Memory& memory);
+  void lay_out_neighbours(Memory& memory);
+  void lay_out_coverage(Memory& memory);
   cuda::SoftLabelMemory soft_labels(Memory& memory, int64_t rows, DeviceArray<int32_t>::Kind kind);
   template <class T>
   T* keep(Memory& memory, int64_t count, DeviceArray<int32_t>::Kind kind = DeviceArray<int32_t>::Kind::device);
   template <class T>
   const T* uploaded(const std::vector<T>& values);
 
-  const DeviceModel& model_;
   const DeviceShape shape_;
   const SearchOptions& options_;
   const int soft_labels_;
   const bool scoring_, sampling_;
   const int n_best_;
+  const bool hidden_states_;
 
-  DeviceDecoder decoder_;
-  Stored source_;  // [layers, places, source positions, key | value, hidden]
+  const bool neighbours_;
+
+  DeviceEnsemble models_;
   PlaceTable places_;
   DeviceArray<int32_t> prefix_tokens_;      // [places, positions], where tokens are forced
   std::vector<DeviceArray<uint8_t>> kept_;  // what the structs below point to
   cuda::Slots slots_{};
   cuda::Admission admission_{};
   cuda::RowProjection rows_{};
+  cuda::SettingAside aside_{};
+  // What the host reads and writes of a step with neighbours, in mapped memory.
+  struct Asked {
+    uint8_t* states;  // [rows, hidden] stored
+    int32_t* ids;     // [rows, kMostNeighbours]
+    float *probabilities, *lambda;
+  } asked_{};
+  cuda::Coverage coverage_{};
   cuda::BeamSearch beam_{};
   cuda::ForcedStep forced_{};
   cuda::Sampling sample_{};

@@ -6,18 +6,13 @@
 #include <functional>
 #include <vector>
 
-#include "device/model.h"
+#include "device/ensemble.h"
 #include "engine/plan.h"
 
 namespace distilmt {
 
-// What a device cannot do yet; the message begins with the option's name.
-struct NotOnDevice : std::invalid_argument {
-  using std::invalid_argument::invalid_argument;
-};
-
 // As `run` of engine/scheduler.h; `threads` has no meaning. slots: sentences searched at a time, at most; where memory
 // does not suffice, fewer are, down to one. Throws NotOnDevice, and DeviceError where the device fails.
-std::vector<Output> run(const DeviceModel& model, const Request& request, const std::function<void(size_t)>& tick);
+std::vector<Output> run(const DeviceModels& models, const Request& request, const std::function<void(size_t)>& tick);
 
 }  // namespace distilmt

@@ -6,20 +6,6 @@
 namespace distilmt {
 namespace {
 
-float penalise(float score, float penalty) { return score < 0 ? score * penalty : score / penalty; }
-
-Choice choose_aside(const ProjectedRow& p, const SearchOptions& o, float shift, const Aside& aside, float logit) {
-  float log_prob = logit + shift;
-  if (p.neighbours)
-    log_prob = static_cast<float>(std::log(std::exp(double{log_prob}) + double{p.lambda} * aside.neighbour));
-  float score = log_prob;
-  if (aside.seen) {
-    const bool of_logit = !p.neighbours && (o.sample || o.beam_size == 1);
-    score = of_logit ? penalise(logit, o.repetition_penalty) + shift : penalise(log_prob, o.repetition_penalty);
-  }
-  return {aside.id, score, log_prob};
-}
-
 // log of the sum of exp of what all choices are worth.
 float log_sum_of_scores(const Row& row) {
   double highest = row.free_log_sum, total = 0;
@@ -31,18 +17,23 @@ float log_sum_of_scores(const Row& row) {
 
 }  // namespace
 
+ChoiceRule choice_rule(const SearchOptions& o, bool neighbours) {
+  return {o.repetition_penalty, !neighbours && (o.sample || o.beam_size == 1), neighbours};
+}
+
 bool renormalises(const SearchOptions& o, bool neighbours) {
   return o.renormalize && !o.sample && (o.min_length > 0 || reads_text(o) || neighbours);
 }
 
 void choose(const ProjectedRow& p, const SearchOptions& o, Row& row) {
   row.choices.clear();
-  const float shift = (p.neighbours ? std::log1p(-p.lambda) : 0.0f) - p.log_sum_exp;
-  auto free = [&](const Candidate& c) { return Choice{c.id, c.logit + shift, c.logit + shift}; };
+  const ChoiceRule rule = choice_rule(o, p.neighbours);
+  const float shift = choice_shift(rule, p.log_sum_exp, p.lambda);
+  auto free = [&](const Candidate& c) { return free_choice(c.id, c.logit, shift); };
   for (const Candidate* c = p.top; c != p.top + p.k && c->id >= 0; ++c) row.choices.push_back(free(*c));
   row.free = row.choices.size();
   for (int64_t i = 0; i < p.asides; ++i)
-    if (!p.aside[i].banned) row.choices.push_back(choose_aside(p, o, shift, p.aside[i], p.aside_logit[i]));
+    if (!p.aside[i].banned) row.choices.push_back(aside_choice(rule, p.aside[i], p.aside_logit[i], shift, p.lambda));
   row.free_log_sum = p.free_log_sum + shift / (o.sample ? o.temperature : 1.0f);
   row.drawn = free(p.drawn);
   if (!renormalises(o, p.neighbours)) return;

@@ -25,6 +25,8 @@ struct ProjectedRow {
   float lambda = 0;
 };
 
+ChoiceRule choice_rule(const SearchOptions& options, bool neighbours);
+
 // Whether scores are renormalised here, step by step: needed where more is left out than the ids that the weights
 // exclude once and for all.
 bool renormalises(const SearchOptions& options, bool neighbours);

@@ -11,13 +11,6 @@
 
 namespace distilmt {
 
-struct Aside {
-  int id;
-  bool banned = false;
-  bool seen = false;
-  float neighbour = 0;
-};
-
 // Ids that would complete an n-gram of `size` tokens that `text` holds already.
 std::vector<int> repeated_ends(const std::vector<int>& text, int size);
 

@@ -5,10 +5,9 @@
 // Source: Wu et al. 2016 (arXiv:1609.08144), equation 14. The attention of the end symbol and of a prefix counts, as in
 // CTranslate2 4.8.
 #pragma once
-#include <algorithm>
-#include <cfloat>
-#include <cmath>
 #include <vector>
+
+#include "kernels/beam_step.h"
 
 namespace distilmt {
 
@@ -19,10 +18,7 @@ class Coverage {
   // Of a hypothesis that ends in `row` with a token of this attention [source length].
   float penalty(int row, const float* attention) const {
     float total = 0;
-    for (size_t j = 0; j < seen_[row].size(); ++j) {
-      const float seen = seen_[row][j] + attention[j];
-      total += std::log(std::clamp(seen, FLT_MIN, 1.0f));  // sharp attention may leave a token nothing
-    }
+    for (size_t j = 0; j < seen_[row].size(); ++j) total += coverage_term(seen_[row][j] + attention[j]);
     return total;
   }
 

@@ -11,12 +11,6 @@ constexpr int64_t kMixedRows = 32;  // 8 MiB of buffers at 32,000 words
 
 }  // namespace
 
-int64_t Models::positions() const {
-  int64_t shortest = members[0]->config.positions;
-  for (const Weights* member : members) shortest = std::min(shortest, member->config.positions);
-  return shortest;
-}
-
 Ensemble::Ensemble(const Models& models, const DecoderShape& shape, const std::atomic<bool>& stop) : models_(models) {
   for (const Weights* weights : models.members)
     members_.push_back({*weights, Encoder(*weights, encoder_chunk(shape.source_positions), stop),

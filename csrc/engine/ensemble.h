@@ -8,27 +8,42 @@
 // rows (a single model's: once per step), and one pass for each mixing. Source: the means are those of
 // kernels/mix_teachers.h.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <vector>
 
+#include "common/platform.h"
 #include "engine/decoder.h"
 #include "engine/encoder.h"
 #include "kernels/project.h"
 
 namespace distilmt {
 
-struct Models {
-  Models(const Weights& one) : members{&one}, shares{1.0f} {}
-  Models(std::vector<const Weights*> members, std::vector<float> shares, bool geometric)
-      : members(std::move(members)), shares(std::move(shares)), geometric(geometric) {}
+template <class Model>
+struct ModelsOf {
+  ModelsOf(const Model& one) : members{&one}, shares{1.0f} {}
+  ModelsOf(std::vector<const Model*> members, std::vector<float> shares, bool geometric)
+      : members(std::move(members)), shares(std::move(shares)), geometric(geometric) {
+    for (const Model* member : this->members)
+      require(member && member->config.source_vocab == this->members[0]->config.source_vocab &&
+                  member->config.target_vocab == this->members[0]->config.target_vocab,
+              "models must have equal vocabularies");
+    require(!this->members.empty() && this->shares.size() == this->members.size(), "one share per model");
+  }
 
-  std::vector<const Weights*> members;  // at least one, of equal vocabularies
-  std::vector<float> shares;            // w_m, adding up to 1
+  std::vector<const Model*> members;  // at least one, of equal vocabularies
+  std::vector<float> shares;          // w_m, adding up to 1
   bool geometric = false;
 
-  int64_t positions() const;  // of the shortest model
-  int64_t vocab() const { return members[0]->projection.n; }
+  // Of the shortest model.
+  int64_t positions() const {
+    const auto shorter = [](const Model* a, const Model* b) { return a->config.positions < b->config.positions; };
+    return (*std::min_element(members.begin(), members.end(), shorter))->config.positions;
+  }
+  int64_t vocab() const { return members[0]->config.target_vocab; }
 };
+
+using Models = ModelsOf<Weights>;
 
 class Ensemble {
  public:

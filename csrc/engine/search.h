@@ -10,6 +10,7 @@
 
 #include "engine/soft_labels.h"
 #include "kernels/beam_step.h"
+#include "kernels/choice.h"
 #include "kernels/project.h"
 
 namespace distilmt {
@@ -47,13 +48,6 @@ struct Hypothesis {
   std::vector<int> rows;         // of a search: per token, the row of its step that it was chosen from
   SoftLabels soft_labels;        // one row per token, where asked for
   std::vector<float> states;     // [tokens, hidden] before the output projection, where asked for
-};
-
-// One way to go on.
-struct Choice {
-  int id;
-  float score;     // what the search adds up
-  float log_prob;  // the model's
 };
 
 // What a search learns of one row. A free id is one that was not set aside.

@@ -5,8 +5,10 @@
 #include <iostream>
 #include <random>
 
+#include "device/translator.h"
 #include "engine/scheduler.h"
 #include "tests/random_model.h"
+#include "tests/test.h"
 
 namespace distilmt::test {
 
@@ -54,6 +56,24 @@ inline std::vector<int> random_ids(Dice& dice, int length, int vocab) {
   return ids;
 }
 
+// A few words, one of them twice, by weights that follow the state.
+inline FindNeighbours random_neighbours(Dice& dice, const ModelConfig& c) {
+  const int k = dice.from(1, 6);
+  std::vector<int> words = random_ids(dice, k, static_cast<int>(c.target_vocab));
+  words.back() = words.front();
+  return [words, k, d = c.hidden](const float* hidden, int64_t rows) {
+    Neighbours n{k, {}, {}, {}};
+    for (int64_t row = 0; row < rows; ++row, hidden += d) {
+      for (int j = 0; j < k; ++j) {
+        n.ids.push_back(words[j]);
+        n.probabilities.push_back((0.6f + 0.3f * std::tanh(hidden[j % d])) / static_cast<float>(k));
+      }
+      n.lambda.push_back(0.5f + 0.4f * std::tanh(hidden[1]));
+    }
+    return n;
+  };
+}
+
 inline Request random_request(Dice& dice, const ModelConfig& c) {
   const int vocab = static_cast<int>(c.target_vocab), longest = static_cast<int>(c.positions);
   Request r;
@@ -73,10 +93,14 @@ inline Request random_request(Dice& dice, const ModelConfig& c) {
   if (dice.one_in(4)) o.forced_bos = 7;
   if (dice.one_in(4)) o.forced_eos = 0;
   if (dice.one_in(4)) o.renormalize = true;
+  if (dice.one_in(3)) o.repetition_penalty = std::array{1.3f, 0.8f, 2.5f}[dice.below(3)];
+  if (dice.one_in(3)) o.coverage_penalty = 0.3;
+  if (dice.one_in(3)) o.no_repeat_ngram_size = dice.from(1, 3);
   if (dice.one_in(3)) r.soft_labels = dice.from(1, 5);
   if (dice.one_in(3))
     for (size_t i = 0; i < r.sources.size(); ++i) r.prefixes.push_back(random_ids(dice, dice.below(4), vocab));
   r.slots = dice.from(1, 4);
+  if (dice.one_in(4)) r.neighbours = random_neighbours(dice, c);
   if (dice.one_in(4)) {  // among the best, where device and CPU draw alike
     o.sample = true;
     o.top_k = dice.from(1, 10);
@@ -100,7 +124,7 @@ inline bool agree(const Output& cpu, const Output& device, double tolerance = 2e
   for (size_t i = 0; i < cpu.hypotheses.size(); ++i) {
     const Hypothesis &a = cpu.hypotheses[i], &b = device.hypotheses[i];
     if (a.ids != b.ids || a.ended != b.ended || std::abs(a.score - b.score) > tolerance) return false;
-    if (gap(a.log_probs, b.log_probs) > tolerance) return false;
+    if (gap(a.log_probs, b.log_probs) > tolerance || gap(a.states, b.states) > tolerance) return false;
     const SoftLabels &s = a.soft_labels, &t = b.soft_labels;
     if (s.k != t.k || s.ids != t.ids || gap(s.log_probs, t.log_probs) > tolerance) return false;
     if (gap(s.tail_mass, t.tail_mass) > tolerance || gap(s.entropy, t.entropy) > tolerance) return false;
@@ -147,6 +171,18 @@ inline Request fixed_request(int sentences) {
   r.options.start = 52;
   r.options.banned = {52};
   return r;
+}
+
+inline void check_company_slots_and_order(const DeviceModels& model, Request r) {
+  const auto truth = run(model, r, kNothing);
+  for (int slots : {1, 3}) {
+    r.slots = slots;
+    CHECK(identical(run(model, r, kNothing), truth));
+  }
+  std::reverse(r.sources.begin(), r.sources.end());
+  auto turned = run(model, r, kNothing);
+  std::reverse(turned.begin(), turned.end());
+  CHECK(identical(turned, truth));
 }
 
 }  // namespace distilmt::test

@@ -6,22 +6,9 @@
 
 #include "device/kernel_table.h"
 #include "device/model.h"
-#include "engine/safetensors.h"
 
 namespace distilmt::test {
 namespace {
-
-float loaded(const void* values, int64_t i, cuda::Storage storage) {
-  if (storage == cuda::Storage::float32) return static_cast<const float*>(values)[i];
-  const uint16_t bits = static_cast<const uint16_t*>(values)[i];
-  return storage == cuda::Storage::float16 ? from_half(bits) : from_bfloat16(bits);
-}
-
-std::vector<float> row_of(const void* values, int64_t row, int64_t length, cuda::Storage storage) {
-  std::vector<float> row_values(length);
-  for (int64_t i = 0; i < length; ++i) row_values[i] = loaded(values, row * length + i, storage);
-  return row_values;
-}
 
 void multiply_integers(const Product& p) {
   const int8_t *a = static_cast<const int8_t*>(p.a), *w = static_cast<const int8_t*>(p.w);
@@ -37,14 +24,15 @@ void multiply_on_host(const Product& p) {
   if (p.int8) return multiply_integers(p);
   const cuda::Storage to = p.wide ? cuda::Storage::float32 : p.storage;
   std::vector<std::vector<float>> w;
-  for (int64_t j = 0; j < p.n; ++j) w.push_back(row_of(p.w, j, p.k, p.storage));
-  std::vector<float> out(p.n);
+  for (int64_t j = 0; j < p.n; ++j) w.push_back(loaded(p.w, j * p.k, p.k, p.storage));
+  std::vector<float> out(p.n), bias(p.n);
+  if (p.bias) bias = loaded(p.bias, 0, p.n, to);
   for (int64_t i = 0; i < p.m; ++i) {
-    const std::vector<float> a = row_of(p.a, i, p.k, p.storage);
+    const std::vector<float> a = loaded(p.a, i * p.k, p.k, p.storage);
     for (int64_t j = 0; j < p.n; ++j) {
       float sum = 0;
       for (int64_t c = 0; c < p.k; ++c) sum += a[c] * w[j][c];
-      if (p.bias) sum += loaded(p.bias, j, to);
+      if (p.bias) sum += bias[j];
       out[j] = p.relu && !(sum > 0) && sum == sum ? 0 : sum;
     }
     const std::vector<uint8_t> bytes = stored(out.data(), p.n, to);
@@ -124,6 +112,10 @@ void HostDevice::run(Queue queue, const Work& work) {
 
 void HostDevice::multiply(Queue queue, const Product& product) {
   queue_task(queue, [product] { multiply_on_host(product); });
+}
+
+void HostDevice::attend(Queue queue, const SentenceAttention& attention) {
+  queue_task(queue, [this, attention] { cudnn_.attend(attention, workspace_.data(), nullptr); });
 }
 
 void HostDevice::copy(Queue queue, void* to, const void* from, int64_t bytes) {

@@ -1,5 +1,6 @@
 // A device made of threads of this processor: a thread per queue, which does what is queued when it comes to it, plain
-// loops for products, and the kernels of csrc/cuda compiled for the host. Memory has a limit that a test may set.
+// loops for products and behind cuDNN's interface (tests/cudnn_on_host), and the kernels of csrc/cuda compiled for the
+// host. Memory has a limit that a test may set.
 #pragma once
 #include <array>
 #include <atomic>
@@ -10,9 +11,13 @@
 #include <thread>
 #include <vector>
 
+#include "device/cudnn.h"
 #include "device/device.h"
 
 namespace distilmt::test {
+
+constexpr int64_t kCudnnWorkspace = 1024;                     // what tests let it use
+constexpr const char* kCudnnOnHost = DISTILMT_CUDNN_ON_HOST;  // its path
 
 class HostDevice : public Device {
  public:
@@ -27,6 +32,8 @@ class HostDevice : public Device {
   void unmap(void* memory) override;
   void run(Queue queue, const Work& work) override;
   void multiply(Queue queue, const Product& product) override;
+  void prepare(const AttentionShape& shape) override { cudnn_.prepare(shape); }
+  void attend(Queue queue, const SentenceAttention& attention) override;
   void copy(Queue queue, void* to, const void* from, int64_t bytes) override;
   int capture(Queue queue, const std::function<void()>& queue_work) override;
   void launch(Queue queue, int graph) override;
@@ -40,6 +47,7 @@ class HostDevice : public Device {
   const Kernels& kernels() const override;
 
   size_t graphs() const { return graphs_.size(); }
+  int64_t plans() const { return cudnn_.plans(); }
 
   int64_t says_free = 0;  // what free_bytes returns, where it shall lie
   int64_t peak = 0;       // bytes taken at a time, at most
@@ -62,6 +70,8 @@ class HostDevice : public Device {
 
   const int64_t memory_;
   int64_t taken_ = 0;
+  Cudnn cudnn_{kCudnnOnHost, kCudnnWorkspace};
+  std::vector<unsigned char> workspace_ = std::vector<unsigned char>(kCudnnWorkspace);
   std::atomic<int> error_{0};
   std::map<void*, int64_t> sizes_;
   std::array<Lane, kQueues> lanes_;

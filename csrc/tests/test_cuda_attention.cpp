@@ -70,19 +70,28 @@ TEST(cuda_source_is_kept_and_attended_to) {
         slots.live = const_cast<int32_t*>(live.data());
         slots.place = const_cast<int32_t*>(place.data());
         const int64_t layer = 1, of_layer = places * positions * 2 * s.d;
+        std::vector<float> weights(launched * beams * s.heads * positions);
         const cuda::SourceAttention a{
-            storage,   q.data(), slots,   lengths.data(),
-            positions, s.d,      s.heads, static_cast<char*>(kept.data()) + layer * of_layer * cuda::bytes(storage),
-            out.data()};
+            storage,    q.data(),
+            slots,      lengths.data(),
+            positions,  s.d,
+            s.heads,    static_cast<char*>(kept.data()) + layer * of_layer * cuda::bytes(storage),
+            out.data(), weights.data()};
         CHECK(distilmt_cuda_source_attention(&a, nullptr) == 0);
         const auto stored = wide.numbers(), queries = q.numbers(), got = out.numbers();
-        std::vector<float> expected(launched * beams * s.d);
+        std::vector<float> expected(launched * beams * s.d), mean(beams * positions);
         for (int64_t i : {0, 2}) {
           const int32_t p = place[live[i]];
           const int64_t token = p == 2 ? 1 : 7;  // the first of its sentence
           const float* keys = &stored[(token * layers + layer) * 2 * s.d];
           attend_cross(&queries[i * beams * s.d], beams, s.d, keys, keys + s.d, layers * 2 * s.d, lengths[p], s.d,
-                       s.heads, &expected[i * beams * s.d], s.d);
+                       s.heads, &expected[i * beams * s.d], s.d, mean.data(), positions);
+          for (int64_t b = 0; b < beams; ++b)
+            for (int32_t t = 0; t < lengths[p]; ++t) {
+              float sum = 0;
+              for (int64_t h = 0; h < s.heads; ++h) sum += weights[((i * beams + b) * s.heads + h) * positions + t];
+              CHECK_NEAR(sum / s.heads, mean[b * positions + t], 2e-6);
+            }
         }
         for (size_t c = 0; c < got.size(); ++c) CHECK_NEAR(got[c], expected[c], tolerance(storage));
       }

@@ -1,5 +1,5 @@
-// The device's beam kernel, on the host, against engine/beam.cpp bit for bit: thousands of random sentences under
-// random options, sharing slots as they come and go.
+// The device's beam kernel, on the host, against engine/beam.cpp bit for bit (but for what a coverage penalty adds):
+// thousands of random sentences under random options, sharing slots as they come and go.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -20,6 +20,9 @@ using namespace distilmt::test;
 namespace {
 
 constexpr int kPlaces = 24, kSlots = 16, kMaxPrefix = 3, kMaxLength = 9, kPositions = kMaxPrefix + kMaxLength;
+constexpr int kHeads = 2, kSource = 5;
+
+int source_length(int place) { return 1 + place % kSource; }
 
 struct Options : SearchOptions {
   int k, vocab, soft;
@@ -43,6 +46,7 @@ Options random_options(std::mt19937& random) {
   o.renormalize = one_of(false, true);
   o.forced_bos = one_of(-1, -1, 4);
   o.forced_eos = one_of(-1, -1, 0);
+  if (random() % 3 == 0) o.coverage_penalty = 0.4;
   o.start = 1;
   o.vocab = one_of(2, 7, 30);
   o.soft = one_of(0, 3);
@@ -54,6 +58,7 @@ Options random_options(std::mt19937& random) {
 struct Said {
   std::vector<Candidate> top;
   float log_sum_exp, free_log_sum;
+  std::vector<float> attention = {};  // [heads, source length]
 };
 
 Said said(const Options& o, unsigned seed, int place, int position, int row, bool end_banned) {
@@ -67,6 +72,7 @@ Said said(const Options& o, unsigned seed, int place, int position, int row, boo
     return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
   });
   s.top.resize(o.k, {-kInfinity, -1});
+  for (int j = 0; j < kHeads * source_length(place); ++j) s.attention.push_back(random() % 50 / 80.0f);
   return s;
 }
 
@@ -79,7 +85,7 @@ struct Sentence {
         seed(seed),
         place(place),
         prefix(std::move(forced)),
-        beam(o, prefix.size(), limit, 0),
+        beam(o, prefix.size(), limit, source_length(place)),
         ancestors(o.beam_size, kPositions) {}
 
   bool step() {
@@ -89,10 +95,14 @@ struct Sentence {
     for (int b = 0; b < beam.rows(); ++b) {
       all.push_back(said(o, seed, place, position, b, beam.end_banned()));
       if (!std::isfinite(all[b].log_sum_exp)) return end(cuda::Leaving::not_finite);
+      std::vector<float>& mean = all[b].attention;
+      for (int j = 0; j < source_length(place); ++j) mean[j] = (mean[j] + mean[j + source_length(place)]) / kHeads;
+      rows[b].attention = mean.data();
     }
     std::vector<int> parents(beam.rows());
     if (position < static_cast<int>(prefix.size())) {
       std::iota(parents.begin(), parents.end(), 0);
+      beam.cover(rows[0].attention);
     } else {
       for (int b = 0; b < beam.rows(); ++b)
         choose({all[b].top.data(), beam.wanted(), all[b].log_sum_exp, nullptr, nullptr, 0, all[b].free_log_sum}, o,
@@ -140,6 +150,7 @@ struct Device : SlotArrays {
       for (int i = 0; i < prefix_length[p]; ++i) prefix_tokens.push_back(100 + random() % 9);
       limit[p] = std::max<int>(1, o.max_length - random() % 2);
       ready[p] = (p + 5) % kPlaces;
+      lengths.push_back(source_length(p));
     }
     prefix_tokens.push_back(-1);
     tail = kPlaces;
@@ -152,6 +163,12 @@ struct Device : SlotArrays {
     CHECK(distilmt_cuda_admit(&admitting, nullptr) == 0);
     for (int i = 0; i < kSlots && live[i] >= 0; ++i)
       for (int b = 0; b < o.beam_size; ++b) say(i, b);
+    cuda::Coverage coverage{slots(),          lengths.data(), kHeads,         kSource,
+                            attention.data(), seen.data(),    covered.data(), nullptr};
+    if (o.coverage_penalty != 0) {
+      coverage.penalty = penalty.data();
+      CHECK(distilmt_cuda_cover(&coverage, nullptr) == 0);
+    }
     const cuda::BeamSearch search{slots(),
                                   places(),
                                   beam_rule(o),
@@ -160,20 +177,25 @@ struct Device : SlotArrays {
                                   o.start,
                                   divisor.data(),
                                   o.k,
-                                  top.data(),
+                                  choices.data(),
                                   log_sum_exp.data(),
-                                  renormalises(o, false) ? free_log_sum.data() : nullptr,
                                   soft(),
-                                  results()};
+                                  results(),
+                                  static_cast<float>(o.coverage_penalty),
+                                  coverage};
     CHECK(distilmt_cuda_beam(&search, nullptr) == 0);
   }
 
   void say(int i, int b) {
     const int p = place[live[i]], at = position[live[i]], row = i * o.beam_size + b, generated = at - prefix_length[p];
     const Said s = said(o, seed, p, at, b, std::max(generated, 0) < o.min_length);
-    std::copy(s.top.begin(), s.top.end(), top.begin() + row * o.k);
+    Row chosen;
+    choose({s.top.data(), o.k, s.log_sum_exp, nullptr, nullptr, 0, s.free_log_sum}, o, chosen);
+    chosen.choices.resize(o.k, {-1, 0, 0});
+    std::copy(chosen.choices.begin(), chosen.choices.end(), choices.begin() + row * o.k);
+    for (int head = 0, length = source_length(p); head < kHeads; ++head)
+      std::copy_n(&s.attention[head * length], length, &attention[(row * kHeads + head) * kSource]);
     log_sum_exp[row] = generated <= 0 && b > 0 ? NAN : s.log_sum_exp;  // nobody reads these rows
-    free_log_sum[row] = s.free_log_sum;
     const int entry = (live[i] * kPositions + at) * o.beam_size + b;
     for (int j = 0; j < o.soft; ++j)
       soft_log_probs[entry * o.soft + j] = soft_ids[entry * o.soft + j] = soft_id(p, at, b, j);
@@ -182,8 +204,11 @@ struct Device : SlotArrays {
 
   const Options& o;
   const unsigned seed;
-  std::vector<float> divisor, log_sum_exp = std::vector<float>(rows), free_log_sum = log_sum_exp;
-  std::vector<Candidate> top = std::vector<Candidate>(rows * o.k);
+  std::vector<float> divisor, log_sum_exp = std::vector<float>(rows);
+  std::vector<Choice> choices = std::vector<Choice>(rows * o.k);
+  std::vector<int32_t> lengths;
+  std::vector<float> attention = std::vector<float>(rows * kHeads * kSource),
+                     seen = std::vector<float>(rows * kSource, NAN), covered = seen, penalty = covered;
 };
 
 void check_result(const Device& d, const Sentence& s) {
@@ -193,7 +218,10 @@ void check_result(const Device& d, const Sentence& s) {
   for (size_t h = 0; h < s.results.size(); ++h) {
     const Hypothesis& expected = s.results[h];
     const size_t at = p * d.o.n_best + h, n = expected.log_probs.size(), row = at * kPositions;
-    CHECK(same_bits(&d.score[at], &expected.score, 1));
+    if (d.o.coverage_penalty == 0)
+      CHECK(same_bits(&d.score[at], &expected.score, 1));
+    else
+      CHECK_NEAR(d.score[at], expected.score, 1e-5);
     CHECK(d.length[at] == static_cast<int>(n) && same_bits(&d.log_probs[row], expected.log_probs.data(), n));
     CHECK(std::equal(expected.ids.begin(), expected.ids.end(), &d.out_tokens[row]));
     CHECK(expected.ended == (d.out_tokens[row + n - 1] == d.o.eos));

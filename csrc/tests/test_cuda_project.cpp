@@ -48,36 +48,23 @@ void check(const Shape& c, Storage storage) {
   slots.live = live.data();
   slots.position = position.data();
   slots.place = place.data();
-  std::vector<Candidate> top(rows * c.k, {7, 7});
-  std::vector<float> log_sum(rows, 7), free_sum(rows, 7);
+  std::vector<Choice> choices(rows * c.k, {7, 7, 7});
+  std::vector<float> log_sum(rows, 7), choice_sum(rows, 7);
   const int64_t entries = kSlots * kPositions * kBeams;
   std::vector<int32_t> ids(entries * c.soft);
   std::vector<float> log_probs(entries * c.soft), tail(entries), entropy(entries);
-  cuda::RowProjection p{storage,
-                        logits.data(),
-                        stride,
-                        c.vocab,
-                        bias.data(),
-                        bits.data(),
-                        c.banned.data(),
-                        static_cast<int32_t>(c.banned.size()),
-                        4,
-                        kEos,
-                        slots,
-                        prefix_length.data(),
-                        c.k,
-                        top.data(),
-                        log_sum.data(),
-                        free_sum.data(),
-                        1 / 1.7f,
-                        {}};
+  cuda::RowProjection p{storage,     logits.data(),  stride,          c.vocab,
+                        bias.data(), bits.data(),    c.banned.data(), static_cast<int32_t>(c.banned.size()),
+                        4,           kEos,           slots,           prefix_length.data(),
+                        c.k,         choices.data(), log_sum.data(),  choice_sum.data(),
+                        1 / 1.7f};
   if (c.soft) p.soft = {c.soft, ids.data(), log_probs.data(), tail.data(), entropy.data()};
   CHECK(distilmt_cuda_project_rows(&p, nullptr) == 0);
 
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t slot = live[i / kBeams];
     if (slot < 0) {
-      CHECK(top[i * c.k].id == 7 && log_sum[i] == 7 && free_sum[i] == 7);
+      CHECK(choices[i * c.k].id == 7 && log_sum[i] == 7 && choice_sum[i] == 7);
       continue;
     }
     std::vector<float> row(c.vocab);
@@ -100,10 +87,14 @@ void check(const Shape& c, Storage storage) {
       cpu.spread_k = c.soft;
     }
     project(cpu);
-    for (int32_t j = 0; j < c.k; ++j)
-      CHECK(top[i * c.k + j].logit == expected[j].logit && top[i * c.k + j].id == expected[j].id);
+    for (int32_t j = 0; j < c.k; ++j) {
+      const Choice& got = choices[i * c.k + j];
+      CHECK(got.id == expected[j].id && got.score == got.log_prob);
+      CHECK(got.id < 0 || got.score == expected[j].logit - log_sum[i]);
+    }
     CHECK_NEAR(log_sum[i], expected_sum, 3e-6);
-    CHECK(free_sum[i] == expected_free || std::abs(free_sum[i] - expected_free) <= 3e-6);
+    const float choice = expected_free - expected_sum * p.inverse_temperature;
+    CHECK(choice_sum[i] == choice || std::abs(choice_sum[i] - choice) <= 3e-6);
     if (!c.soft) continue;
     SoftLabels soft;
     soft.k = c.soft;
@@ -151,7 +142,7 @@ TEST(cuda_project_rows_flags_what_is_no_number) {
   std::fill_n(logits.begin() + 2 * stride, stride, -kInfinity);
   std::fill_n(logits.begin() + 3 * stride, stride, -kInfinity);
   logits[3 * stride + 600] = 5;
-  std::vector<Candidate> top(4 * 2);
+  std::vector<Choice> choices(4 * 2);
   std::vector<float> log_sum(4);
   cuda::RowProjection p{};
   p.logits = logits.data();
@@ -160,9 +151,9 @@ TEST(cuda_project_rows_flags_what_is_no_number) {
   p.slots = slots;
   p.prefix_length = zeros.data();
   p.k = 2;
-  p.top = top.data();
+  p.choices = choices.data();
   p.log_sum_exp = log_sum.data();
   CHECK(distilmt_cuda_project_rows(&p, nullptr) == 0);
   for (int i = 0; i < 3; ++i) CHECK(!std::isfinite(log_sum[i]));
-  CHECK(log_sum[3] == 5 && top[6].id == 600 && top[6].logit == 5 && top[7].id == -1);
+  CHECK(log_sum[3] == 5 && choices[6].id == 600 && choices[6].score == 0 && choices[7].id == -1);
 }

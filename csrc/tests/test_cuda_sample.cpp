@@ -48,11 +48,10 @@ struct Device : SlotArrays {
               slots(),
               prefix_length.data(),
               k,
-              top.data(),
+              choices.data(),
               log_sum_exp.data(),
-              free_log_sum.data(),
-              1 / o.temperature,
-              {}};
+              choice_log_sum.data(),
+              1 / o.temperature};
     s.places = places();
     s.top_k = o.top_k;
     s.top_p = o.top_p;
@@ -69,9 +68,9 @@ struct Device : SlotArrays {
 
   const SearchOptions& o;
   const int k = o.top_k > 0 ? o.top_k : 64;
-  std::vector<float> divisor, log_sum_exp = std::vector<float>(rows), free_log_sum = log_sum_exp,
+  std::vector<float> divisor, log_sum_exp = std::vector<float>(rows), choice_log_sum = log_sum_exp,
                               drawn_log_prob = log_sum_exp;
-  std::vector<Candidate> top = std::vector<Candidate>(rows * k);
+  std::vector<Choice> choices = std::vector<Choice>(rows * k);
   std::vector<int32_t> drawn = std::vector<int32_t>(rows);
 };
 

@@ -13,17 +13,16 @@ TEST(device_results_do_not_depend_on_company_slots_memory_or_order) {
   const auto [config, weights] = fixed_model();
   for (const auto storage : {cuda::Storage::float32, cuda::Storage::float16, cuda::Storage::bfloat16}) {
     const auto device = std::make_shared<HostDevice>();
-    const DeviceModel model(device, weights, storage);
+    const DeviceModel one(device, weights, storage), two(device, random_weights(config, 0.4f), storage);
+    const DeviceModels model({&one, &two}, {0.7f, 0.3f}, false);
     Request r = fixed_request(kSentences);
-    const auto truth = run(model, r, kNothing);
-    for (int slots : {1, 3}) {
-      r.slots = slots;
-      CHECK(identical(run(model, r, kNothing), truth));
-    }
-    std::reverse(r.sources.begin(), r.sources.end());
-    auto turned = run(model, r, kNothing);
-    std::reverse(turned.begin(), turned.end());
-    CHECK(identical(turned, truth));
+    r.options.repetition_penalty = 1.3f;
+    r.options.no_repeat_ngram_size = 2;
+    r.options.coverage_penalty = 0.2;
+    r.options.renormalize = true;
+    Dice dice{std::mt19937(4)};
+    if (storage == cuda::Storage::bfloat16) r.neighbours = random_neighbours(dice, config);
+    check_company_slots_and_order(model, r);
   }
 }
 

@@ -130,6 +130,10 @@ template <class number>
 number atomicAdd(number* at, number x) {
   return __atomic_fetch_add(at, x, __ATOMIC_ACQ_REL);
 }
+template <class number>
+number atomicXor(number* at, number x) {
+  return __atomic_fetch_xor(at, x, __ATOMIC_ACQ_REL);
+}
 inline void __threadfence() {}  // blocks run one after another
 inline void __threadfence_system() {}
 
