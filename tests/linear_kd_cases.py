@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
@@ -121,3 +123,13 @@ def assert_matches(arguments: dict[str, Any], tolerance: dict[str, float] = EXAC
     host = {"atol": max(1e-6, tolerance["atol"]), "rtol": max(1e-6, tolerance["rtol"])}  # gates are float32
     assert_close([got.gate, got.scores, *got.queue], [want.gate, want.scores, *want.queue], **host)
     return got
+
+
+def captured(monkeypatch: pytest.MonkeyPatch, operator: str, call: Callable[[], Any]) -> tuple[Any, ...]:
+    """The arguments with which an operator is called."""
+    seen = []
+    native = getattr(torch.ops.distilmt, operator)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.ops.distilmt, operator, lambda *arguments: seen.append(arguments) or native(*arguments))
+        call()
+    return seen[0]

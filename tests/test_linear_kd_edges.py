@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from distilmt.ops.linear_kd import Choice, DenseTeacher, NativeTerm, linear_kd, score_queue
+from distilmt.ops.linear_kd import Choice, DenseTeacher, NativeTerm, linear_kd
+from distilmt.ops.score_queue import score_queue
 from linear_kd_cases import (
     TERMS,
     TOGETHER,
@@ -19,6 +19,7 @@ from linear_kd_cases import (
     assert_close,
     assert_matches,
     batch,
+    captured,
     gradients,
     results,
 )
@@ -188,16 +189,6 @@ def test_rows_beyond_two_to_the_31_logits(tmp_path: Path) -> None:
     )
     torch.testing.assert_close(got.loss, want)
     assert got.agreement.sum() == 2
-
-
-def captured(monkeypatch: pytest.MonkeyPatch, operator: str, call: Callable[[], Any]) -> tuple[Any, ...]:
-    """The arguments with which an operator is called."""
-    seen = []
-    native = getattr(torch.ops.distilmt, operator)
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.ops.distilmt, operator, lambda *arguments: seen.append(arguments) or native(*arguments))
-        call()
-    return seen[0]
 
 
 @pytest.mark.parametrize("way", ["dense", "sparse", "teachers", "logits", "queue", "mask"])

@@ -15,8 +15,9 @@ import linear_kd_cases
 import test_linear_kd
 import test_linear_kd_edges
 from distilmt import reference
-from distilmt.ops.linear_kd import Choice, NativeTerm, linear_kd, score_queue
-from linear_kd_cases import TERMS, TOGETHER, batch, cast, gradients, results
+from distilmt.ops.linear_kd import Choice, NativeTerm, linear_kd
+from distilmt.ops.score_queue import score_queue
+from linear_kd_cases import TERMS, TOGETHER, batch, captured, cast, gradients, results
 from test_linear_kd import (  # noqa: F401
     test_chosen_rows,
     test_each_term_matches_the_specification,
@@ -110,7 +111,7 @@ def test_a_target_that_cannot_be_makes_the_loss_and_its_row_nan(monkeypatch: pyt
         with pytest.raises(ValueError, match="targets must be"):
             masked(**arguments, terms=TERMS[:1])
 
-    native = test_linear_kd_edges.captured(monkeypatch, "linear_kd", call)
+    native = captured(monkeypatch, "linear_kd", call)
     loss, _, hidden, weight, bias, *_ = torch.ops.distilmt.linear_kd(*native)
     rows = torch.arange(9) == 4
     assert loss.isnan() and weight.isnan().all() and bias.isnan().all()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distilmt.ops.linear_kd import Choice, DenseTeacher, NativeTerm, SparseTeacher, linear_kd
-from linear_kd_cases import TERMS, batch, gradients, name
+from linear_kd_cases import TERMS, batch, captured, gradients, name
 
 NLL, KD = NativeTerm("nll"), NativeTerm("forward_kl")
 
@@ -114,6 +114,15 @@ def test_a_nan_of_the_student_is_a_nan_in_its_loss(term: NativeTerm) -> None:
     out = linear_kd(**arguments, terms=[term])
     assert out.loss.isnan() and out.nll.isnan().sum() == 1
     assert (gradients(out.loss, arguments)[0].isnan().all(1).nonzero() == 4).all()  # and no other row's
+
+
+def test_the_operator_itself_takes_one_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = DenseTeacher(torch.randn(4, 6), torch.randn(12, 6))
+    terms = [NativeTerm("forward_kl", snapshot=True)]
+    native = list(captured(monkeypatch, "linear_kd", lambda: call(terms=terms, snapshot=states)))
+    native[5] = 2 * native[5]
+    with pytest.raises(RuntimeError, match="more than one snapshot"):
+        torch.ops.distilmt.linear_kd(*native)
 
 
 def test_padding_changes_nothing_trap_1() -> None:

@@ -57,7 +57,7 @@ def both_kinds(shared: Path, count: int) -> list[tuple[list[Record], list[str]]]
 
 @pytest.mark.parametrize("tokens", ["13a", "words", "ids"])
 @pytest.mark.parametrize(("rule", "smoothing"), MEASURES)
-def test_nearest_by_words_and_ids(rule: str, smoothing: str, tokens: str) -> None:
+def test_nearest_by_words_and_ids_trap_14(rule: str, smoothing: str, tokens: str) -> None:
     records, golds = plain.random_lists(400)
     measure = MEASURES[rule, smoothing]
     for record, gold, got in zip(

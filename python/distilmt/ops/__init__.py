@@ -1,4 +1,4 @@
-"""Tensor operators, one file each: signature, docstring, fake kernel, autograd.
+"""Tensor operators, one stem each: signature, docstring, checks, fake kernel, autograd.
 
 Importing this package loads the native library `_ops`; a missing one is an error and never a slow path.
 """

@@ -1,15 +1,28 @@
-"""What can be wrong with the tensors of a `linear_kd` call: before it, by shape; after it, where its loss is NaN, by value."""
+"""What can be wrong with a `linear_kd` call: before it, by shape and number; after it, where its loss is NaN, by value."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from distilmt.ops.linear_kd import DenseTeacher, SparseTeacher
+from distilmt.ops.linear_kd_call import (
+    KINDS,
+    MAX_RANKING,
+    MAX_TEMPERATURES,
+    MAX_TERMS,
+    SCORES,
+    Choice,
+    DenseTeacher,
+    NativeTerm,
+    SparseTeacher,
+)
+
+# Where a term's `a` must lie.
+_LIMITS = {"nll": (0, 1 - 1e-12), "jensen_shannon": (1e-12, 1 - 1e-12), "skew_kl": (1e-12, 1 - 1e-12),
+           "skew_reverse_kl": (1e-12, 1 - 1e-12), "adaptive_kl": (0, 1), "sparse_kl": (0, 2)}  # fmt: skip
 
 
 def check(
@@ -23,8 +36,8 @@ def check(
     sparse: SparseTeacher | None,
     row_weights: Tensor | None,
     mask: Tensor | None,
-) -> None:
-    """Shapes, dtypes and devices of a call's tensors. Raises: ValueError, TypeError."""
+) -> int:
+    """Shapes, dtypes and devices of a call's tensors. Returns the student's vocabulary. Raises: ValueError, TypeError."""
     tensors: dict[str, tuple[Tensor | None, int]] = {
         "hidden": (hidden, 2), "weight": (weight, 2), "bias": (bias, 1), "mix_weights": (mix_weights, 2),
         "row_weights": (row_weights, 1), "sparse log_probs": (sparse.log_probs if sparse else None, 2),
@@ -84,6 +97,55 @@ def check(
                 f"linear_kd: sparse ids and log_probs must be [{rows}, k] with k in [1, {vocab}], "
                 f"got {tuple(sparse.ids.shape)} and {tuple(sparse.log_probs.shape)}"
             )
+    return vocab
+
+
+def check_terms(
+    terms: Sequence[NativeTerm],
+    teachers: Sequence[DenseTeacher],
+    snapshot: DenseTeacher | None,
+    sparse: SparseTeacher | None,
+    vocab: int,
+) -> None:
+    """Kinds, numbers and limits of a call's terms, and that their teachers are there. Raises: ValueError."""
+    if len(terms) > MAX_TERMS:
+        raise ValueError(f"linear_kd: terms must be at most {MAX_TERMS}, got {len(terms)}")
+    if len({1.0, *(t.temperature for t in terms)}) > MAX_TEMPERATURES:
+        raise ValueError(f"linear_kd: temperatures must be at most {MAX_TEMPERATURES} with 1, got {terms}")
+    if sum(t.kind == "nll" for t in terms) > 1:
+        raise ValueError("linear_kd: terms must have one nll at most")
+    given = {"": True, "teachers": bool(teachers), "snapshot": snapshot is not None, "sparse": sparse is not None}
+    for t in terms:
+        if t.kind not in KINDS:
+            raise ValueError(f"linear_kd: kind must be one of {', '.join(KINDS)}, got {t.kind!r}")
+        if not 0 <= t.weight < math.inf:
+            raise ValueError(f"linear_kd: weight of {t.kind} must be finite and at least 0, got {t.weight}")
+        for name, value in (("temperature", t.temperature), ("teacher_temperature", t.teacher_temperature)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"linear_kd: {name} must be finite and above 0, got {value}")
+        if not given[t.teacher]:
+            raise ValueError(f"linear_kd: {t.kind} needs {t.teacher}, got none")
+        low, high = _LIMITS.get(t.kind, (-math.inf, math.inf))
+        if not low <= t.a <= high:
+            raise ValueError(f"linear_kd: a of {t.kind} must lie in [{low}, {high}], got {t.a}")
+        if t.kind == "ranking" and not 1 <= t.count <= min(vocab, MAX_RANKING):
+            raise ValueError(f"linear_kd: k of ranking must lie in [1, {min(vocab, MAX_RANKING)}], got {t.count}")
+
+
+def check_choice(choice: Choice, teachers: Sequence[DenseTeacher], mask: Tensor | None) -> None:
+    """A score that there is, and what it needs. Raises: ValueError."""
+    if choice.score not in SCORES:
+        raise ValueError(f"linear_kd: score must be one of {', '.join(SCORES[1:])}, got {choice.score!r}")
+    if isinstance(choice.gate, Tensor) and (choice.gate.shape != (1,) or choice.gate.dtype != torch.float32):
+        raise ValueError(
+            f"linear_kd: gate must be a number or float32 [1], got {choice.gate.dtype} {tuple(choice.gate.shape)}"
+        )
+    if not 0 < choice.rate <= 1:
+        raise ValueError(f"linear_kd: rate must be in (0, 1], got {choice.rate}")
+    if choice.score != "none" and mask is not None:
+        raise ValueError("linear_kd: choice and mask are two ways to choose rows, got both")
+    if choice.score.startswith("teacher") and not teachers:
+        raise ValueError(f"linear_kd: score {choice.score} needs teachers, got none")
 
 
 def _same(name: str, what: str, tensor: Tensor | None, axis: int, size: int) -> None:
