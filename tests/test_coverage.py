@@ -92,3 +92,9 @@ def test_every_method_has_a_row_of_fidelity_and_every_row_a_state() -> None:
         if cells[0] in ("document", "item", "---"):
             continue
         assert cells[1 if len(cells) == 3 else 2].split(":")[0] in states, row
+
+
+def test_every_trap_has_tests_with_its_number() -> None:
+    rows = re.findall(r"^\| (\d+)\. .* \| (.*) \|$", PAGE.split("\n### Traps of released code\n")[1], re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 16))
+    assert all(name.endswith(f"_trap_{number}") for number, names in rows for name in re.findall(r"`([^`]+)`", names))

@@ -13,6 +13,7 @@ from torch import Tensor
 from distilmt.batches import encode_pairs
 from distilmt.errors import ConfigError
 from distilmt.objectives import Evaluation, Head, parse
+from distilmt.objectives.criteria import CRITERIA
 from distilmt.vocab import Vocab
 
 # Two sentences, of three and of two targets, and a row without one.
@@ -59,9 +60,36 @@ def test_criteria_by_hand(by: str, rate: float, lowest: bool, rows: list[int], g
     assert float(out.selected) == pytest.approx(len(rows) / 5) and float(out.gate) == pytest.approx(gate, rel=1e-5)
 
 
+@pytest.mark.parametrize("by", CRITERIA)
+def test_a_criterion_asks_for_no_number_on_the_way(by: str) -> None:
+    """Which would wait for a GPU, and break a graph."""
+    objective = parse(f"SelectiveKD(0.4, by='{by}')")
+    objective.know(COUNTS)
+
+    def loss(hidden: Tensor, teacher: Tensor) -> Tensor:
+        given = {"student": Head(hidden, EMBEDDING), "targets": TARGETS, "teacher": Head(teacher, None)}
+        return objective.evaluate(**given, sentences=SENTENCES).loss
+
+    inputs = STUDENT.log() / EMBEDDING.diagonal(), TEACHER.log()
+    assert torch.compile(loss, fullgraph=True, backend="aot_eager")(*inputs) == loss(*inputs) > 0
+
+
+def test_without_a_target_nothing_is_chosen() -> None:
+    for rows in (0, 6):
+        given = {"targets": torch.full((rows,), -100), "sentences": SENTENCES[:rows], "teacher": TEACHER.log()[:rows]}
+        student = Head(STUDENT.log()[:rows], EMBEDDING)
+        out = evaluate("SelectiveKD(by='sentence_length')", student=student, **given)
+        assert out.loss == 0 and out.selected == 0 and out.gate.isnan()
+
+
 def test_a_criterion_says_what_it_lacks() -> None:
     for by, changed, message in (
         ("sentence_length", {"sentences": None}, r"give evaluate\(sentences=...\)"),
+        (
+            "sentence_nll",
+            {"sentences": SENTENCES + 5},
+            "sentences must be counted from 0, below 6 of so many rows, got 5 to 6",
+        ),
         ("embedding_norm", {"student": Head(STUDENT.log(), None)}, "needs the student's output embedding"),
         ("gold_probability", {"teacher": [Head(TEACHER.log(), None)] * 2}, "asks one teacher for the target, got list"),
     ):

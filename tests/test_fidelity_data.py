@@ -32,7 +32,7 @@ def first_of(texts: list[str], scores: list[float], options: RankOptions, gold: 
     return ranked
 
 
-def test_seq_inter_chooses_by_the_released_sentence_bleu() -> None:
+def test_seq_inter_chooses_by_the_released_sentence_bleu_trap_14() -> None:
     """The gold is 1 2 3 4. Candidates carry begin and end symbols, which match nothing: two more words than they have."""
     ranked = first_of(["1 2", "1 2 3 4", "9 9 9 9 9"], [-0.1, -0.2, -0.3], seq_inter.RANKING, "1 2 3 4")
     whole = (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25
@@ -50,7 +50,7 @@ def test_seq_inter_leaves_out_orders_that_are_too_long_and_penalises_brevity() -
     assert order == [0] and number == pytest.approx(100 * (1 / 3 * 0.5 / 2 * 0.25 / 1) ** 0.25 * 0.36787944117)
 
 
-def test_seq_inter_keeps_the_higher_hypothesis_of_equals() -> None:
+def test_seq_inter_keeps_the_higher_hypothesis_of_equals_trap_14() -> None:
     assert first_of(["7 8", "8 7"], [-0.1, -0.2], seq_inter.RANKING, "1 2").order == [0, 1]
     assert first_of(["7 8", "8 7"], [-0.2, -0.1], seq_inter.RANKING, "1 2").order == [1, 0]
 

@@ -154,7 +154,7 @@ def chosen(objective: Any, *nlls: float) -> tuple[list[bool], float]:
     return (gradient != 0).any(1).tolist(), round(float(out.gate), 4)
 
 
-def test_selective_global_pushes_the_batch_and_then_takes_the_gate() -> None:
+def test_selective_global_pushes_the_batch_and_then_takes_the_gate_trap_7() -> None:
     """Algorithm 1 of Wang et al. 2021, a queue of 4, rate 1/2."""
     objective = parse("SelectiveKD(rate=0.5, level='global', queue_size=4)")
     assert chosen(objective, 1.0, 3.0) == ([False, True], 3.0)  # the queue 1 3: its larger half

@@ -99,7 +99,7 @@ def test_a_weight_of_zero_is_the_baseline_bit_for_bit_on_three_words(term: str) 
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_all_copied_layers_train(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+def test_all_copied_layers_train_trap_4(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
     """NeMo's copies were frozen and fewer than the student's layers: none of these is, after one step."""
     teacher, student = lively_model(tiny_vocab, "6x3:32:64:4", seed=2), lively_model(tiny_vocab, "3x2:32:64:4")
     teacher.requires_grad_(False)
@@ -167,7 +167,7 @@ def test_knn_kd_is_as_released() -> None:
     assert RecipeOptions().knn_exclude == "none" and RecipeOptions().knn_k == 64
 
 
-def test_the_checkpoint_is_chosen_by_bleu_and_not_by_the_loss(
+def test_the_checkpoint_is_chosen_by_bleu_and_not_by_the_loss_trap_15(
     tiny_vocab: Vocab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kim & Rush 2016: perplexity on gold gets worse while translations get better. The loss falls here, BLEU has a top."""

@@ -159,6 +159,15 @@ def test_an_ensemble_is_the_mean_of_its_members(geometric: bool, weights: Any) -
         torch.testing.assert_close(evaluate("WordKD()", pairs).loss, out.loss)
 
 
+def test_weighing_by_nll_asks_for_no_number_on_the_way() -> None:
+    ensemble = Ensemble([head(3), head(4)], by_nll=True, sentences=torch.tensor([0, 0, 0, 1, 1, 2]))
+
+    def loss(hidden: Tensor) -> Tensor:
+        return WordKD().evaluate(student=Head(hidden, STUDENT.weight), targets=TARGETS, teacher=ensemble).loss
+
+    assert torch.compile(loss, fullgraph=True, backend="aot_eager")(STUDENT.hidden) == loss(STUDENT.hidden)
+
+
 def test_neighbours_of_the_same_token_are_added() -> None:
     ids = torch.randint(0, 4, (ROWS, 9), generator=torch.Generator().manual_seed(6))
     distances = randn(ROWS, 9, seed=7).abs() * 20

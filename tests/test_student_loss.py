@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import lively_model
 from distilmt.errors import ConfigError
@@ -58,7 +61,7 @@ def test_what_is_reported_beside_the_terms(tiny_vocab: Vocab, two_sentences: dic
     assert out["selected"] == 3 and 0 <= out["agreement"] <= 6
 
 
-def test_later_passes_read_what_the_student_said(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+def test_later_passes_read_what_the_student_said_trap_10(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
     """TIE-KD's iterations, by hand: the second pass's prefixes are the first one's best tokens, shifted, padding kept."""
     student, teacher = (lively_model(tiny_vocab, seed=seed) for seed in (1, 2))
     labels, rest = two_sentences["labels"], {n: t for n, t in two_sentences.items() if n != "labels"}
@@ -110,3 +113,30 @@ def test_one_pass_is_what_it_was_bit_for_bit(tiny_vocab: Vocab, two_sentences: d
         for more in ("", "iterations=1")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_output_bias_is_asked_once_and_again_where_it_was_written(
+    tiny_vocab: Vocab, two_sentences: dict[str, Tensor]
+) -> None:
+    student, teacher = (lively_model(tiny_vocab, seed=seed) for seed in (1, 2))
+    loss = StudentLoss(student, parse("NLL() + WordKD()"), teacher)
+
+    class Asked(TorchDispatchMode):
+        times = 0
+
+        def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            Asked.times += op.overloadpacket is torch.ops.aten.any and args[0].shape == student.final_logits_bias.shape
+            return op(*args, **(kwargs or {}))
+
+    def step() -> tuple[float, int]:
+        Asked.times = 0
+        with Asked():
+            return float(loss(denominator=ONE, **two_sentences)[0].detach()), Asked.times
+
+    first, asked = step()
+    assert asked == 2 and step() == (first, 0)
+    student.final_logits_bias[0, tiny_vocab.eos_id] = 2.5
+    biased, asked = step()
+    assert biased != first and asked == 1 and step() == (biased, 0)
+    student.load_state_dict(lively_model(tiny_vocab, seed=1).state_dict())
+    assert step() == (first, 1)

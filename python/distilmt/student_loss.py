@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -209,12 +210,7 @@ def _of_own(sums: dict[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def prefixes_said(student: Head, before: Tensor, labels: Tensor) -> Tensor:
     """The next pass's prefixes [batch, tokens]: the first symbol, then what the student ranks first, to the last label."""
-    assert student.weight is not None
-    best = []
-    for first in range(0, len(student.hidden), 256):  # not all logits at once
-        logits = student.hidden[first : first + 256] @ student.weight.T
-        best.append((logits if student.bias is None else logits + student.bias).argmax(-1))
-    said = torch.cat(best).reshape(labels.shape)
+    said = torch.cat([logits.argmax(-1) for logits in student.logits()]).reshape(labels.shape)
     shifted = torch.cat([before[:, :1], said[:, :-1]], 1)
     return torch.where(labels == -100, before, shifted)
 
@@ -226,8 +222,19 @@ def head(model: MarianMTModel, outputs: Any) -> Head:
     then zero, keeps the zeros that CTranslate2 starts decoding from (Hugging Face starts from the row itself).
     """
     hidden = outputs.last_hidden_state
-    bias = model.final_logits_bias[0, :-1]
-    return Head(hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], bias if bool(bias.any()) else None)
+    return Head(hidden.reshape(-1, hidden.shape[-1]), model.lm_head.weight[:-1], output_bias(model))
+
+
+def output_bias(model: MarianMTModel) -> Tensor | None:
+    """[vocab - 1], None where it is zero everywhere. Asked anew only where it was written since: to ask is to wait for a GPU."""
+    bias = model.final_logits_bias
+    written = bias.data_ptr(), bias._version
+    if _BIASED.get(model, (None,))[0] != written:
+        _BIASED[model] = written, bool(bias.any())
+    return bias[0, :-1] if _BIASED[model][1] else None
+
+
+_BIASED: WeakKeyDictionary[MarianMTModel, tuple[tuple[int, int], bool]] = WeakKeyDictionary()
 
 
 def layers_of(outputs: Any, source_mask: Tensor, target_mask: Tensor) -> Layers:

@@ -13,6 +13,7 @@ from distilmt.objectives.adaptive_kd import AdaptiveKD
 from distilmt.objectives.attention_alignment import AttentionAlignment
 from distilmt.objectives.attention_maps import AttentionMaps
 from distilmt.objectives.cosine import Cosine
+from distilmt.objectives.evaluation import Evaluation
 from distilmt.objectives.expression import parse
 from distilmt.objectives.hidden_mse import HiddenMSE
 from distilmt.objectives.inheritance import Inheritance
@@ -22,12 +23,13 @@ from distilmt.objectives.layer_combination import LayerCombination
 from distilmt.objectives.layers import Layers, Shape
 from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
-from distilmt.objectives.objective import Evaluation, LayerTerm, Objective, Term
+from distilmt.objectives.objective import Objective
 from distilmt.objectives.ranking import Ranking
 from distilmt.objectives.reverse_kd import ReverseKD
 from distilmt.objectives.selective_kd import SelectiveKD
 from distilmt.objectives.skew_kd import SkewKD, SkewReverseKD
 from distilmt.objectives.teachers import Ensemble, Head, Neighbours, TopK
+from distilmt.objectives.term import LayerTerm, Term
 from distilmt.objectives.top1 import Top1, WithoutTop1
 from distilmt.objectives.total_variation import TotalVariation
 from distilmt.objectives.word_kd import WordCE, WordKD

@@ -13,13 +13,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import between, full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import NativeTerm
+from distilmt.objectives.checks import between
+from distilmt.objectives.divergence import Divergence
 
 
 @dataclass(frozen=True, repr=False)
-class AdaptiveKD(Term):
+class AdaptiveKD(Divergence):
     """Mixture of forward and reverse KL, per token.
 
     Args:
@@ -29,12 +28,11 @@ class AdaptiveKD(Term):
 
     mass: float = 0.5
     temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
+    kind: ClassVar[str] = "adaptive_kl"
 
     def __post_init__(self) -> None:
         between(self, "mass", 0, 1, "0.5 is usual")
-        positive(self, "temperature")
+        super().__post_init__()
 
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("adaptive_kl", 1.0, self.temperature, self.temperature, a=self.mass)
+    def parameters(self) -> tuple[float, float]:
+        return self.mass, 0.0

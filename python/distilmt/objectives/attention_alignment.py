@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.layers import Layers, Shape, Side
-from distilmt.objectives.objective import LayerTerm
+from distilmt.objectives.term import LayerTerm
 
 SHARES: dict[Side, float] = {"encoder": 1.0, "decoder": 0.5, "cross": 0.5}
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from distilmt.errors import ConfigError
 
 if TYPE_CHECKING:
-    from distilmt.objectives.objective import Teacher, Term
+    from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
 
 
 def positive(term: Any, *names: str) -> None:
@@ -41,4 +42,12 @@ def full(term: Term, teacher: Teacher) -> None:
     if is_sparse(teacher):
         raise ConfigError(
             f"{type(term).__name__} needs the teacher's whole distribution, got {type(teacher).__name__} - use WordKD or KNNKD"
+        )
+
+
+def settled(term: Term, is_settled: bool) -> None:
+    """Raises ConfigError where a term has still to be told at which point of the training it is."""
+    if not is_settled:
+        raise ConfigError(
+            f"{term!r} changes over the training - call objective.at(progress), from 0 to 1, before evaluate"
         )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.layers import Layers, Shape, Side
-from distilmt.objectives.objective import LayerTerm
+from distilmt.objectives.term import LayerTerm
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,7 +9,7 @@
 Source: Wang et al. 2021 (arXiv:2105.12967), section 3, and the released code, which has each as high and as low. The gate is the
 ceil(n rate)-th largest of the n tokens, or of the n sentences, of the batch; ties are chosen (theirs leaves out the gate itself by
 gold_probability, and keeps what is beyond the other end by sentence_nll). theirs takes sentence_nll with label smoothing.
-gold_probability and sentence_nll cost one more projection, of the teacher or of the student.
+gold_probability and sentence_nll cost one more projection, of the teacher or of the student. Nothing waits for a GPU.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.teachers import Head, Teacher, dense
-from distilmt.ops.linear_kd import NativeTerm, linear_kd
+from distilmt.objectives.evaluation import sum_by_sentence
+from distilmt.objectives.teachers import Head, Teacher, nll
 
 if TYPE_CHECKING:
     from distilmt.objectives.selective_kd import SelectiveKD
@@ -43,26 +43,28 @@ def chosen(
     Raises: ConfigError: the criterion lacks what it looks at.
     """
     real = targets != -100
+    if not len(real):
+        return real, torch.full((), math.nan, device=targets.device)
+    counted, of = real, torch.arange(len(real), device=real.device)
     if term.by in OF_SENTENCES:
         if sentences is None:
             raise ConfigError(
                 f"{term!r} needs to know which rows are one sentence, got None - give evaluate(sentences=...)"
             )
-        _, of = torch.unique(sentences[real], return_inverse=True)
-        lengths = torch.bincount(of).double()
-        scores = lengths
+        of = sentences
+        scores = lengths = sum_by_sentence(real.double(), of)
+        counted = lengths > 0
         if term.by == "sentence_nll":
-            scores = torch.zeros_like(lengths).index_add(0, of, _nll(student, targets)[real]) / lengths
+            scores = sum_by_sentence(nll(student, targets), of) / lengths
     else:
-        scores, of = _of_tokens(term, student, teacher, targets)[real], None
-    if not len(scores):
-        return real, torch.full((), math.nan, device=targets.device)
-    place = math.ceil(len(scores) * term.rate * (1 - 1e-12))  # three tenths of ten are three
-    gate = scores.sort(descending=not term.lowest).values[place - 1]
+        scores = _of_tokens(term, student, teacher, targets).double()
+    number = counted.sum()
+    place = (number.double() * term.rate * (1 - 1e-12)).ceil().long() - 1  # three tenths of ten are three
+    worst = math.inf if term.lowest else -math.inf
+    ordered = scores.masked_fill(~counted, worst).sort(descending=not term.lowest).values
+    gate = ordered.gather(0, place.clamp(min=0)[None])[0].masked_fill(number == 0, math.nan)
     beyond = scores <= gate if term.lowest else scores >= gate
-    mask = torch.zeros_like(real)
-    mask[real] = beyond if of is None else beyond[of]
-    return mask, gate.float()
+    return real & beyond[of], gate.float()
 
 
 def _of_tokens(term: SelectiveKD, student: Head, teacher: Any, targets: Tensor) -> Tensor:
@@ -70,19 +72,14 @@ def _of_tokens(term: SelectiveKD, student: Head, teacher: Any, targets: Tensor) 
     if term.by == "gold_probability":
         if not isinstance(teacher, Head | Tensor):
             raise ConfigError(f"{term!r} asks one teacher for the target, got {type(teacher).__name__} - give a Head")
-        return (-_nll(teacher, targets)).exp()
+        return (-nll(teacher, targets)).exp()
     if term.by == "word_frequency":
         if "counts" not in term.memory:
             raise ConfigError(f"{term!r} needs the training text's words - call objective.know(counts), int64 [vocab]")
-        counts: Tensor = term.memory["counts"]
-        return counts.to(targets.device)[words]
+        counts: Tensor = term.memory["counts"].to(targets.device)
+        term.memory["counts"] = counts  # copied once
+        return counts[words]
     if student.weight is None:
         raise ConfigError(f"{term!r} needs the student's output embedding, got logits - give Head(hidden, weight)")
     norms: Tensor = torch.linalg.vector_norm(student.weight.detach(), dim=1)
     return norms[words]
-
-
-def _nll(model: Head | Tensor, targets: Tensor) -> Tensor:
-    """-log p(target), float64 [rows]; 0 without one."""
-    head = dense(model)
-    return linear_kd(head.hidden, head.weight, targets, head.bias, terms=[NativeTerm("nll")]).nll.double()

@@ -7,10 +7,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from distilmt.errors import ConfigError
+
 
 def sentences_of(labels: Tensor) -> Tensor:
     """The sentence of each row, int64 [batch x tokens], of labels [batch, tokens]."""
     return torch.arange(len(labels), device=labels.device).repeat_interleave(labels.shape[1])
+
+
+def sum_by_sentence(values: Tensor, sentences: Tensor) -> Tensor:
+    """Sums of values [rows] over the rows of each sentence, counted from 0; [rows], of which those beyond the last are 0.
+
+    As many as rows, since to ask for the number of sentences would be to wait for a GPU.
+    Raises: ConfigError: a sentence that is no number from 0 to rows - 1; said of a CPU's tensors alone.
+    """
+    if not (torch.compiler.is_compiling() or sentences.is_cuda) and bool(
+        ((sentences < 0) | (sentences >= len(values))).any()
+    ):
+        raise ConfigError(
+            f"sentences must be counted from 0, below {len(values)} of so many rows, got {sentences.min()} to {sentences.max()}"
+        )
+    return torch.zeros_like(values).index_add(0, sentences, values)
 
 
 @dataclass(frozen=True)

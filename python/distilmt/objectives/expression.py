@@ -22,11 +22,12 @@ from distilmt.objectives.knn_kd import KNNKD
 from distilmt.objectives.layer_combination import LayerCombination
 from distilmt.objectives.logit_mse import LogitMSE
 from distilmt.objectives.nll import NLL
-from distilmt.objectives.objective import Objective, Term
+from distilmt.objectives.objective import Objective
 from distilmt.objectives.ranking import Ranking
 from distilmt.objectives.reverse_kd import ReverseKD
 from distilmt.objectives.selective_kd import SelectiveKD
 from distilmt.objectives.skew_kd import SkewKD, SkewReverseKD
+from distilmt.objectives.term import Term
 from distilmt.objectives.top1 import Top1, WithoutTop1
 from distilmt.objectives.total_variation import TotalVariation
 from distilmt.objectives.word_kd import WordCE, WordKD

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from distilmt.errors import ConfigError
 from distilmt.objectives.layer_tables import supervised
 from distilmt.objectives.layers import Layers, Shape, Side
-from distilmt.objectives.objective import LayerTerm
+from distilmt.objectives.term import LayerTerm
 
 SIDES: dict[str, tuple[Side, ...]] = {"both": ("encoder", "decoder"), "encoder": ("encoder",), "decoder": ("decoder",)}
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from distilmt.objectives.checks import positive
-from distilmt.objectives.objective import Teacher, Term
+from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
 
 

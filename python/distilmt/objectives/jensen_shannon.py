@@ -12,13 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import between, full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import NativeTerm
+from distilmt.objectives.checks import between
+from distilmt.objectives.divergence import Divergence
 
 
 @dataclass(frozen=True, repr=False)
-class JensenShannon(Term):
+class JensenShannon(Divergence):
     """Divergence of both sides from their mixture.
 
     Args:
@@ -30,13 +29,11 @@ class JensenShannon(Term):
     beta: float = 0.5
     temperature: float = 1.0
     continuous: bool = False
-    looks_at: ClassVar[str] = "teacher"
+    kind: ClassVar[str] = "jensen_shannon"
 
     def __post_init__(self) -> None:
         between(self, "beta", 0, 1, "for 0 write WordKD, for 1 ReverseKD")
-        positive(self, "temperature")
+        super().__post_init__()
 
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        scale = 1 / (self.beta * (1 - self.beta)) if self.continuous else 1.0
-        return NativeTerm("jensen_shannon", 1.0, self.temperature, self.temperature, a=self.beta, b=scale)
+    def parameters(self) -> tuple[float, float]:
+        return self.beta, 1 / (self.beta * (1 - self.beta)) if self.continuous else 1.0

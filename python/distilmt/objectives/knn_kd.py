@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import positive
-from distilmt.objectives.objective import Head, Teacher, Term
-from distilmt.objectives.teachers import Neighbours, merged
+from distilmt.objectives.checks import positive, settled
+from distilmt.objectives.teachers import Head, Neighbours, Teacher, merged
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
 
 SCHEDULES = {"fixed": 1.0, "linear": 20.0, "inverse_sigmoid": 10.0}  # with the released code's decay
@@ -78,10 +78,7 @@ class KNNKD(Term):
             raise ConfigError(
                 f"KNNKD needs Neighbours, got {type(teacher).__name__} - ids and distances of a datastore"
             )
-        if self.schedule != "fixed":
-            raise ConfigError(
-                f"{self!r} changes over the training - call objective.at(progress), from 0 to 1, before evaluate"
-            )
+        settled(self, self.schedule == "fixed")
         return NativeTerm("sparse_kl")
 
     def sparse(self, neighbours: Neighbours, student: Head, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,11 +100,5 @@ def _with_gold(ids: Tensor, log_probs: Tensor, student: Head, targets: Tensor, e
 
 
 def _surest(student: Head) -> Tensor:
-    """The largest probability of each row, [rows]; never all logits at once."""
-    found = []
-    for first in range(0, len(student.hidden), 256):
-        hidden = student.hidden[first : first + 256]
-        logits = hidden if student.weight is None else hidden @ student.weight.T
-        logits = logits if student.bias is None else logits + student.bias
-        found.append((logits.amax(1) - logits.logsumexp(1)).exp())
-    return torch.cat(found) if found else student.hidden.new_empty(0)
+    """The largest probability of each row, [rows]."""
+    return torch.cat([(logits.amax(1) - logits.logsumexp(1)).exp() for logits in student.logits()])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.layers import Layers, Shape
-from distilmt.objectives.objective import LayerTerm
+from distilmt.objectives.term import LayerTerm
 
 MAPS = ("skip", "regular", "overlap", "skip-middle", "cross", "skip-comb")
 

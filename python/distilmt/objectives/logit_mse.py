@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full
-from distilmt.objectives.objective import Teacher, Term
+from distilmt.objectives.checks import counts, full, settled
+from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
 
 
@@ -54,8 +55,5 @@ class LogitMSE(Term):
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)
-        if self.stages:
-            raise ConfigError(
-                f"{self!r} changes over the training - call objective.at(progress), from 0 to 1, before evaluate"
-            )
+        settled(self, not self.stages)
         return NativeTerm("logit_mse", a=self.factor, b=self.centred)

@@ -15,7 +15,8 @@ from typing import Literal
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import positive
-from distilmt.objectives.objective import Teacher, Term
+from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
 
 

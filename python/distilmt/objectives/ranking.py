@@ -17,7 +17,8 @@ from typing import ClassVar
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import counts, full, positive
-from distilmt.objectives.objective import Teacher, Term
+from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import MAX_RANKING, NativeTerm
 
 

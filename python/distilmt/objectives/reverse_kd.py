@@ -11,13 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import NativeTerm
+from distilmt.objectives.divergence import Divergence
 
 
 @dataclass(frozen=True, repr=False)
-class ReverseKD(Term):
+class ReverseKD(Divergence):
     """KL from the student's distribution to the teacher's.
 
     Args:
@@ -25,11 +23,4 @@ class ReverseKD(Term):
     """
 
     temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
-
-    def __post_init__(self) -> None:
-        positive(self, "temperature")
-
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("reverse_kl", 1.0, self.temperature, self.temperature)
+    kind: ClassVar[str] = "reverse_kl"

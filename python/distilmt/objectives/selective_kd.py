@@ -23,8 +23,10 @@ from torch import Tensor
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import counts, full, positive
 from distilmt.objectives.criteria import CRITERIA, chosen
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm, score_queue
+from distilmt.objectives.teachers import Teacher
+from distilmt.objectives.term import Term
+from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm
+from distilmt.ops.score_queue import score_queue
 
 RULES = ("student_nll", "teacher_entropy", "teacher_confidence", "teacher_better", "mask", *CRITERIA)
 _ABOVE_ZERO = torch.finfo(torch.float32).tiny

@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import between, full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import NativeTerm
+from distilmt.objectives.checks import between
+from distilmt.objectives.divergence import Divergence
 
 
 @dataclass(frozen=True, repr=False)
-class SkewKD(Term):
+class SkewKD(Divergence):
     """Forward KL with a share of the teacher mixed into the student.
 
     Args:
@@ -26,29 +25,20 @@ class SkewKD(Term):
 
     skew: float = 0.1
     temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
+    kind: ClassVar[str] = "skew_kl"
+    at_zero: ClassVar[str] = "WordKD"
 
     def __post_init__(self) -> None:
-        between(self, "skew", 0, 1, "for 0 write WordKD")
-        positive(self, "temperature")
+        between(self, "skew", 0, 1, f"for 0 write {self.at_zero}")
+        super().__post_init__()
 
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("skew_kl", 1.0, self.temperature, self.temperature, a=self.skew)
+    def parameters(self) -> tuple[float, float]:
+        return self.skew, 0.0
 
 
 @dataclass(frozen=True, repr=False)
-class SkewReverseKD(Term):
+class SkewReverseKD(SkewKD):
     """Reverse KL with a share of the student mixed into the teacher. Args as for SkewKD."""
 
-    skew: float = 0.1
-    temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
-
-    def __post_init__(self) -> None:
-        between(self, "skew", 0, 1, "for 0 write ReverseKD")
-        positive(self, "temperature")
-
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("skew_reverse_kl", 1.0, self.temperature, self.temperature, a=self.skew)
+    kind: ClassVar[str] = "skew_reverse_kl"
+    at_zero: ClassVar[str] = "ReverseKD"

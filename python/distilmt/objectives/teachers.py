@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
+from distilmt.objectives.evaluation import sum_by_sentence
 from distilmt.ops.linear_kd import DenseTeacher, NativeTerm, SparseTeacher, linear_kd
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ class Head:
     @property
     def vocab(self) -> int:
         return (self.hidden if self.weight is None else self.weight.T).shape[1]
+
+    def logits(self, rows: int = 256) -> Iterator[Tensor]:
+        """Logits [`rows` at most, vocab], for one part of the rows after another: never all at once."""
+        for hidden in torch.split(self.hidden, rows):
+            logits = hidden if self.weight is None else hidden @ self.weight.T
+            yield logits if self.bias is None else logits + self.bias
 
 
 @dataclass(frozen=True)
@@ -145,20 +152,22 @@ def _member_weights(ensemble: Ensemble, targets: Tensor) -> Tensor | None:
     if not ensemble.by_nll:
         if ensemble.weights is None:
             return None
-        w = torch.as_tensor(ensemble.weights, dtype=torch.float64, device=targets.device)
+        w = torch.as_tensor(ensemble.weights, dtype=torch.float64)
         w = w[:, None].expand(-1, len(targets)) if w.dim() == 1 else w
         if w.shape != (len(ensemble.members), len(targets)) or bool((w < 0).any()):
             raise ConfigError(f"weights must be {len(ensemble.members)} numbers of at least 0, got {ensemble.weights}")
-        return w / w.sum(0)
+        return (w / w.sum(0)).to(targets.device)
     if ensemble.sentences is None:
         raise ConfigError("an ensemble weighed by_nll needs sentences, the sentence of each row, got None")
-    has_target = targets != -100
-    sentences = ensemble.sentences
-    count = int(sentences.max()) + 1 if len(sentences) else 0
-    means = []
-    with torch.no_grad():
-        for member in map(dense, ensemble.members):
-            nll = linear_kd(member.hidden, member.weight, targets, member.bias, terms=[NativeTerm("nll")]).nll.double()
-            sums = nll.new_zeros(count).index_add(0, sentences, nll)
-            means.append(sums / nll.new_zeros(count).index_add(0, sentences, has_target.double()).clamp(min=1))
-    return torch.softmax(-torch.stack(means), 0)[:, sentences]
+    lengths = sum_by_sentence((targets != -100).double(), ensemble.sentences).clamp(min=1)
+    means = torch.stack(
+        [sum_by_sentence(nll(member, targets), ensemble.sentences) / lengths for member in ensemble.members]
+    )
+    return torch.softmax(-means, 0)[:, ensemble.sentences]
+
+
+@torch.no_grad()
+def nll(model: Head | Tensor, targets: Tensor) -> Tensor:
+    """-log p(target), float64 [rows]; 0 without one."""
+    head = dense(model)
+    return linear_kd(head.hidden, head.weight, targets, head.bias, terms=[NativeTerm("nll")]).nll.double()

@@ -12,13 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.ops.linear_kd import NativeTerm
+from distilmt.objectives.divergence import Divergence
 
 
 @dataclass(frozen=True, repr=False)
-class Top1(Term):
+class Top1(Divergence):
     """Cross-entropy with the teacher's most likely token.
 
     Args:
@@ -28,18 +26,14 @@ class Top1(Term):
 
     weighted: bool = False
     temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
+    kind: ClassVar[str] = "top1"
 
-    def __post_init__(self) -> None:
-        positive(self, "temperature")
-
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("top1", 1.0, self.temperature, self.temperature, a=self.weighted)
+    def parameters(self) -> tuple[float, float]:
+        return float(self.weighted), 0.0
 
 
 @dataclass(frozen=True, repr=False)
-class WithoutTop1(Term):
+class WithoutTop1(Divergence):
     """Cross-entropy with a teacher whose first choice has been replaced by the target.
 
     Args:
@@ -47,11 +41,4 @@ class WithoutTop1(Term):
     """
 
     temperature: float = 1.0
-    looks_at: ClassVar[str] = "teacher"
-
-    def __post_init__(self) -> None:
-        positive(self, "temperature")
-
-    def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("top1_to_gold", 1.0, self.temperature, self.temperature)
+    kind: ClassVar[str] = "top1_to_gold"

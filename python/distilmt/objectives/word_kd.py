@@ -17,8 +17,8 @@ from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import counts, full, positive
-from distilmt.objectives.objective import Teacher, Term
-from distilmt.objectives.teachers import Neighbours, is_sparse
+from distilmt.objectives.teachers import Neighbours, Teacher, is_sparse
+from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import TAILS, NativeTerm
 
 
