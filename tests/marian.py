@@ -227,7 +227,8 @@ def forced_logits(model: MarianMTModel, source: list[int], target: list[int]) ->
             input_ids=encoder_input(model, source),
             decoder_input_ids=torch.tensor([[config.decoder_start_token_id, *target]]),
         )
-    return out.logits[0]
+    logits: torch.Tensor = out.logits[0]
+    return logits
 
 
 def save(model: MarianMTModel, folder: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distilmt import ConfigError, Translator, device
+from distilmt import ConfigError, Translator, attention, device
 from distilmt.errors import ResourceError
 from distilmt.translate import Translation
 from marian import random_model, save
@@ -26,7 +26,7 @@ def one() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save(random_model(), tmp_path_factory.mktemp("model"))
+    return save(random_model(seed=1, std=0.3, end_bias=2.0), tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,18 @@ SEARCHES: list[dict[str, Any]] = [
     {"beam_size": 5, "early_stopping": "exact", "length_penalty": 0.6, "min_length": 3},
     {"beam_size": 3, "patience": 2.0, "early_stopping": True},
     {"sample": True, "n_best": 3, "top_k": 20, "temperature": 1.3},
+    {"beam_size": 4, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2, "soft_labels": 5},
+    {"beam_size": 1, "repetition_penalty": 0.7},
+    {"beam_size": 4, "coverage_penalty": 0.3},
+    {"beam_size": 3, "neighbours": lambda hidden: ([[5, 9, 5]] * len(hidden), [[0.5, 0.2, 0.2]] * len(hidden), 0.3)},
 ]
+
+
+def needed(name: str) -> Any:
+    """The name of an attention that can be had here; skips where it is cuDNN and that cannot."""
+    if name == "cudnn" and (why := attention.missing()):
+        pytest.skip(why)
+    return name
 
 
 def said(translations: list[Translation]) -> list[Any]:
@@ -63,18 +74,36 @@ def test_float32_says_what_the_cpu_says(folder: Path, sources: list[list[int]], 
             assert y.log_probs == pytest.approx(x.log_probs, abs=1e-4)
 
 
-@pytest.mark.parametrize("compute_type", ["float32", "float16", "bfloat16"])
-def test_a_result_depends_on_its_sentence_alone(folder: Path, sources: list[list[int]], compute_type: str) -> None:
+KINDS = [("float32", "own"), ("float16", "own"), ("float16", "cudnn"), ("bfloat16", "own"), ("bfloat16", "cudnn")]
+
+
+@pytest.mark.parametrize(("compute_type", "by"), KINDS)
+def test_a_result_depends_on_its_sentence_alone(
+    folder: Path, sources: list[list[int]], compute_type: str, by: str
+) -> None:
     search: dict[str, Any] = {"beam_size": 4, "n_best": 2, "max_length": 25}
-    translator = Translator(folder, device="cuda", compute_type=compute_type)  # type: ignore[arg-type]
+    options: Any = {"device": "cuda", "compute_type": compute_type, "attention": needed(by)}
+    translator = Translator(folder, **options)
     truth = said(translator.translate_ids(sources, **search))
     order = random.Random(2).sample(range(len(sources)), len(sources))
     shuffled = said(translator.translate_ids([sources[i] for i in order], **search))
     assert [shuffled[order.index(i)] for i in range(len(order))] == truth
     assert [said(translator.translate_ids([each], **search))[0] for each in sources[:40]] == truth[:40]
     for slots in (1, 7, 64):
-        few = Translator(folder, device="cuda", compute_type=compute_type, slots=slots)  # type: ignore[arg-type]
+        few = Translator(folder, slots=slots, **options)
         assert said(few.translate_ids(sources[:100], **search)) == truth[:100]
+
+
+@pytest.mark.parametrize("compute_type", ["float16", "bfloat16", "int8"])
+def test_cudnn_attends_as_the_own_kernel(folder: Path, sources: list[list[int]], compute_type: str) -> None:
+    """To the rounding of half precision, which this model of large random weights makes much of."""
+    own, by_cudnn = (
+        Translator(folder, device="cuda", compute_type=compute_type, attention=name)  # type: ignore[arg-type]
+        for name in ("own", needed("cudnn"))
+    )
+    assert (own.attention, by_cudnn.attention) == ("own", "cudnn")
+    for a, b in zip(own.score_ids(sources, sources), by_cudnn.score_ids(sources, sources), strict=True):
+        assert b.log_probs == pytest.approx(a.log_probs, abs=0.5)
 
 
 def test_prefixes(folder: Path, sources: list[list[int]]) -> None:
@@ -86,7 +115,20 @@ def test_prefixes(folder: Path, sources: list[list[int]]) -> None:
     assert [t.hypotheses[0].ids for t in found] == [t.hypotheses[0].ids for t in truth]
 
 
-@pytest.mark.parametrize("asked", [{"coverage_penalty": 0.2}, {"repetition_penalty": 1.2}], ids=str)
+def test_ensembles_and_hidden_states(
+    folder: Path, sources: list[list[int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folders = [folder, save(random_model(seed=2, std=0.3, end_bias=2.0), tmp_path_factory.mktemp("other"))]
+    cpu, cuda = (Translator(folders, device=each, compute_type="float32", weights=[2, 1]) for each in ("cpu", "cuda"))
+    truth, found = (each.translate_ids(sources, max_length=25, repetition_penalty=1.2) for each in (cpu, cuda))
+    assert sum(a.hypotheses[0].ids != b.hypotheses[0].ids for a, b in zip(truth, found, strict=True)) <= 1
+    cpu, cuda = (Translator(folder, device=each, compute_type="float32") for each in ("cpu", "cuda"))
+    targets = [source[:20] for source in sources]
+    for a, b in zip(*(each.score_ids(sources, targets, hidden_states=True) for each in (cpu, cuda)), strict=True):
+        assert b.hidden_states == pytest.approx(a.hidden_states, abs=1e-4)
+
+
+@pytest.mark.parametrize("asked", [{"sample": True, "top_k": 129}, {"beam_size": 65}], ids=str)
 def test_what_is_not_there_is_named(folder: Path, sources: list[list[int]], asked: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"{next(iter(asked))}: not there on a device yet"):
+    with pytest.raises(ConfigError, match=f"{list(asked)[-1]} above [0-9]+: not there on a device yet"):
         Translator(folder, device="cuda").translate_ids(sources[:1], **asked)

@@ -1,8 +1,8 @@
 """Where the native translator runs: "cpu", or "cuda" (the first device) and "cuda:N".
 
 A CUDA device needs three things, each found at run time: the library `_cuda` of this package (built where nvcc is), the
-driver with a device, and cuBLASLt, which a CUDA torch brings, or `pip install nvidia-cublas`. What is missing is said;
-nothing falls back to the processor.
+driver with a device, and cuBLASLt, which a CUDA torch brings, or `pip install nvidia-cublas`; cuDNN is wanted by choice
+(distilmt.attention). What is missing is said; nothing falls back to the processor.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distilmt import attention as attentions
 from distilmt.errors import ConfigError, ResourceError
+from distilmt.libraries import MAJOR, cublaslt, cudnn
 
 if TYPE_CHECKING:
     from distilmt import _native
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 HELP = 'where to decode: "cpu", "cuda" or "cuda:N"; `distilmt doctor` says what was found'
 LIBRARY = Path(__file__).parent / "_cuda.so"
-MAJOR = 13  # of the CUDA that `_cuda` is built with: cuBLASLt has to be of it
 
 
 def ordinal(device: str) -> int | None:
@@ -51,7 +52,9 @@ def count() -> int:
     try:
         found, why = _native.count_devices(str(LIBRARY))
     except _native.DeviceError as error:
-        raise ResourceError(f"device: {error} - build it anew where nvcc and the headers of cuBLASLt are") from None
+        raise ResourceError(
+            f"device: {error} - build it anew where nvcc and the headers of cuBLASLt and cuDNN are"
+        ) from None
     if not found:
         raise ResourceError(
             f"device: no CUDA device ({why}) - see that nvidia-smi lists one and that its driver is for CUDA {MAJOR}, or "
@@ -79,38 +82,31 @@ def opened(number: int) -> _native.Device:
             f"{sys.prefix} - install a torch for CUDA {MAJOR}, or nvidia-cublas"
         )
     try:
-        return _native.Device(str(LIBRARY), str(library), number)
+        return _native.Device(str(LIBRARY), str(library), str(cudnn() or ""), number)
     except (_native.DeviceError, MemoryError) as error:
         raise ResourceError(f"device: cuda:{number} cannot be used: {error} - see `distilmt doctor`") from None
 
 
-def cublaslt() -> Path | None:
-    """Library of cuBLASLt that a package of this environment brings; None: there is none."""
-    for folder in sys.path:
-        for place in (f"nvidia/cu{MAJOR}/lib", "nvidia/cublas/lib", "torch/lib"):
-            library = Path(folder) / place / f"libcublasLt.so.{MAJOR}"
-            if library.exists():
-                return library
-    return None
-
-
-def load(folder: Path, compute_type: str, threads: int, device: str) -> NativeModel:
-    """`native_model.load`, with the weights on the device. Raises: ResourceError: its memory does not suffice."""
+def load(folder: Path, compute_type: str, threads: int, device: str, attention: str) -> NativeModel:
+    """`native_model.load`, with the weights on the device. Raises: ResourceError: its memory does not suffice, or cuDNN
+    refuses the model. Else what `attention.chosen` raises."""
     from distilmt import _native, native_model
 
     model = native_model.load(folder, "float32", threads)
     assert isinstance(model.weights, _native.Weights)
+    who = attentions.chosen(attention, "cuda", compute_type, model.columns)
     try:
-        weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type)
+        weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type, who == "cudnn")
     except (_native.DeviceError, MemoryError) as error:
-        raise ResourceError(
-            f"{folder}: cannot be put on {device}: {error} - free its memory, or take another"
-        ) from None
-    return replace(model, weights=weights)
+        remedy = "free its memory, or take another" if isinstance(error, MemoryError) else "see `distilmt doctor`"
+        raise ResourceError(f"{folder}: cannot be put on {device}: {error} - {remedy}") from None
+    return replace(model, weights=weights, attention=who)
 
 
 def decode(
-    model: _native.DeviceModel,
+    models: list[_native.DeviceModel],
+    shares: list[float],
+    geometric: bool,
     sources: Any,
     targets: Any,
     options: dict[str, Any],
@@ -122,16 +118,15 @@ def decode(
     prefixes: Any,
     neighbours: Any,
 ) -> Any:
-    """`_native.decode` of one model on its device. Raises: ConfigError: what a device does not have yet, by its name.
+    """`_native.decode` of models on their device. Raises: ConfigError: what a device does not have yet, by its name.
     ResourceError: the device failed. MemoryError: its memory does not suffice even for one sentence."""
     from distilmt import _native
 
-    if neighbours is not None:
-        raise ConfigError('neighbours: not there on a device yet - leave it out, or use device="cpu"')
     try:
         return _native.decode_on_device(
-            model, sources, targets, options, soft_labels, hidden_states, slots, progress, prefixes
-        )
+            models, shares, geometric, sources, targets, options, soft_labels, hidden_states, slots, progress, prefixes,
+            neighbours,
+        )  # fmt: skip
     except _native.NotOnDevice as error:
         raise ConfigError(str(error)) from None
     except _native.DeviceError as error:

@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from distilmt import attention
 from distilmt.errors import UserError
 
 REINSTALL = "build it anew: pip install --force-reinstall --no-deps ."
@@ -68,6 +69,7 @@ def doctor() -> Diagnosis:
     _ask(found, "_cuda", _cuda)
     _ask(found, "CUDA", _torch_cuda)
     _ask(found, "device cuda", _translator_devices)
+    _ask(found, "its attention", attention.found)
     _ask(found, "bfloat16", _bfloat16)
     _ask(found, "threads", _threads)
     _ask(found, "memory", _memory)
@@ -153,13 +155,13 @@ def _torch_cuda() -> str:
 
 def _translator_devices() -> str:
     """Whether the translator finds what it needs of a device (distilmt.device)."""
-    from distilmt import device
+    from distilmt import device, libraries
 
     try:
         names = [f"cuda:{i}: {device.opened(i).name}" for i in range(device.count())]
     except UserError as error:
         return f"not for the translator: {str(error).removeprefix('device: ')}"
-    return "\n".join([f"for the translator, with {device.cublaslt()}", *names])
+    return "\n".join([f"for the translator, with {libraries.cublaslt()}", *names])
 
 
 def _bfloat16() -> str:

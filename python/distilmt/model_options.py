@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from distilmt.attention import HELP as ATTENTION_HELP
+from distilmt.attention import Attention
 from distilmt.device import HELP as DEVICE_HELP
 from distilmt.errors import ConfigError
 from distilmt.knn.kind import PROBES, Kind
@@ -25,6 +27,7 @@ class ModelOptions:
         default="native", metadata={"help": "native, or transformers for models that it does not know"}
     )
     device: str = field(default="cpu", metadata={"help": DEVICE_HELP})
+    attention: Attention = field(default="auto", metadata={"help": ATTENTION_HELP})
     source_language: str | None = field(
         default=None, metadata={"help": "language tag of the source, as the model's tokenizer names it"}
     )

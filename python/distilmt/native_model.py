@@ -54,7 +54,8 @@ class Generation:
 class NativeModel:
     """Packed weights, with the facts Python needs to check arguments.
 
-    model_type: the family's name. prefix, suffix: what the encoder reads before and behind the ids of a source.
+    model_type: the family's name. prefix, suffix: what the encoder reads before and behind the ids of a source. columns:
+    of an attention head of the encoder. attention: who computes that on a device (distilmt.attention).
     """
 
     model_type: str
@@ -66,6 +67,8 @@ class NativeModel:
     positions: int
     prefix: list[int]
     suffix: list[int]
+    columns: int
+    attention: str | None = None
 
 
 def load(folder: Path, compute_type: str, threads: int = 1) -> NativeModel:
@@ -138,7 +141,10 @@ def load(folder: Path, compute_type: str, threads: int = 1) -> NativeModel:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
     prefix = [token(folder, config, "bos_token_id", source_vocab)] if family.begin else []
     suffix = [token(folder, {"eos_token_id": generation.eos}, "eos_token_id", source_vocab)]
-    return NativeModel(config["model_type"], weights, generation, source_vocab, target_vocab, positions, prefix, suffix)
+    columns = hidden // config["encoder_attention_heads"]
+    return NativeModel(
+        config["model_type"], weights, generation, source_vocab, target_vocab, positions, prefix, suffix, columns
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -35,8 +35,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt import _native, native_model
+from distilmt import attention as attentions
 from distilmt import compute_type as compute_types
 from distilmt import device as devices
+from distilmt.attention import Attention
 from distilmt.compute_type import ComputeType
 from distilmt.ensemble import MEANS, agreed, shares
 from distilmt.errors import ConfigError, DataError, ResourceError
@@ -162,6 +164,9 @@ class Translator:
             output channel, activations by row, sums exact; "float16", on a CUDA device; or "auto": int8 where the processor
             multiplies it natively, else float32, float16 on a CUDA device (`distilmt.compute_type.chosen`). The attribute of
             this name says what was chosen.
+        attention: who computes the encoder's on a CUDA device: "cudnn", for float16, bfloat16 and int8 and heads of a multiple
+            of 8 columns; "own", this package's kernel; or "auto": cuDNN where it is found and takes the model. The attribute
+            of this name says what was chosen; None on the processor. What is redone in float32 has the own kernel's.
         threads: workers, each decoding sentences of its own; default: the CPUs this process may use. On a device they read
             the weights alone.
         ensemble: how several models are averaged: "arithmetic", their probabilities; "geometric", their
@@ -183,6 +188,7 @@ class Translator:
         engine: Literal["native", "transformers"] = "native",
         device: str = "cpu",
         compute_type: ComputeType = "auto",
+        attention: Attention = "auto",
         threads: int | None = None,
         slots: int | None = None,
         source_language: str | None = None,
@@ -201,17 +207,18 @@ class Translator:
         number = devices.ordinal(device)
         if engine not in ("native", "transformers"):
             raise ConfigError(f"engine: expected native or transformers, got {engine!r}")
-        if number is not None and (engine == "transformers" or len(folders) > 1):
-            what = 'engine="transformers"' if engine == "transformers" else "an ensemble"
-            raise ConfigError(f"device: expected cpu for {what}, got {device!r} - it has no other yet")
+        if number is not None and engine == "transformers":
+            raise ConfigError(f'device: expected cpu for engine="transformers", got {device!r} - it has no other yet')
         if engine == "transformers":
             if len(folders) > 1:
                 raise ConfigError(f'folder: expected one with engine="transformers", got {len(folders)}')
             if compute_type not in ("auto", "float32"):
                 raise ConfigError(f'compute_type: expected float32 with engine="transformers", got {compute_type!r}')
         self.engine, self.device = engine, device
+        self.attention: str | None = None
         wanted: ComputeType = "float32" if engine == "transformers" else compute_type
         self.compute_type = compute_types.chosen(wanted, devices.kind(device))
+        attentions.chosen(attention, devices.kind(device), self.compute_type)
         if number is not None:
             devices.opened(number)  # before anything is read: whether it is there
         self.folder, self.folders = folders[0], folders
@@ -224,8 +231,9 @@ class Translator:
         self._model: NativeModel | TransformersModel  # what the models share
         self._float32_models: list[NativeModel] = []
         if engine == "native":
-            self._models = [self._loaded(each, self.compute_type) for each in folders]
+            self._models = [self._loaded(each, self.compute_type, attention) for each in folders]
             self._model = agreed(folders, self._models)
+            self.attention = " and ".join(sorted({each.attention for each in self._models if each.attention})) or None
         else:
             from distilmt.transformers_engine import TransformersModel
 
@@ -325,8 +333,8 @@ class Translator:
             too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
                 translates it in pieces and joins their best hypotheses.
             neighbours: hidden states [rows, d] float32 -> (ids [rows, k], probabilities [rows, k], lambda, one or
-                [rows]), mixed into each step (`distilmt.neighbours`). Called from worker threads, one at a time; what it
-                raises ends the call.
+                [rows]), mixed into each step (`distilmt.neighbours`). Called from worker threads, one at a time (on a device
+                from this one, at each step, which waits for it); what it raises ends the call.
             progress: called with the number of sentences done, about every 50 ms.
             search: beam_size, n_best, length_penalty, sample ...: `distilmt.search.SearchOptions` says each.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
@@ -482,9 +490,8 @@ class Translator:
             )  # fmt: skip
             if self.engine == "transformers":
                 return models[0].decode(*arguments)
-            if self.device != "cpu":
-                return devices.decode(models[0].weights, *arguments)
-            return _native.decode([model.weights for model in models], self._shares, self._geometric, *arguments)
+            decode = _native.decode if self.device == "cpu" else devices.decode
+            return decode([model.weights for model in models], self._shares, self._geometric, *arguments)
 
         start = time.perf_counter()
         sources = [[*self._model.prefix, *ids, *self._model.suffix] if ids else [] for ids in sources]
@@ -506,13 +513,13 @@ class Translator:
 
     def _in_float32(self) -> list[NativeModel]:
         """The same folders in float32, loaded when first needed."""
-        self._float32_models = self._float32_models or [self._loaded(each, "float32") for each in self.folders]
+        self._float32_models = self._float32_models or [self._loaded(each, "float32", "own") for each in self.folders]
         return self._float32_models
 
-    def _loaded(self, folder: Path, compute_type: str) -> NativeModel:
+    def _loaded(self, folder: Path, compute_type: str, attention: str) -> NativeModel:
         if self.device == "cpu":
             return native_model.load(folder, compute_type, self.threads)
-        return devices.load(folder, compute_type, self.threads, self.device)
+        return devices.load(folder, compute_type, self.threads, self.device, attention)
 
 
 def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:

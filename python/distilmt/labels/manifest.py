@@ -42,12 +42,15 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
     """The manifest of a job."""
     from importlib.metadata import version
 
-    from distilmt import _native
+    from distilmt import _native, attention
     from distilmt.compute_type import chosen
     from distilmt.device import kind
 
     device = kind(config.asked.device)
-    asked = {name: value for name, value in asdict(replace(config.asked, also=())).items() if name != "device"}
+    asked = asdict(replace(config.asked, also=()))
+    del asked["device"], asked["attention"]
+    compute_type = chosen(config.compute_type, device)
+    who = attention.chosen(config.asked.attention, device, compute_type)
     manifest: dict[str, Any] = plain({
         "format": FORMAT,
         "engine": version("distilmt"),
@@ -55,9 +58,9 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
         "target": target and {"sha256": target.sha256, "lines": target.lines},
         "model": teacher_hashes(model, config.asked),
         "numbers": {
-            "compute_type": chosen(config.compute_type, device),
+            "compute_type": compute_type,
             "instruction_set": _native.active_isa() if device == "cpu" else device,
-        },
+        } | ({"attention": who} if who else {}),
         "options": {
             "search": config.search.options(), "verdicts": asdict(config.verdicts), "model": asked,
             "soft_labels": config.soft_labels, "soft_floor": config.soft_floor if config.soft_labels else None,

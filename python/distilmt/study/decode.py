@@ -86,5 +86,6 @@ def load(task: DecodeTask) -> Work:
 
     inputs = {"model": identity(translator.folders), "source": text.source_hash, "target": text.target_hash}
     work = Work(once, outcomes, inputs, translations=hypotheses)
-    work.notes.append(f"compute type {translator.compute_type}, {translator.threads} workers")
+    attention = f", encoder attention {translator.attention}" if translator.attention else ""
+    work.notes.append(f"compute type {translator.compute_type}{attention}, {translator.threads} workers")
     return work
