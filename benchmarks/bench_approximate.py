@@ -1,4 +1,4 @@
-"""What leaving small gradients out saves, and what it costs, on the states of trained models.
+"""What leaving words of small gradients out saves, and what it costs, on the states of trained models.
 
     python benchmarks/bench_approximate.py --student MODEL --teacher MODEL --text SOURCE TARGET [--rows 1024]
 
@@ -29,9 +29,11 @@ MODES = [(mass, bf16) for bf16 in (False, True) for mass in (0.0, 0.01, 0.05, 0.
 
 def states(folder: str, batch: dict[str, torch.Tensor]) -> Head:
     """Hidden states of a model on the batch, and leaves of its output layer."""
+    model = models.load(folder).eval()
     with torch.no_grad():
-        h = head(models.load(folder).eval(), batch)
+        h = head(model, model.model(**{k: batch[k] for k in ("input_ids", "attention_mask", "decoder_input_ids")}))
     rows = batch["labels"].flatten() != -100
+    assert h.weight is not None
     return Head(h.hidden[rows].clone(), h.weight.detach().clone(), h.bias)
 
 
@@ -53,6 +55,7 @@ def main() -> None:
     batch.pop("lines")
     student, teacher = states(given.student, batch), states(given.teacher, batch)
     targets = batch["labels"][batch["labels"] != -100]
+    assert student.weight is not None
     wanted = [student.hidden.requires_grad_(), student.weight.requires_grad_()]
 
     def gradients(mass: float, bf16: bool) -> list[torch.Tensor]:
@@ -63,7 +66,7 @@ def main() -> None:
 
     times = summary(interleaved({str(mode): partial(gradients, *mode) for mode in MODES}), str(MODES[0]))
     exact = gradients(*MODES[0])
-    shape = f"{len(targets)}x{student.hidden.shape[1]}+{teacher.hidden.shape[1]}x{student.weight.shape[0]}"
+    shape = f"{len(targets)}x{student.hidden.shape[1]}+{teacher.hidden.shape[1]}x{student.vocab}"
     print(signed := signature("approximate", shape, dtype="f32"))
     results = []
     for mass, bf16 in MODES:

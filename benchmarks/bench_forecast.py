@@ -19,6 +19,7 @@ from typing import Any
 
 import distilmt
 from common import save, signature
+from distilmt.label import Labels
 
 
 def foretell(arguments: argparse.Namespace, source: str, beam: int, kind: str, workers: int) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def main() -> None:
                 model=arguments.model, source=source, out=str(out), beam_size=beam, compute_type=kind, threads=workers
             )
             seconds = time.perf_counter() - start
+            assert isinstance(labels, Labels)
             after = foretell(arguments, *choice)
             ratio = (before["seconds"] + after["seconds"]) / 2 / seconds
             disk = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())

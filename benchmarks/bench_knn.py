@@ -52,7 +52,8 @@ def measure(store: str, tokens: int, given: argparse.Namespace) -> dict[str, Any
     exact = Part(store, tokens, "exact", given.threads)
     rows = np.sort(np.random.default_rng(3).permutation(tokens)[: given.queries])
     queries, keys = (np.asarray(exact.keys[part], np.float32) for part in (rows, slice(None)))
-    factor, blocks = tokens / len(rows), torch.from_numpy(keys).split(8192)
+    factor = tokens / len(rows)
+    blocks = [torch.from_numpy(keys[first : first + 8192]) for first in range(0, tokens, 8192)]
     _, product = timed(lambda: [torch.from_numpy(queries) @ block.T for block in blocks])
     _, search = timed(lambda: exact.nearest(queries, given.k))
     entry: dict[str, Any] = {"tokens": tokens, "product": scaled(product, factor), "exact": scaled(search, factor)}
@@ -61,7 +62,7 @@ def measure(store: str, tokens: int, given: argparse.Namespace) -> dict[str, Any
     for probes in given.probes:
         cells.index.nprobe = min(probes, cells.index.nlist)
         _, search = timed(lambda: cells.nearest(queries, given.k))
-        found = {"search": scaled(search, factor), "recall": index.recall(cells, given.k)}
+        found: dict[str, Any] = {"search": scaled(search, factor), "recall": index.recall(cells, given.k)}
         entry["ivf"]["by_probes"][probes] = found
         print(
             f"{tokens:>9,} tokens: exact {entry['exact']['seconds']:7.1f} s (cpu {entry['exact']['cpu_seconds']:7.1f}, product "

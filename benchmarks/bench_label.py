@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from common import save, signature
 
@@ -50,7 +51,7 @@ def main() -> None:
                 lines = json.loads((out / "labels.json").read_text())["lines"]
     if len(proofs) != 1:
         raise SystemExit("the results differ")
-    found = {
+    found: dict[int, dict[str, Any]] = {
         count: {
             "lines_per_second": lines / median(seconds[count]),
             "seconds": seconds[count],

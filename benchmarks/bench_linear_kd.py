@@ -1,16 +1,16 @@
 """The fused loss against eager PyTorch, its four matrix products alone and, on demand, the fused losses of others.
 
     python benchmarks/bench_linear_kd.py [--rows 1024 4096] [--vocab 32000] [--width 256 512 1024] [--threads 2]
-        [--rounds 5] [--compile] [--peers]
+        [--rounds 5] [--compile] [--peers] [--bfloat16]
 
 NLL + KL with the gradients of hidden states and weight. Eager is what one writes by hand with torch.nn.functional.
 --compile adds torch.compile of it (slow to build). --peers adds Liger's chunked loss (`pip install liger-kernel`; 1,024
 rows a chunk, as is its default; with --compile also compiled, likewise) and, for NLL alone,
 torch.nn.functional.linear_cross_entropy by chunks; a peer that is absent or fails on this machine is named and left
-out. The products (two projections, two gradients; for NLL one projection) run over whole matrices, where ours go by
-chunks.
+out. --bfloat16 gives all of them states and weights of bfloat16, eager and compiled under autocast. The products (two
+projections, two gradients; for NLL one projection) run over whole matrices, where ours go by chunks.
 
-Writes benchmarks/results/linear_kd.json.
+Writes benchmarks/results/linear_kd.json, or linear_kd_bfloat16.json.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ def fused_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return linear_kd(hidden, weight, targets, terms=[NativeTerm("nll")]).loss
 
 
+def autocast(loss: Loss) -> Loss:
+    return torch.autocast("cpu", torch.bfloat16)(loss)  # type: ignore[no-any-return]
+
+
 def eager_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(hidden @ weight.T, targets)
 
@@ -83,29 +87,36 @@ def peers(makers: dict[str, Callable[[], Loss]], student: Student, *teacher: Ten
 def compete(
     losses: dict[str, Loss], size: Size, rounds: int, terms: str, student: Student, *teacher: Tensor
 ) -> dict[str, object]:
+    half = student.hidden.dtype == torch.bfloat16
     for loss in losses.values():  # they compute the same
-        torch.testing.assert_close(loss(*student, *teacher), losses["eager"](*student, *teacher), rtol=1e-5, atol=0)
+        told, expected = (each(*student, *teacher).float() for each in (loss, losses["eager"]))
+        torch.testing.assert_close(told, expected, rtol=1e-2 if half else 1e-5, atol=0)
     runs = {name: training(loss, student, *teacher) for name, loss in losses.items()}
     runs["products"] = products(student, *teacher)
     facts = {"terms": terms}
     if any(name.startswith("liger") for name in losses):
         facts["liger"] = version("liger-kernel")
-    return measured("linear_kd", size, runs, rounds, baseline="eager", floor="products", **facts)
+    return measured(
+        "linear_kd", size, runs, rounds, baseline="eager", floor="products", dtype="bf16" if half else "f32", **facts
+    )
 
 
 def main() -> None:
     parser = options(__doc__, rows=[1024, 4096])
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
     given = parser.parse_args()
     results = []
+    dtype = torch.bfloat16 if given.bfloat16 else torch.float32
+    by_hand = autocast(eager) if given.bfloat16 else eager
     for size in sizes(given):
-        ours, teacher = new_student(size), new_head(size)
-        losses = {"fused": fused, "eager": eager}
+        ours, teacher = new_student(size, dtype), new_head(size, dtype)
+        losses: dict[str, Loss] = {"fused": fused, "eager": by_hand}
         if given.compile:
-            losses["compile"] = torch.compile(eager)
+            losses["compile"] = torch.compile(by_hand)
         if given.peers:
-            makers = {"liger": partial(liger, False)}
+            makers: dict[str, Callable[[], Loss]] = {"liger": partial(liger, False)}
             if given.compile:
                 makers["liger compiled"] = partial(liger, True)
             losses |= peers(makers, ours, *teacher)
@@ -114,7 +125,7 @@ def main() -> None:
             losses = {"fused": fused_nll, "eager": eager_nll}
             losses |= peers({"linear_cross_entropy": chunked_nll}, ours)
             results.append(compete(losses, size, given.rounds, "nll", ours))
-    print(save("linear_kd", {"results": results}))
+    print(save("linear_kd_bfloat16" if given.bfloat16 else "linear_kd", {"results": results}))
 
 
 if __name__ == "__main__":

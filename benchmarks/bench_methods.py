@@ -57,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         files = [str(root / side) for side in ("source", "target")]
-        for file, lines in zip(files, (text.sources, text.targets), strict=True):
-            write_lines(file, lines[: given.lines])
+        for file, side in zip(files, (text.sources, text.targets), strict=True):
+            write_lines(file, side[: given.lines])
         label(model=given.model, source=files[0], target=files[1], out=str(root / "labels"), beam_size=1, soft_labels=8)
         knn.build(model=given.model, source=files[0], target=files[1], out=str(root / "store"))
         stored: dict[str, tuple[str, Any]] = {

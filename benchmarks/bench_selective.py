@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from common import save
-from distilmt.ops.linear_kd import Choice, DenseTeacher, NativeTerm, linear_kd, score_queue
+from distilmt.ops.linear_kd import Choice, DenseTeacher, NativeTerm, linear_kd
+from distilmt.ops.score_queue import score_queue
 from losses import Size, measured, new_head, new_student, options, sizes, training
 
 QUEUE = 50_000

@@ -31,6 +31,7 @@ from distilmt.stored_teacher import StoredTeacher
 from distilmt.student_loss import StudentLoss
 from distilmt.trainer_support import pair_lengths
 from distilmt.translate import Translator
+from distilmt.vocab import Vocab
 
 FILES = ("soft_labels.json", "index.bin", "sentences.bin")
 
@@ -114,7 +115,7 @@ def main() -> None:
     for part in (text.sources, text.targets, text.statuses):
         del part[given.lines :]
     translator = Translator(given.model, threads=given.threads)
-    vocab = translator.vocab
+    vocab = Vocab.load(given.model)
     targets = vocab.encode_target(text.targets)
     scored = translator.score(text.sources, text.targets, soft_labels=12)
     labels = [([*ids, vocab.eos_id], out.soft_labels) for ids, out in zip(targets, scored, strict=True)]

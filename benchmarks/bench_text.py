@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -99,9 +100,9 @@ def main() -> None:
             def other(peer: str, batch: int, beam: int = beam, said: dict[str, list[list[int]]] = said) -> None:
                 said[peer] = peers[peer](beam, batch)
 
-            batches = {peer: best_batch(lambda batch, p=peer: other(p, batch)) for peer in peers}
-            runs: dict[str, Callable[[], Any]] = {kind: lambda k=kind: own(k) for kind in ours}
-            runs |= {peer: lambda p=peer, n=batches[peer]: other(p, n) for peer in peers}
+            batches = {peer: best_batch(partial(other, peer), "cpu") for peer in peers}
+            runs: dict[str, Callable[[], Any]] = {kind: partial(own, kind) for kind in ours}
+            runs |= {peer: partial(other, peer, batches[peer]) for peer in peers}
             cpu: dict[str, list[float]] = {each: [] for each in runs}
             taken = interleaved({each: with_cpu_time(run, cpu[each]) for each, run in runs.items()}, given.rounds)
             entry = results[f"beam {beam}"] = {}

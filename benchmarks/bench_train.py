@@ -21,10 +21,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from transformers import MarianMTModel
 
 from common import save, signature
 from distilmt import models
-from distilmt.batches import BatchPlan, collate, encode_pairs
+from distilmt.batches import BatchPlan, Pairs, collate, encode_pairs
 from distilmt.corpus import load_corpus
 from distilmt.grammar import generate
 from distilmt.objectives import parse
@@ -34,7 +35,7 @@ from distilmt.trainer_support import pair_lengths
 from distilmt.vocab import Vocab
 
 
-def plain_loop(model, pairs, vocab, options) -> tuple[float, float]:
+def plain_loop(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: TrainingOptions) -> tuple[float, float]:
     """Target tokens per second and the mean loss of the last five updates."""
     model.train()
     optimizer = torch.optim.AdamW(
@@ -57,7 +58,7 @@ def plain_loop(model, pairs, vocab, options) -> tuple[float, float]:
     return tokens / (time.perf_counter() - start), sum(losses[-5:]) / 5
 
 
-def ours(model, pairs, vocab, options) -> tuple[float, float]:
+def ours(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: TrainingOptions) -> tuple[float, float]:
     """The same through `distilmt.trainer.fit`, whose clock leaves evaluation out."""
     with tempfile.TemporaryDirectory() as folder:
         result = fit(

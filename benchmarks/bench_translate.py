@@ -22,6 +22,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -31,18 +32,20 @@ import torch
 from transformers import MarianConfig, MarianMTModel
 
 from common import interleaved, save, signature
+from distilmt.sizes import Size, parse_size
 from distilmt.translate import Translator
 
 LENGTH = 28
 VOCAB = 32_001
 
 
-def base_model(decoder_layers: int) -> MarianMTModel:
+def random_model(size: Size) -> MarianMTModel:
     """Random weights: speed does not depend on them when the length is forced."""
     torch.manual_seed(1)
     config = MarianConfig(
-        vocab_size=VOCAB, d_model=512, encoder_layers=6, decoder_layers=decoder_layers, encoder_ffn_dim=2048,
-        decoder_ffn_dim=2048, encoder_attention_heads=8, decoder_attention_heads=8, max_position_embeddings=256,
+        vocab_size=VOCAB, d_model=size.hidden, encoder_layers=size.encoder_layers, decoder_layers=size.decoder_layers,
+        encoder_ffn_dim=size.ffn, decoder_ffn_dim=size.ffn, encoder_attention_heads=size.heads,
+        decoder_attention_heads=size.heads, max_position_embeddings=256,
         activation_function="relu", scale_embedding=True, pad_token_id=VOCAB - 1, decoder_start_token_id=VOCAB - 1,
         eos_token_id=0, forced_eos_token_id=None,
     )  # fmt: skip
@@ -135,7 +138,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4])
-    parser.add_argument("--decoder-layers", type=int, default=6)
+    parser.add_argument(
+        "--size", type=parse_size, default="base", help="of the model, as in base-6x1 or 6x1:512:2048:8"
+    )
     parser.add_argument("--sentences", type=int, default=128)
     parser.add_argument("--types", nargs="+", default=["float32", "bfloat16", "int8"], help="compute types of ours")
     parser.add_argument("--peers", nargs="*", default=["ctranslate2 int8", "ctranslate2 float32", "generate"])
@@ -147,17 +152,16 @@ def main() -> None:
     tokens = len(sources) * LENGTH
 
     facts = {"length": LENGTH, "workers": options.threads, "transformers": version("transformers")}
-    if any(peer.startswith("ctranslate2") for peer in options.peers):
-        facts["ctranslate2"] = version("ctranslate2")
-    shape = f"6+{options.decoder_layers}x512x2048x{VOCAB}x{options.sentences}"
+    size, layers = options.size, f"{options.size.encoder_layers}+{options.size.decoder_layers}"
+    shape = f"{layers}x{size.hidden}x{size.ffn}x{VOCAB}x{options.sentences}"
     where = f"threads{options.threads}" if options.device == "cpu" else options.device
-    out = f"translate_6+{options.decoder_layers}_{where}{options.name}"
+    out = f"translate_{layers}_{where}{options.name}"
     if options.device != "cpu":
         facts["device"] = torch.cuda.get_device_name()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        model = base_model(options.decoder_layers)
+        model = random_model(size)
         model.save_pretrained(folder)
         write_vocabulary(folder)
         ours = {
@@ -173,25 +177,24 @@ def main() -> None:
                 continue
             try:
                 peers[peer] = ctranslate2_of(folder, peer.split()[1], sources, options.threads, options.device)
+                facts["ctranslate2"] = version("ctranslate2")
             except ImportError:
                 print("ctranslate2 is not installed: not measured")
         for beam_size in options.beams:
             competitors: dict[str, Callable[[], Any]] = {}
             for kind, translator in ours.items():
-                competitors[kind] = lambda t=translator, b=beam_size: t.translate_ids(
-                    sources, beam_size=b, max_length=LENGTH, min_length=LENGTH
+                competitors[kind] = partial(
+                    translator.translate_ids, sources, beam_size=beam_size, max_length=LENGTH, min_length=LENGTH
                 )
                 competitors[kind]()  # the others are warm from looking for their best batch
-            batches = {
-                peer: best_batch(lambda batch, p=run, b=beam_size: p(b, batch), options.device)
-                for peer, run in peers.items()
-            }
+            batches = {peer: best_batch(partial(run, beam_size), options.device) for peer, run in peers.items()}
             for peer, run in peers.items():
-                competitors[peer] = lambda p=run, b=beam_size, n=batches[peer]: p(b, n)
+                competitors[peer] = partial(run, beam_size, batches[peer])
             cpu: dict[str, list[float]] = {each: [] for each in competitors}
             counted = {each: with_cpu_time(run, cpu[each]) for each, run in competitors.items()}
             seconds = interleaved(counted, options.rounds, warm_up=0)
-            results[f"beam {beam_size}"] = entry = {}
+            entry: dict[str, dict[str, Any]] = {}
+            results[f"beam {beam_size}"] = entry
             for each, taken in seconds.items():
                 speeds = sorted(tokens / s for s in taken)
                 entry[each] = {

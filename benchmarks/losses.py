@@ -52,13 +52,14 @@ def sizes(given: argparse.Namespace) -> Iterator[Size]:
             yield Size(rows, width, given.vocab)
 
 
-def new_head(size: Size) -> tuple[Tensor, Tensor]:
+def new_head(size: Size, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """Hidden states and output embedding whose logits have variance 1."""
-    return torch.randn(size.rows, size.width), torch.randn(size.vocab, size.width) / size.width**0.5
+    hidden, weight = torch.randn(size.rows, size.width), torch.randn(size.vocab, size.width) / size.width**0.5
+    return hidden.to(dtype), weight.to(dtype)
 
 
-def new_student(size: Size) -> Student:
-    hidden, weight = new_head(size)
+def new_student(size: Size, dtype: torch.dtype = torch.float32) -> Student:
+    hidden, weight = new_head(size, dtype)
     return Student(hidden.requires_grad_(), weight.requires_grad_(), torch.randint(size.vocab, (size.rows,)))
 
 
@@ -85,13 +86,21 @@ def products(student: Student, *teacher: Tensor) -> Callable[[], None]:
 
 
 def measured(
-    op: str, size: Size, runs: dict[str, Callable[[], Any]], rounds: int, *, baseline: str, floor: str, **facts: Any
+    op: str,
+    size: Size,
+    runs: dict[str, Callable[[], Any]],
+    rounds: int,
+    *,
+    baseline: str,
+    floor: str,
+    dtype: str = "f32",
+    **facts: Any,
 ) -> dict[str, Any]:
     """Seconds of all and peak memory of all but the floor; prints them as ratios to baseline and floor."""
     memory = {name: peak_bytes(run) for name, run in runs.items() if name != floor}
     seconds = interleaved(runs, rounds)
     table = summary(seconds, baseline)
-    entry = {"signature": signature(op, str(size), dtype="f32", **facts), "seconds": table, "peak_bytes": memory}
+    entry = {"signature": signature(op, str(size), dtype=dtype, **facts), "seconds": table, "peak_bytes": memory}
     print(entry["signature"])
     least = median(seconds[floor])
     for name, row in table.items():
