@@ -35,7 +35,7 @@ for update in range(1, updates + 1):
         said = teacher(**batch)
     found = objective(student(**batch), said, batch["labels"])  # a mean per target token, with every term beside it
     optimizer.zero_grad()
-    found.loss.backward()
+    found.loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     objective.step()
     if update % 100 == 0 or update == updates:

@@ -27,7 +27,7 @@ def outcomes(name: str, factor: str, *columns: str) -> Values:
     found: Values = {}
     for row in study.rows(HERE / f"{name}.yaml"):
         if row["status"] == "done":
-            found.setdefault(row[factor], []).append(tuple(row[column] for column in columns))  # type: ignore[arg-type]
+            found.setdefault(row[factor], []).append(tuple(row[column] for column in columns))
     return found
 
 
@@ -85,6 +85,7 @@ def gate() -> Figure | None:
             write_json(kept, (read_json(kept, "delete it") if kept.exists() else {}) | {name: gates[::5]})
     if not kept.exists():
         return None
+    figure: Figure
     figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
     for name, gates in read_json(kept, "delete it").items():
         points = [(5 * i, each) for i, each in enumerate(gates) if each is not None]

@@ -49,8 +49,8 @@ def side_by_side(rows: list[Row], factor: str, pairs: list[tuple[str, str]]) -> 
     table, raw = [], []
     for outcome in SAMPLED:
         for first, second in pairs:
-            seconds = [np.array([row[outcome] for row in rows if row[factor] == level]) for level in (first, second)]
-            published = welch(*seconds)
+            one, other = (np.array([row[outcome] for row in rows if row[factor] == level]) for level in (first, second))
+            published = welch(one, other)
             values = [row[outcome] for row in rows]
             wraps = counter_wraps(values) if outcome == "watts" else []
             mended = unwrap(values) if wraps else values
@@ -63,7 +63,7 @@ def side_by_side(rows: list[Row], factor: str, pairs: list[tuple[str, str]]) -> 
             )
             raw.append(better.test.p)
             table.append([
-                f"{outcome}, {first} − {second}", " / ".join(str(len(each)) for each in seconds), number(published.estimate),
+                f"{outcome}, {first} − {second}", f"{len(one)} / {len(other)}", number(published.estimate),
                 p_value(published.p), str(better.n[0]), number(better.test.estimate),
                 interval(better.test.low, better.test.high), number(better.effect.value, 3), str(len(wraps)),
             ])  # fmt: skip
