@@ -28,7 +28,8 @@ SPOKEN = re.compile(r"(?<!\[)`docs/([\w/-]+\.md)`(?!\])")
 
 def commands() -> dict[str, Any]:
     """Every command by its words, as "labels status"."""
-    found, waiting = {}, [("", typer.main.get_command(cli.app))]
+    found: dict[str, Any] = {}
+    waiting = [("", typer.main.get_command(cli.app))]
     while waiting:
         words, command = waiting.pop()
         found |= {} if hasattr(command, "commands") else {words: command}
