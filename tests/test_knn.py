@@ -35,7 +35,7 @@ def test_keys_are_states_and_values_are_targets(
 
 
 @pytest.mark.parametrize("exclude", ["none", "token", "sentence"])
-def test_neighbours_are_those_of_a_plain_search(store: knn.Datastore, tmp_path: Path, exclude: str) -> None:
+def test_neighbours_are_those_of_a_plain_search_trap_8(store: knn.Datastore, tmp_path: Path, exclude: str) -> None:
     found = knn.search(store=str(store.folder), k=4, exclude=exclude, out=str(tmp_path))
     keys = store.keys.astype(np.float64)
     lines = np.repeat(np.arange(store.lines), np.diff(store.offsets))

@@ -33,7 +33,7 @@ def test_knn_mt_says_what_the_text_says(store: knn.Datastore, tiny_model_folder:
     assert [t.hypotheses[0].ids for t in none] == [t.hypotheses[0].ids for t in plain]
 
 
-def test_shares_by_hand() -> None:
+def test_shares_by_hand_trap_8() -> None:
     """exp(0), exp(-1) and nothing."""
     given = np.array([[70_000.0, 70_010.0, np.inf]], np.float32)  # beyond float16
     np.testing.assert_allclose(

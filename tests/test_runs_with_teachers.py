@@ -50,7 +50,7 @@ def given(tiny_vocab: Vocab, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 
 
 def two(given: dict[str, Any]) -> list[str]:
-    return [given["teacher"], given["teacher"].replace("-7", "-3")]
+    return [given["teacher"], str(Path(given["teacher"]).with_name("teacher-3"))]
 
 
 def inputs(run: Path, stage: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from distilmt.errors import ConfigError
 from distilmt.objectives import Evaluation, Head, Objective, parse
-from distilmt.ops.linear_kd import score_queue
+from distilmt.ops.score_queue import score_queue
 
 HERE = Path(__file__).parent
 VOCAB = 13

@@ -198,7 +198,7 @@ def test_patience_stops_early(vocabulary, pairs, tmp_path):
 
 
 @pytest.mark.slow
-def test_gradients_do_not_depend_on_how_a_batch_is_cut(tmp_path):
+def test_gradients_do_not_depend_on_how_a_batch_is_cut_trap_11(tmp_path):
     """One batch of 64; 8 accumulated batches of 8 of different lengths; 2 processes with 4 x 8 each."""
     gradients = {}
     for way, processes in {"1x64": 1, "8x8": 1, "2x4x8": 2}.items():

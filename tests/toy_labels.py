@@ -32,7 +32,7 @@ class ToyTeacher:
         self.soft = bool(getattr(config, "soft_labels", 0))
 
     def label(self, lines: Sequence[Any], targets: Sequence[str] | None = None) -> list[Any]:
-        from distilmt.labels.records import Candidate, Record
+        from distilmt.labels.records import Candidate, Record, Verdict
 
         time.sleep(self.seconds)
         records = []
@@ -41,7 +41,7 @@ class ToyTeacher:
                 os.kill(os.getpid(), 9)
             text = " ".join(reversed(line.text.split()))
             ids = list(line.text.encode())
-            verdict = "empty_source" if line.status != "ok" else "ok"
+            verdict: Verdict = "empty_source" if line.status != "ok" else "ok"
             found = [Candidate(text, ids, -len(text) / 7, -float(len(text)), len(ids) + 1)] if verdict == "ok" else []
             found += [Candidate(f"{text} !", [*ids, 33], -len(text) / 6, -float(len(text) + 1), len(ids) + 2)] * len(
                 found
@@ -140,8 +140,8 @@ def _chaos(lost: float) -> None:
             raise OSError("lost")
         write(lease, state)
 
-    time.time = lambda: now() + dice.uniform(-3600, 3600)  # type: ignore[assignment]
-    Lease._write = beat  # type: ignore[method-assign]
+    time.time = lambda: now() + dice.uniform(-3600, 3600)
+    Lease._write = beat  # type: ignore[assignment,method-assign]
 
 
 def _serve() -> None:
@@ -163,7 +163,7 @@ def _serve() -> None:
             reading, writing = os.pipe()
             answer = os.fork()
             if answer == 0:
-                code = 1
+                exit_code = 1
                 try:
                     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                     os.dup2(os.open(f"{message['fault'][0]}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
@@ -171,10 +171,10 @@ def _serve() -> None:
                         _chaos(float(chaos))
                     folder, kind, at, action = message["fault"]
                     library.fault_set(folder.encode(), kind, ctypes.c_long(at), action)
-                    code = cli.main(message.get("start") or message["count"])
+                    exit_code = cli.main(message.get("start") or message["count"])
                     os.write(writing, json.dumps([library.fault_count(i) for i in range(len(KINDS))]).encode())
                 finally:
-                    os._exit(code)
+                    os._exit(exit_code)
             os.close(writing)
             if "count" in message:
                 os.waitpid(answer, 0)
