@@ -17,7 +17,8 @@
 // near cache, finds the largest logits in a pass of their own before the first.
 //
 // Raw pointers and sizes; no Torch. `storage` is what logits and their gradient lie in memory as: float, bfloat16 or
-// float16, computed in float; or double. On the CPU `float` is vectorised per instruction set; all else serves tests.
+// float16, computed in float; or double. On the CPU float and bfloat16 are vectorised per instruction set; all else
+// serves tests.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,5 @@
 // The Group of a CPU thread (kernels/linear_kd_reading.h) that takes one number at a time, computed in `number` and
-// stored as whatever kernels/half.h knows: for tests, float64 and half precision.
+// stored as whatever kernels/half.h knows: for tests, float64 and float16.
 #pragma once
 #include "kernels/half.h"
 #include "kernels/linear_kd_reading.h"

@@ -1,4 +1,5 @@
-// The Group of a CPU thread (kernels/linear_kd_reading.h): a vector of columns of float32 at a time.
+// The Group of a CPU thread (kernels/linear_kd_reading.h): a vector of columns at a time, computed in float32 and stored
+// as that or as bfloat16.
 // Included by .isa.cpp files only.
 #pragma once
 #include "divergences/scalar.h"
@@ -48,16 +49,20 @@ struct OneThread {
     for (; column + kWidth <= vocab; column += kWidth) f(Whole{column});
     if (column < vocab) f(Part{column, vocab - column});
   }
-  DISTILMT_INLINE Lanes load(const float* p, Whole at, float) const {
+  template <class storage>
+  DISTILMT_INLINE Lanes load(const storage* p, Whole at, float) const {
     return distilmt::DISTILMT_ISA_NAMESPACE::load(p + at.column);
   }
-  DISTILMT_INLINE Lanes load(const float* p, Part at, float fill) const {
+  template <class storage>
+  DISTILMT_INLINE Lanes load(const storage* p, Part at, float fill) const {
     return load_part(p + at.column, at.count, fill);
   }
   DISTILMT_INLINE void store(float* p, Whole at, Lanes x) const {
     distilmt::DISTILMT_ISA_NAMESPACE::store(p + at.column, x.v);
   }
   DISTILMT_INLINE void store(float* p, Part at, Lanes x) const { store_part(p + at.column, at.count, x.v); }
+  DISTILMT_INLINE void store(bfloat16* p, Whole at, Lanes x) const { narrow(x.v, kWidth, p + at.column); }
+  DISTILMT_INLINE void store(bfloat16* p, Part at, Lanes x) const { narrow(x.v, at.count, p + at.column); }
   DISTILMT_INLINE float largest(Lanes x) const { return distilmt::DISTILMT_ISA_NAMESPACE::largest(x.v); }
   DISTILMT_INLINE float sum(Lanes x) const { return distilmt::DISTILMT_ISA_NAMESPACE::sum(x.v); }
 

@@ -77,8 +77,8 @@ DISTILMT_INLINE vec load(const bfloat16* p) {
   return widen(v);
 }
 
-DISTILMT_INLINE vec load_part(const bfloat16* p, int64_t count, float) {
-  hvec v = {};
+DISTILMT_INLINE vec load_part(const bfloat16* p, int64_t count, float fill) {
+  hvec v = hvec{} + bfloat16_bits(fill);
   for (int64_t c = 0; c < count; ++c) v[c] = p[c].bits;
   return widen(v);
 }

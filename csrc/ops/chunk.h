@@ -1,9 +1,11 @@
 // How logits lie in memory, and how many rows of them there are at a time. Their dtype:
 //
-//   CPU   float32, also of half precision. bfloat16 is multiplied as it is where the machine has instructions for it,
-//         products rounded to it; else it is converted, and float16 always, weights once per call
-//   GPU   that of the hidden states, if student and teachers share it, else (and for several teachers) float32. Half
-//         precision is multiplied as it is; every sum over columns or rows is float32, and so are the gradients
+//   CPU   bfloat16, where the machine has instructions for it and all hidden states have it: it is multiplied as it is,
+//         products rounded to it. Else float32; half precision is converted, weights once per call
+//   GPU   that of the hidden states. Half precision is multiplied as it is; every sum over columns or rows is float32,
+//         and so are the gradients
+//
+// Where student and teachers differ, there are several teachers, or small gradients are dropped, it is float32.
 //
 // float64 stays float64.
 #pragma once
@@ -32,7 +34,7 @@ inline ScalarType product_dtype(const Call& c, const Tensor& hidden, ScalarType 
 // What a chunk's logits and their gradient lie in memory as, where float32 is computed.
 inline ScalarType storage_dtype(const Call& c) {
   const ScalarType computing = ScalarType::Float, dtype = product_dtype(c, c.hidden, computing, false);
-  bool same = c.masked && c.teachers.size() <= 3;
+  bool same = c.teachers.size() <= 3 && c.dropped_mass == 0;
   for (const auto* list : {&c.teachers, &c.snapshot})
     for (size_t i = 0; i < list->size(); i += 3)
       same = same && product_dtype(c, (*list)[i], computing, bool(present((*list)[i + 1]))) == dtype;
