@@ -80,7 +80,7 @@ def test_runs_and_signs(name: str, tiny_model_folder: Path, tmp_path: Path, requ
     words = [word.format(**given) for word in WORDS[name].split()]
     process = context.Process(target=run, args=(BENCHMARKS / f"{name}.py", words, results))
     process.start()
-    process.join(120)
+    process.join(600)
     if process.exitcode is None:
         process.kill()
     assert process.exitcode == 0

@@ -35,6 +35,10 @@ def sources() -> list[list[int]]:
     return [[rng.randrange(1, 66) for _ in range(rng.randint(1, 39))] for _ in range(300)]
 
 
+def two_words(hidden: Any) -> tuple[list[list[int]], list[list[float]], float]:
+    return [[5, 9, 5]] * len(hidden), [[0.5, 0.2, 0.2]] * len(hidden), 0.3
+
+
 SEARCHES: list[dict[str, Any]] = [
     {"beam_size": 1},
     {"beam_size": 4, "n_best": 4, "soft_labels": 5},
@@ -44,7 +48,7 @@ SEARCHES: list[dict[str, Any]] = [
     {"beam_size": 4, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2, "soft_labels": 5},
     {"beam_size": 1, "repetition_penalty": 0.7},
     {"beam_size": 4, "coverage_penalty": 0.3},
-    {"beam_size": 3, "neighbours": lambda hidden: ([[5, 9, 5]] * len(hidden), [[0.5, 0.2, 0.2]] * len(hidden), 0.3)},
+    {"beam_size": 3, "neighbours": two_words},
 ]
 
 
@@ -59,7 +63,11 @@ def said(translations: list[Translation]) -> list[Any]:
     return [(t.status, [(h.ids, h.score, h.log_probs) for h in t.hypotheses]) for t in translations]
 
 
-@pytest.mark.parametrize("search", SEARCHES, ids=str)
+def named(search: dict[str, Any]) -> str:
+    return ", ".join(f"{key}={getattr(value, '__name__', value)}" for key, value in search.items())
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=named)
 def test_float32_says_what_the_cpu_says(folder: Path, sources: list[list[int]], search: dict[str, Any]) -> None:
     """On at least 99.9 % (here: all but one of 300, since roundings may meet a tie), its numbers to rounding."""
     truth = Translator(folder, compute_type="float32").translate_ids(sources, max_length=25, **search)
