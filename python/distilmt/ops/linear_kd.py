@@ -64,12 +64,12 @@ def linear_kd(
     `bias` requires them, each in its tensor's dtype; every sum is float32, also under autocast.
 
     On a CPU rows whose target is -100 are dropped before any product, a teacher's projection is made for the rows that some
-    term looks at, and half precision is computed in float32, but for products of bfloat16 where the machine has instructions
-    for them (AVX512-BF16, AMX): their results are rounded to it, as PyTorch's are. On a GPU nothing is copied to the host,
-    nothing waits, and shapes depend on shapes alone, so that the call can be captured in a graph: all rows are computed and
-    the others masked, half precision is multiplied as it is, and logits lie in the hidden states' dtype if all models share
-    it. A target or sparse id that cannot be makes the loss NaN there; `distilmt.ops.linear_kd_checks.blame` then says
-    which. On a CPU it is an error at once.
+    term looks at, and half precision is computed in float32, but for bfloat16 where the machine has instructions for it
+    (AVX512-BF16, AMX). On a GPU nothing is copied to the host, nothing waits, and shapes depend on shapes alone, so that the
+    call can be captured in a graph: all rows are computed and the others masked. There half precision is multiplied as it is,
+    as is bfloat16 on such a CPU, and logits lie in the hidden states' dtype if all models share it. A target or sparse id
+    that cannot be makes the loss NaN on a GPU; `distilmt.ops.linear_kd_checks.blame` then says which. On a CPU it is an error
+    at once.
 
     Args:
         hidden: student's states [rows, d], float64, float32, bfloat16 or float16; its logits [rows, vocab] without a
