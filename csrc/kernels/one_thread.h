@@ -1,6 +1,5 @@
-// The Group of a CPU thread (kernels/linear_kd_reading.h): a vector of columns at a time, computed in float32 and stored
-// as that or as bfloat16.
-// Included by .isa.cpp files only.
+// The Group of a CPU thread (kernels/linear_kd_reading.h): a vector of columns at a time, computed in float32 and
+// stored as that or as bfloat16. Included by .isa.cpp files only.
 #pragma once
 #include "divergences/scalar.h"
 #include "kernels/linear_kd_reading.h"
