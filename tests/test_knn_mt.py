@@ -16,6 +16,7 @@ from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate
 from distilmt.knn.datastore import shares
+from distilmt.study.decode import DecodeTask, load
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 from knn_text import SOURCES, TARGETS, written
@@ -70,6 +71,10 @@ def test_by_flags_a_sentence_of_the_text_is_translated_as_it_stands_there(
     with_text = evaluate(**given, knn_datastore=str(store.folder), knn_k=1, knn_weight=1.0)
     assert [with_text.hypotheses[i] for i in (0, 2, 3, 4)] == [said[i] for i in (0, 2, 3, 4)]
     assert with_text.scores.bleu > evaluate(**given).scores.bleu
+    keys = {"knn_datastore": str(store.folder), "knn_k": 1, "knn_weight": 1.0, "compute_type": "float32"}
+    cell = load(resolve(DecodeTask, given | keys))  # of a study
+    cell.once()
+    assert cell.translations == list(with_text.hypotheses) and cell.inputs["datastore"] == store.hash
 
 
 def test_flags_that_ask_no_datastore_or_none_that_there_is(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -162,6 +162,8 @@ def test_phases_caches_neighbours_and_further_tests(task: distill.DistillTask, t
     }.items():
         work = distill.load(replace(task, further=more, **changes), tmp_path / name, tmp_path / "shared", NONE)
         found[name] = measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
+        assert {key: len(lines) for key, (_, lines) in work.further.items()} == {"greedy": 4, "dev": 4}
+        assert work.further["greedy"] == (work.inputs["test target"], work.translations)  # both greedy, of one text
     assert all({"bleu_greedy", "chrf_dev", "label_seconds"} <= set(each) for each in found.values())
     assert all(
         each["bleu_greedy"] == each["bleu"] and 0 < each["own_mode"] < 1 for each in found.values()

@@ -20,7 +20,7 @@ from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import UserError
 from distilmt.files import write_lines
-from distilmt.storage import read_json, write_json
+from distilmt.storage import disk_errors, read_json, write_json
 from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
 from distilmt.study.records import translations_of
@@ -40,12 +40,22 @@ def main(job_file: str, result_file: str) -> None:
         measured = measure(work, warm_up=job["warm_up"], min_seconds=job["min_seconds"], energy=energy)
         result: dict[str, Any] = {"status": "done"} | measured
         if work.translations:
-            result["translations"] = write_lines(translations_of(Path(job["folder"]), job["cell"]), work.translations)
+            result["translations"] = _keep(job, work.translations)
+        for name in job["keep"]:
+            target, lines = work.further[name]
+            result.setdefault("further", {})[name] = {"target": target, "translations": _keep(job, lines, name)}
     except Exception as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         result = {"status": "failed", "error": said}
     write_json(Path(result_file), result)
+
+
+def _keep(job: dict[str, Any], lines: list[str], further: str = "") -> str:
+    path = translations_of(Path(job["folder"]), job["cell"], further)
+    with disk_errors(path):
+        path.parent.mkdir(exist_ok=True)
+    return write_lines(path, lines)
 
 
 def _load(job: dict[str, Any], energy: EnergyOptions) -> Work:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
 from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError, DataError
-from distilmt.model_options import ModelOptions, translator_of
+from distilmt.model_options import ModelOptions, NeighbourOptions, translator_of
 from distilmt.study.measure import Numbers, Work
 
 OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
@@ -31,6 +31,7 @@ class DecodeTask:
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs the process may use"})
     slots: int | None = field(default=None, metadata={"help": "sentences in flight per worker; default: by memory"})
     asked: ModelOptions = field(default_factory=ModelOptions)
+    neighbours: NeighbourOptions = field(default_factory=NeighbourOptions, metadata={"prefix": "knn_"})
 
     def __post_init__(self) -> None:
         if self.lines is not None and self.lines < 1:
@@ -60,13 +61,15 @@ def load(task: DecodeTask) -> Work:
     translator = translator_of(
         task.model, task.asked, compute_type=task.compute_type, threads=task.threads, slots=task.slots
     )
+    finder = task.neighbours.finder(task.model, task.threads)
     hypotheses: list[str] = []
     statuses: Counter[str] = Counter()
 
     def once() -> Numbers:
         translations = translator.translate(
-            sources, beam_size=task.beam_size, length_penalty=task.length_penalty, max_length=task.max_length
-        )
+            sources, beam_size=task.beam_size, length_penalty=task.length_penalty, max_length=task.max_length,
+            neighbours=finder,
+        )  # fmt: skip
         hypotheses[:] = [" ".join(translation.text.splitlines()) for translation in translations]
         statuses.clear()
         statuses.update(translation.status for translation in translations)
@@ -86,6 +89,10 @@ def load(task: DecodeTask) -> Work:
 
     inputs = {"model": identity(translator.folders), "source": text.source_hash, "target": text.target_hash}
     work = Work(once, outcomes, inputs, translations=hypotheses)
+    if task.neighbours.datastore is not None:
+        from distilmt.knn import Datastore
+
+        inputs["datastore"] = Datastore(task.neighbours.datastore).hash
     attention = f", encoder attention {translator.attention}" if translator.attention else ""
     work.notes.append(f"compute type {translator.compute_type}{attention}, {translator.threads} workers")
     return work

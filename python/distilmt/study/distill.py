@@ -189,14 +189,17 @@ def _served(
     outcomes = served.outcomes
 
     def whole(seconds: float) -> Numbers:
-        return known | dict(outcomes(seconds)) | looks(task, model, teacher)
+        scores, served.further = looks(task, model, teacher)
+        return known | dict(outcomes(seconds)) | scores
 
     served.outcomes, served.inputs = whole, inputs
     return served
 
 
-def looks(task: DistillTask, model: Path, teacher: Path) -> dict[str, float | None]:
-    """What further test sets, the student's own mode and the teacher's view of the references say."""
+def looks(
+    task: DistillTask, model: Path, teacher: Path
+) -> tuple[dict[str, float | None], dict[str, tuple[str, list[str]]]]:
+    """What further test sets, the student's own mode and the teacher's view of the references say; and `Work.further`."""
     from distilmt.corpus import load_corpus
     from distilmt.evaluate import score
     from distilmt.files import language_of
@@ -205,18 +208,21 @@ def looks(task: DistillTask, model: Path, teacher: Path) -> dict[str, float | No
 
     student = Translator(model, compute_type="float32", threads=task.training.threads)
     found: dict[str, float | None] = {}
+    further: dict[str, tuple[str, list[str]]] = {}
     for name, given in task.more.items():
         pair = tuple(given.get("test", task.test))
         text = load_corpus(pair)
         out = student.translate(text.sources, beam_size=int(given.get("beam_size", task.test_beam_size)))
-        scores = score([each.text for each in out], text.targets, target_lang=language_of(pair[1]))
+        lines = [" ".join(each.text.splitlines()) for each in out]
+        further[name] = text.target_hash, lines
+        scores = score(lines, text.targets, target_lang=language_of(pair[1]))
         found |= {f"bleu_{name}": scores.bleu, f"chrf_{name}": scores.chrf}
     text = load_corpus(task.test)
     own = student.translate(text.sources, beam_size=task.test_beam_size)
     found["own_mode"] = own_mode(each.hypotheses[0].log_probs for each in own if each.hypotheses)
     asked = Translator(teacher, compute_type="float32", threads=task.training.threads)
     found["top1_agreement"] = top1_agreement(student, asked, text.sources, text.targets)
-    return found
+    return found, further
 
 
 def _made(materials: Materials, method: Method) -> tuple[list[str], dict[str, float | None]]:

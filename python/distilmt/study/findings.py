@@ -171,7 +171,8 @@ def _remarks(study: Study, done: list[Record], outcomes: list[str]) -> list[str]
         remarks += status.failures
     if config.repeats == 1:
         remarks.append("**One repetition**: no spread, no interval, no test; the values are all that can be said.")
-    remarks += [_energy(done), *_noise(done), *_conditions(study, done), *_same(study, done), *_notes(study, done)]
+    remarks += [_energy(done), *_model(study)]
+    remarks += [*_noise(done), *_conditions(study, done), *_same(study, done), *_notes(study, done)]
     if any(name.startswith("label_") for name in outcomes):
         remarks.append("label_* is the cost of a labelling that several cells share: the same run, so count it once.")
     if rates := config.rates.inputs():
@@ -219,6 +220,16 @@ def _energy(done: list[Record]) -> str:
         return f"**Energy is estimated** ({methods}): no ranking by energy is claimed, only by time and by this model of it."
     covered = ", ".join(dict.fromkeys(part for record in done for part in record["usage"]["energy_coverage"]))
     return f"Energy was measured ({methods}): {covered}."
+
+
+def _model(study: Study) -> Iterator[str]:
+    if study.config.model_watts is not None:
+        idle, full = study.config.model_watts
+        yield (
+            f"**joules_model is a model and no measurement**: {idle:g} W for every second and {full - idle:g} W more for the "
+            "share of the processors that the work itself used, both declared; cards are left out, other work does not count, and "
+            "cells side by side count the idle watts each."
+        )
 
 
 def _noise(done: list[Record]) -> Iterator[str]:

@@ -17,6 +17,7 @@ Numbers = Mapping[str, float | None]
 METERED = (  # what the meter says of a pass, whatever the task
     "seconds", "cpu_seconds", "cpu_utilisation", "joules", "joules_low", "joules_high", "peak_rss_bytes", "gpu_peak_bytes",
 )  # fmt: skip
+MODELLED = ("joules_model", "train_joules_model", "label_joules_model")  # what a study's table adds by declared watts
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Work:
         inputs: hashes of the files that were used, by name: the same in every cell of a treatment.
         notes: what a reader should know of this cell.
         translations: of the last pass, for tests over sentences; empty where the task has none.
+        further: of other texts, by name: the hash of their references, and the translations.
     """
 
     once: Callable[[], Numbers]
@@ -36,6 +38,7 @@ class Work:
     inputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     translations: list[str] = field(default_factory=list)
+    further: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
 
 
 def measure(work: Work, *, warm_up: int, min_seconds: float, energy: EnergyOptions) -> dict[str, Any]:

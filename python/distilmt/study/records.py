@@ -4,7 +4,7 @@ OUT/study.json         the study as it was begun; a file that has changed is com
 OUT/cells/NAME.json    a cell: begun, done with its outcomes, or failed with its error; written whole or not at all
 OUT/logs/NAME.log      what it printed
 OUT/shared/            labels that several cells use
-OUT/translations/      those of each cell that translates, a line a sentence
+OUT/translations/      those of each cell that translates, a line a sentence; NAME/ those of `further` that a contrast asks for
 OUT/lock-HOST          the runner at work on a machine; lock-block-N: the block that it has taken
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from distilmt.errors import ConfigError, DataError
 from distilmt.stage import flat, short
 from distilmt.storage import disk_errors, read_json, write_json
-from distilmt.study.spec import Cell, Study
+from distilmt.study.spec import Cell, Study, file_name
 
 Record = dict[str, Any]
 _SHOWN = 12  # lines of a diff
@@ -30,9 +30,11 @@ def path_of(study: Study, cell: Cell) -> Path:
     return study.folder / "cells" / f"{cell.name}.json"
 
 
-def translations_of(folder: Path, cell: str) -> Path:
-    """The translations of the cell of this name."""
-    return folder / "translations" / f"{cell}.txt"
+def translations_of(folder: Path, cell: str, further: str = "") -> Path:
+    """The translations of the cell of this name, of its test text or of one of `further`; without .gz in older folders."""
+    path = folder / "translations" / (file_name(further) if further else "") / f"{cell}.txt.gz"
+    older = path.with_suffix("")
+    return older if older.exists() and not path.exists() else path
 
 
 def record_of(study: Study, cell: Cell) -> Record:

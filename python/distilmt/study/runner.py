@@ -157,7 +157,7 @@ def _process(study: Study, cell: Cell, log: Path) -> Record:
     write_json(job, {
         "runner": os.getpid(), "folder": study.folder, "cell": cell.name, "block": cell.block, "path": study.path,
         "task": config.task, "settings": cell.settings, "warm_up": config.warm_up, "min_seconds": config.min_seconds,
-        "metering": vars(config.metering),
+        "metering": vars(config.metering), "keep": sorted({p.text_name for p in study.contrasts if p.text_name}),
     })  # fmt: skip
     error = ""
     with disk_errors(log), log.open("ab") as stream:

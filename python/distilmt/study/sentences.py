@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
-from distilmt.files import language_of
+from distilmt.files import language_of, open_text
 from distilmt.statistics import Layout, Paired, paired, stars
 from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.layout import interval, number, p_value
@@ -44,18 +44,17 @@ def by_sentences(study: Study, planned: Planned) -> Tested:
     """
     others = [name for name in study.levels if name != planned.factor]
     found: dict[str, Paired] = {}
+    measure = cast(Literal["bleu", "chrf"], planned.outcome.partition("_")[0])
     for own in itertools.product(*(study.levels[name] for name in others)):
         at = dict(zip(others, own, strict=True))
         for pair in planned.pairs:
             (one, references, language), (two, same, _) = (
-                _translations(study, at | {planned.factor: level}) for level in pair
+                _translations(study, at | {planned.factor: level}, planned.text_name) for level in pair
             )
             if references != same:
                 raise DataError(f"{' and '.join(pair)} have different references - there is nothing to pair")
             name = f"{pair[0]} − {pair[1]}" + (f" ({treatment_name(at)})" if at else "")
-            found[name] = paired(
-                one, two, references, measure=cast(Literal["bleu", "chrf"], planned.outcome), target_lang=language
-            )
+            found[name] = paired(one, two, references, measure=measure, target_lang=language)
     ps = [_p(each) if len(found) <= MOST else None for each in found.values()]
 
     def layout(p_holm: Sequence[float | None], family: int) -> Layout:
@@ -80,21 +79,31 @@ def _p(found: Paired) -> float:
     return found.p_randomisation
 
 
-def _translations(study: Study, levels: dict[str, str]) -> tuple[Lines, list[str], str]:
-    """Translations of a treatment by block, equal ones once, their references, and the language of these."""
+def _translations(study: Study, levels: dict[str, str], further: str) -> tuple[Lines, list[str], str]:
+    """Translations of a treatment by block, equal ones once, their references, and the language of these.
+
+    Args:
+        further: name of the text that they are of; empty: the cells' own test text.
+    """
     found: Lines = {}
     last = None
     for cell in study.cells():
         if cell.levels == levels and record_of(study, cell).get("status") == "done":
-            path, last = translations_of(study.folder, cell.name), cell
+            path, last = translations_of(study.folder, cell.name, further), cell
             if not path.exists():
                 raise DataError(f"{path}: is missing - only cells that translate can be compared by their sentences")
-            lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+            with open_text(path) as stream:
+                lines = stream.read().decode().split("\n")[:-1]
             if lines not in found.values():
                 found[cell.block] = lines
     if last is None:
         raise DataError(f"no cell of {treatment_name(levels)} is done")
-    text, inputs = load_corpus(last.settings["test"]), record_of(study, last)["inputs"]
-    if text.target_hash != inputs.get("target", inputs.get("test target")):
-        raise DataError(f"{last.settings['test'][1]}: has changed since the cells ran - restore it")
-    return found, text.targets[: last.settings.get("lines") or len(text)], language_of(last.settings["test"][1])
+    record, test = record_of(study, last), last.settings["test"]
+    if further:
+        test, known = last.settings["further"][further].get("test", test), record["further"][further]["target"]
+    else:
+        known = record["inputs"].get("target", record["inputs"].get("test target"))
+    text = load_corpus(test)
+    if text.target_hash != known:
+        raise DataError(f"{test[1]}: has changed since the cells ran - restore it")
+    return found, text.targets[: last.settings.get("lines") or len(text)], language_of(test[1])

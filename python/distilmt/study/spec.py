@@ -36,13 +36,13 @@ from distilmt.storage import plain
 from distilmt.study import noise
 from distilmt.study.decode import OUTCOMES, DecodeTask
 from distilmt.study.distill import DistillTask
-from distilmt.study.measure import METERED
+from distilmt.study.measure import METERED, MODELLED
 from distilmt.values import convert
 
 TASKS: dict[str, type] = {"decode": DecodeTask, "distill": DistillTask}
 COLUMNS = (  # of the table, beside factors and outcomes, which need other names
     "block", "position", "status", "passes", "timed_seconds", "energy_kind", "energy_method", "wall_seconds", "attempts",
-    "host", "began", "error", "cell", "kwh", "co2e_kg", "money", *noise.COLUMNS,
+    "host", "began", "error", "cell", "kwh", "co2e_kg", "money", *MODELLED, *noise.COLUMNS,
 )  # fmt: skip
 MOST_CONTRASTS = 5
 _SCALAR = int | float | bool | str
@@ -69,6 +69,7 @@ class StudyConfig:
     max_seconds: float | None = field(default=None, metadata={"help": "a cell that takes longer is ended and failed"})
     outcomes: tuple[str, ...] = field(default=(), metadata={"help": "columns the report shows, the first ones plotted"})
     contrasts: Any = field(default=(), metadata={"help": "at most five comparisons, named before the run"})
+    model_watts: tuple[float, float] | None = field(default=None, metadata={"help": "of processors, idle and full"})
     metering: EnergyOptions = field(default_factory=EnergyOptions)
     rates: Rates = field(default_factory=Rates)
 
@@ -76,6 +77,8 @@ class StudyConfig:
         for key, least in (("repeats", 1), ("parallel", 1), ("warm_up", 0), ("cool_down", 0), ("min_seconds", 0)):
             if not least <= getattr(self, key) < float("inf"):
                 raise ConfigError(f"{key} must be {least} or more, got {getattr(self, key)}")
+        if self.model_watts is not None and not 0 <= self.model_watts[0] <= self.model_watts[1] < float("inf"):
+            raise ConfigError(f"model_watts must be two watts, the lower one first, got {self.model_watts}")
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise ConfigError(f"max_seconds must be positive, got {self.max_seconds}")
         if self.task not in TASKS and ":" not in self.task:
@@ -94,8 +97,13 @@ class Planned:
     )
 
     def __post_init__(self) -> None:
-        if self.test == "sentences" and self.outcome not in ("bleu", "chrf"):
-            raise ConfigError(f"test sentences is of bleu or chrf, got {self.outcome!r}")
+        if self.test == "sentences" and self.outcome.partition("_")[0] not in ("bleu", "chrf"):
+            raise ConfigError(f"test sentences is of bleu or chrf, or of bleu_NAME or chrf_NAME, got {self.outcome!r}")
+
+    @property
+    def text_name(self) -> str:
+        """Of a test over sentences, which of `further` it is of; empty: of `test`, or another kind of test."""
+        return self.outcome.partition("_")[2] if self.test == "sentences" else ""
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ class Study:
         return found
 
     def record(self) -> dict[str, Any]:
-        """What a later run of the file is compared with, as plain data; title and prices may change at any time."""
+        """What a later run of the file is compared with, as plain data; what only the report reads may change at any time."""
         keys = ("task", "seed", "warm_up", "cool_down", "min_seconds", "max_seconds", "repeats")
         values = {key: getattr(self.config, key) for key in keys}
         values |= {"metering": vars(self.config.metering), "contrasts": [vars(each) for each in self.contrasts]}
@@ -204,6 +212,9 @@ def read(source: Source) -> Study:
     path = (*((str(Path(source).resolve().parent),) if is_file else ()), os.getcwd())  # type: ignore[arg-type]
     levels_by_factor = {name: list(levels) for name, levels in factors.items()}
     contrasts = _planned(config.contrasts, levels_by_factor, where("contrasts"), bool(is_file))
+    for one in contrasts:
+        if one.text_name and any(one.text_name not in settings.get("further", {}) for _, settings in treatments):
+            raise ConfigError(f"{where('contrasts')}contrasts: {one.outcome}: name {one.text_name!r} in `further`")
     return Study(config, levels_by_factor, treatments, contrasts, path)
 
 

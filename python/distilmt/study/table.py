@@ -16,6 +16,7 @@ from distilmt.bill.rates import cost_of
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError
 from distilmt.storage import write_bytes
+from distilmt.study.measure import MODELLED
 from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.spec import Source, Study, read
 
@@ -35,7 +36,7 @@ def rows(source: Source) -> list[Row]:
     for cell, record in found:
         row = {"block": cell.block, "position": record["position"]} | cell.levels | {"status": record["status"]}
         if record["status"] == "done":
-            row |= record["outcomes"] | _bill(study, record)
+            row |= record["outcomes"] | _bill(study, record) | _modelled(study, record)
         table.append((row, _conditions(record)))
     outcomes = {key: None for row, _ in table for key in row}
     conditions = {key: None for _, more in table for key in more}
@@ -47,6 +48,28 @@ def _bill(study: Study, record: Record) -> Row:
     found = cost_of(study.config.rates, Usage(**record["usage"]))
     amounts = {"kwh": found.kwh, "co2e_kg": found.co2e_kg, "money": found.money}
     return {name: amount.value / record["passes"] for name, amount in amounts.items() if amount}
+
+
+def _modelled(study: Study, record: Record) -> Row:
+    """Joules of what was not measured, by the declared watts of the processors and its own seconds alone:
+
+    idle * seconds + (full - idle) * cpu_seconds / processors. A pass, the training and the labels.
+    """
+    if study.config.model_watts is None:
+        return {}
+    (idle, full), outcomes = study.config.model_watts, record["outcomes"]
+    found = {}
+    for name in MODELLED:
+        what = name.removesuffix("joules_model")
+        seconds, cpu_seconds = outcomes.get(f"{what}seconds"), outcomes.get(f"{what}cpu_seconds")
+        measured = outcomes.get(f"{what}joules") is not None and record["usage"]["energy_kind"] == "measured"
+        if seconds is not None and cpu_seconds is not None and not measured:
+            found[name] = idle * seconds + (full - idle) * cpu_seconds / (record["usage"].get("cpus") or 1)
+    return found
+
+
+def _names(study: Study, record: Record) -> list[str]:
+    return [*record["outcomes"], *_bill(study, record), *_modelled(study, record)]
 
 
 def _conditions(record: Record) -> Row:
@@ -107,7 +130,7 @@ def outcome_names(study: Study) -> list[str]:
         ConfigError: the file names an outcome that no cell has.
     """
     records = [record for cell in study.cells() if (record := record_of(study, cell)).get("status") == "done"]
-    found = list({name: None for record in records for name in [*record["outcomes"], *_bill(study, record)]})
+    found = list({name: None for record in records for name in _names(study, record)})
     for name in study.config.outcomes:
         if found and name not in found:
             raise ConfigError(f"outcomes: no cell has {name!r} - there are {', '.join(found)}")
