@@ -1,6 +1,7 @@
 """The ladder's figures, from whatever cells are done: python examples/ladder/figures.py [OUT, default docs/results/ladder]
 
-ladder.svg       BLEU of every method, each seed a dot; beside it what beam search adds to greedy decoding
+multi30k.svg     BLEU of every method, each seed a dot; beside it what beam search adds to greedy decoding
+generated.svg    the same of the generated corpus
 temperature.svg  BLEU by the temperature of word-level distillation, with and without NLL
 gate.svg         the gate of selective distillation over a training: of a batch, of the queue (the lecture's figure 6)
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -35,8 +37,8 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def ladder() -> Figure | None:
-    found = outcomes("multi30k", "method", "bleu", "bleu_greedy")
+def ladder(name: str) -> Figure | None:
+    found = outcomes(name, "method", "bleu", "bleu_greedy")
     names = sorted(found, key=lambda name: mean([beam for beam, _ in found[name]]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 + 0.32 * len(names)), layout="constrained", sharey=True)
     for place, name in enumerate(names):
@@ -44,7 +46,7 @@ def ladder() -> Figure | None:
         gaps = [beam - greedy for beam, greedy in found[name]]
         right.plot(gaps, [place] * len(gaps), "o", color="C1", alpha=0.6)
     left.set_yticks(range(len(names)), names)
-    left.set(xlabel="BLEU, test_2016, beam 4")
+    left.set(xlabel="BLEU of the test text, beam 4")
     right.set(xlabel="beam 4 minus greedy")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
@@ -58,12 +60,15 @@ def temperature() -> Figure | None:
         points = [
             (float(name.removesuffix("+NLL")[2:]), values)
             for name, values in found.items()
-            if name.endswith("+NLL") == bool(end)
+            if name.startswith("T=") and name.endswith("+NLL") == bool(end)
         ]
         points.sort()
         (line,) = axes.plot([t for t, _ in points], [mean([b for b, _ in values]) for _, values in points], label=label)
         for t, values in points:
             axes.plot([t] * len(values), [b for b, _ in values], ".", color=line.get_color())
+    for name, style in (("alone", ":"), ("alone-unsmoothed", "--")):
+        if name in found:
+            axes.axhline(mean([b for b, _ in found[name]]), color="gray", linestyle=style, label=name)
     axes.set(
         xscale="log",
         xlabel="temperature",
@@ -101,7 +106,11 @@ def gate() -> Figure | None:
 
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results/ladder")
-    drawn: dict[str, Callable[[], Figure | None]] = {"ladder": ladder, "temperature": temperature, "gate": gate}
+    drawn: dict[str, Callable[[], Figure | None]] = {
+        **{name: partial(ladder, name) for name in ("multi30k", "generated")},
+        "temperature": temperature,
+        "gate": gate,
+    }
     for name, draw in drawn.items():
         if figure := draw():
             figure.savefig(out / f"{name}.svg", metadata={"Date": None})
