@@ -104,6 +104,8 @@ def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path, tmp_path: Pat
         elif block.language == "python":
             code = block.code.replace("updates=20_000", ", ".join(f"{key}={value}" for key, value in SHORT.items()))
             compiled = compile(code.replace('size="tiny"', f'size="{SMALL}"'), where, "exec")
+            if named := re.match(r"# (\S+\.py)\n", block.code):
+                Path(named[1]).write_text(block.code, encoding="utf-8")
             if not block.not_run:
                 exec(compiled, names)
         elif block.language == "sh":

@@ -29,7 +29,20 @@ class Model:
 def load_from_checkpoint(path):
     return Model()
 """
+SCORES = """echo '{"protocol": 1}'; read q; echo '{"id": 0, "scores": [%s]}'"""
 LINES = (["ab", "abcd"], ["x", "y"], ["x", "z"])
+
+
+OWN = """
+import os
+def overlap(model):
+    print("chatter")
+    if model == "old":
+        raise RuntimeError("too old")
+    return 7, lambda sources, hypotheses, references: [len({*h} & {*r}) for h, r in zip(hypotheses, references)]
+def alone(model): return 7
+number = 7
+"""
 
 
 def interpreter(folder: Path, script: str) -> str:
@@ -92,6 +105,13 @@ def test_what_goes_wrong_in_the_worker_is_its_reason(python, version, model, fir
         ("""echo '{"protocol": 1}'; read q; echo '{"id": 7}'""", "it answered 7 to question 0"),
         ("""echo '{"protocol": 1}'; read q; echo '{"id": 0, "scores": [1]}'""", "did not answer with 2 finite numbers"),
         ("""echo '{"protocol": 1}'; read q; echo '{"id": 0, "scores": [1, NaN]}'""", "did not answer with 2 finite"),
+        (SCORES % "1, true", "did not answer with 2 finite"),
+        (SCORES % f"1, {'9' * 400}", "did not answer with 2 finite"),
+        (SCORES % "1e308, 1e308", "did not answer with 2 finite"),
+        (SCORES % f"{'[' * 60_000}{']' * 60_000}", "maximum recursion depth exceeded"),
+        ("""echo '{"error": ""}'""", "it failed and said nothing of why"),
+        ("""echo '{"error": null}'""", "it failed and said nothing of why"),
+        (r"""printf '%s\n' '{"error": "\n bad \ud800 word\nmore"}'""", "bad ? word"),
     ],
 )
 def test_a_worker_that_dies_or_speaks_otherwise(tmp_path, script, reason):
@@ -107,6 +127,25 @@ def test_a_worker_that_says_nothing_is_ended_with_all_it_started(tmp_path, scrip
     found = learned("comet", interpreter(tmp_path, script), *LINES, timeout=0.3)
     assert isinstance(found, Unavailable) and found.reason.startswith("no answer in 0.3 s - raise --metric-timeout")
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    ("function", "model", "reason"),
+    [
+        ("nothing", None, "own.py has no function nothing"),
+        ("number", None, "own.py has no function number"),
+        ("alone", None, "own.py:alone must return (version, score)"),
+        ("overlap", "old", "RuntimeError: too old"),
+    ],
+)
+def test_a_metric_of_ones_own(tmp_path, function, model, reason):
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    found = learned(f"{file}:overlap", sys.executable, *LINES)
+    assert isinstance(found, Learned) and found.scores == [1.0, 0.0]
+    assert found.signature == f"{file}:overlap:7|model:|nrefs:1"
+    found = learned(f"{file}:{function}", sys.executable, *LINES, model)
+    assert isinstance(found, Unavailable) and reason in found.reason
 
 
 def test_an_interpreter_without_the_package(tmp_path):
@@ -133,6 +172,7 @@ def test_evaluate_keeps_its_scores_whatever_the_metric_does(python, tmp_path):
         evaluate(**given, sources=files["sources"], python="x")
     for wrong, message in (
         ({}, "name its interpreter by --python"), ({"python": "x"}, "reads the source too"),
+        ({"metric": "bleurt"}, "must be comet, or FILE.py:FUNCTION"), ({"metric": "nothing.py:score"}, "no file nothing.py"),
         ({"metric": None, "python": "x"}, "go with --metric"),
         ({"python": "x", "sources": "s", "metric_timeout": 0.0}, "must be a positive number of seconds"),
         ({"references": (), "test_set": "wmt14/de-en", "sources": "s", "python": "x"}, "and only then"),

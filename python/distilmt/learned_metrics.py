@@ -7,7 +7,6 @@ worker is an answer and no error: the other scores stand.
 from __future__ import annotations
 
 import json
-import math
 import os
 import shlex
 import signal
@@ -19,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from distilmt.errors import ConfigError
 
@@ -28,8 +27,7 @@ PROTOCOL = 1
 BATCH = 256  # lines of one request
 TIMEOUT = 1800.0  # seconds; a large model on a slow processor takes minutes for a request, its first download longer
 MODELS = {"comet": "Unbabel/wmt22-comet-da"}
-PACKAGES = {"comet": "unbabel-comet"}
-Metric = Literal["comet"]
+PACKAGES = {"comet": "unbabel-comet 'setuptools<81'"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Unavailable:
 
 
 def learned(
-    metric: Metric,
+    metric: str,
     python: str,
     sources: Sequence[str],
     hypotheses: Sequence[str],
@@ -69,31 +67,32 @@ def learned(
     """Scores translations by a metric that another interpreter has.
 
     Args:
+        metric: "comet", or "FILE.py:function" of one's own (docs/metrics.md).
         python: that interpreter.
         sources, hypotheses, references: line-aligned.
-        model: a name that the metric knows, or a checkpoint; None is its usual one.
+        model: a name that the metric knows, or a checkpoint; None is its usual one, "" for one's own.
         timeout: seconds to wait for an answer, the one about its start or the scores of 256 lines.
     """
-    command = [python, str(WORKER), metric, model or MODELS[metric]]
+    command = [python, str(WORKER), metric, model or MODELS.get(metric, "")]
     lines = list(zip(sources, hypotheses, references, strict=True))
     try:
         with _Worker(command, timeout) as worker:
             about = worker.read()
             if (protocol := about.get("protocol")) != PROTOCOL:
                 raise _Failed(
-                    f"it speaks protocol {protocol}, expected {PROTOCOL}: it is of another version of distilmt"
+                    f"it speaks protocol {_line(protocol)}, expected {PROTOCOL}: it is of another version of distilmt"
                 )
+            signature = f"{metric}:{_line(about.get('version'))}|model:{_line(about.get('model'))}|nrefs:1"
             scores: list[float] = []
             for number, first in enumerate(range(0, len(lines), BATCH)):
                 columns = zip(*lines[first : first + BATCH], strict=True)
                 worker.write({"id": number} | dict(zip(("sources", "hypotheses", "references"), columns, strict=True)))
                 answer = worker.read()
                 if answer.get("id") != number:
-                    raise _Failed(f"it answered {answer.get('id')!r} to question {number}")
+                    raise _Failed(f"it answered {_line(answer.get('id'))} to question {number}")
                 scores += _numbers(answer.get("scores"), len(lines[first : first + BATCH]))
-    except _Failed as error:
+    except (_Failed, RecursionError) as error:  # the latter of an answer that is nested deeply
         return Unavailable(metric, str(error), shlex.join(command))
-    signature = f"{metric}:{about.get('version')}|model:{about.get('model')}|nrefs:1"
     return Learned(metric, fmean(scores), scores, signature)
 
 
@@ -101,7 +100,10 @@ def learned(
 class LearnedOptions:
     """Which learned metric to ask, and where it lives."""
 
-    metric: Metric | None = field(default=None, metadata={"help": "also score by a learned metric: comet"})
+    metric: str | None = field(
+        default=None,
+        metadata={"help": "also score by a learned metric: comet, or a function of yours", "metavar": "comet|FILE.py:FUNCTION"},
+    )  # fmt: skip
     python: str | None = field(default=None, metadata={"help": "the interpreter that has it, of another environment"})
     metric_model: str | None = field(
         default=None, metadata={"help": f"its model, a name or a checkpoint [default: {MODELS['comet']}]"}
@@ -116,14 +118,22 @@ class LearnedOptions:
     sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
 
     def __post_init__(self) -> None:
-        if self.metric is None and (self.python or self.metric_model or self.sources or self.metric_timeout != TIMEOUT):
-            raise ConfigError("--python, --metric-model, --metric-timeout and --sources go with --metric comet")
         if not 0 < self.metric_timeout <= threading.TIMEOUT_MAX:
             raise ConfigError(f"--metric-timeout must be a positive number of seconds, got {self.metric_timeout:g}")
-        if self.metric is not None and self.python is None:
+        if self.metric is None:
+            if self.python or self.metric_model or self.sources or self.metric_timeout != TIMEOUT:
+                raise ConfigError("--python, --metric-model, --metric-timeout and --sources go with --metric")
+            return
+        file, _, function = self.metric.rpartition(":")
+        if self.metric not in MODELS and not (file.endswith(".py") and function.isidentifier()):
+            raise ConfigError(f"--metric {self.metric}: must be {' or '.join(MODELS)}, or FILE.py:FUNCTION")
+        if file and not os.path.isfile(file):
+            raise ConfigError(f"--metric {self.metric}: there is no file {file}")
+        if self.python is None:
+            package = PACKAGES.get(self.metric, "PACKAGE")
             raise ConfigError(
                 f"--metric {self.metric} runs in an environment of its own: name its interpreter by --python, as in "
-                f"`python3 -m venv metric && metric/bin/pip install {PACKAGES[self.metric]}`, then --python metric/bin/python"
+                f"`python3 -m venv metric && metric/bin/pip install {package}`, then --python metric/bin/python"
             )
 
     def score(
@@ -206,7 +216,7 @@ class _Worker:
         if not isinstance(value, dict):
             raise _Failed(f"it wrote no JSON: {line[:60].decode(errors='replace').strip()!r}")
         if "error" in value:
-            raise _Failed(str(value["error"]).splitlines()[0])
+            raise _Failed(_line(value["error"] or "") or "it failed and said nothing of why")
         return value
 
     def _ended(self) -> str:
@@ -215,17 +225,19 @@ class _Worker:
             return f"no answer in {self.timeout:g} s - raise --metric-timeout if the worker was still at work"
         code = self._process.wait()
         self._errors.seek(0)
-        last = next(self._last_words(), "")
+        last = _line(self._errors.read().decode(errors="replace"), -1)
         return f"the worker ended with {f'signal {-code}' if code < 0 else f'code {code}'}{f': {last}' if last else ''}"
 
-    def _last_words(self) -> Iterator[str]:
-        for line in reversed(self._errors.read().decode(errors="replace").splitlines()):
-            if line.strip():
-                yield line.strip()
+
+def _line(said: Any, which: int = 0) -> str:
+    """The first or another line of what the worker said that is not blank, as it can be printed."""
+    lines = [line.strip() for line in str(said).splitlines() if line.strip()]
+    return lines[which].encode(errors="replace").decode() if lines else ""
 
 
 def _numbers(values: Any, count: int) -> list[float]:
+    """Scores whose mean is a number too."""
     sound = isinstance(values, list) and len(values) == count
-    if not sound or not all(isinstance(value, (int, float)) and math.isfinite(value) for value in values):
+    if not sound or not all(type(value) in (int, float) and abs(value) < 1e300 for value in values):
         raise _Failed(f"it did not answer with {count} finite numbers")
     return [float(value) for value in values]

@@ -1,7 +1,7 @@
 """A learned metric in a process and an interpreter of its own (learned_metrics.py starts it): PYTHON metric_worker.py METRIC MODEL
 
-JSON lines. First it writes {"protocol", "metric", "version", "model"}, or {"error"}. Then for each
-{"id", "sources", "hypotheses", "references"} that it reads {"id", "scores"}, one number per line, or {"id", "error"}.
+METRIC is comet, or FILE.py:FUNCTION. JSON lines. First it writes {"protocol", "metric", "version", "model"}, or {"error"}.
+Then for each {"id", "sources", "hypotheses", "references"} that it reads {"id", "scores"}, one number per line, or {"id", "error"}.
 It ends where its input ends. Imports nothing of distilmt.
 """
 
@@ -13,6 +13,7 @@ del sys.path[0]  # this folder, whose modules have names of the standard library
 
 import json  # noqa: E402
 import os  # noqa: E402
+import runpy  # noqa: E402
 from typing import Any  # noqa: E402
 
 PROTOCOL = 1
@@ -31,12 +32,22 @@ def comet(name: str) -> Any:
 
     def score(sources: list[str], hypotheses: list[str], references: list[str]) -> list[float]:
         rows = [{"src": s, "mt": h, "ref": r} for s, h, r in zip(sources, hypotheses, references)]  # noqa: B905
-        return [float(value) for value in model.predict(rows, batch_size=16, gpus=0, progress_bar=False).scores]
+        return list(model.predict(rows, batch_size=16, gpus=0, progress_bar=False).scores)
 
     return found, score
 
 
-METRICS = {"comet": comet}
+def own(metric: str, name: str) -> Any:
+    """FILE.py:FUNCTION: called with the model's name or "", it returns its version and a function as `score` above."""
+    file, _, function = metric.rpartition(":")
+    sys.path.append(os.path.dirname(os.path.abspath(file)))  # last: a file may have the name of the package it imports
+    made = runpy.run_path(file).get(function)
+    if not callable(made):
+        raise NameError(f"{file} has no function {function}")
+    pair = made(name)
+    if not (isinstance(pair, tuple) and len(pair) == 2 and callable(pair[1])):
+        raise TypeError(f"{metric} must return (version, score), score a function (docs/metrics.md)")
+    return pair
 
 
 def main() -> None:
@@ -48,15 +59,16 @@ def main() -> None:
 
     metric, model = sys.argv[1:3]
     try:
-        found, score = METRICS[metric](model)
+        found, score = comet(model) if metric == "comet" else own(metric, model)
     except BaseException as error:
         say(error=f"{type(error).__name__}: {error}")
         return
-    say(protocol=PROTOCOL, metric=metric, version=found, model=model)
+    say(protocol=PROTOCOL, metric=metric, version=str(found), model=model)
     for line in sys.stdin.buffer:
         asked = json.loads(line)
         try:
-            say(id=asked["id"], scores=score(asked["sources"], asked["hypotheses"], asked["references"]))
+            scores = score(asked["sources"], asked["hypotheses"], asked["references"])
+            say(id=asked["id"], scores=[float(value) for value in scores])
         except Exception as error:
             say(id=asked["id"], error=f"{type(error).__name__}: {error}")
 
