@@ -45,9 +45,12 @@ def _boottime() -> float:
 class Meter:
     """Meters any Python code: the block of a `with`, each call of a function, or one call. Each use starts anew.
 
-        with Meter() as meter: work()
-        @Meter(energy="model", cpu_watts=(20, 90))
+        with Meter() as meter:
+            work()
         result = meter.measure(work, 1, key=2)
+
+        @Meter(energy="model", cpu_watts=(20, 90))
+        def metered(): ...
 
     Meters may be nested, and hold at once what different ways say of the same work.
 
@@ -167,10 +170,12 @@ class Meter:
 
     @property
     def method(self) -> str:
+        """How its energy is known."""
         return self._finished().energy_method
 
     @property
     def coverage(self) -> list[str]:
+        """The components that its energy covers."""
         return self._finished().energy_coverage
 
     def _finished(self) -> Usage:

@@ -1,7 +1,7 @@
 """Ranks the hypotheses of stored n-best lists: nearest to the gold, by expected utility, by chance (csrc/text/ranker.h).
 
     for record, ranked in rank(read_records("labels"), golds, RankOptions(rule="chrf")):
-        best = record.candidates[ranked.order[0]]
+        best = record.candidates[ranked.order[0]] if ranked.order else None     # None: a line that is not fit for use
 
 Formulas, sources and what differs from released programs: docs/selection.md.
 """
