@@ -5,10 +5,14 @@ A hook (mkdocs.yml). Commands come from the command line's own parser, names fro
 
 from __future__ import annotations
 
+import ast
+import functools
+import importlib
 import inspect
 import os
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,47 @@ def names() -> dict[str, str]:
     return dict(sorted(pages.items(), key=lambda item: item[0].lower()))
 
 
+@functools.cache
+def results() -> dict[type, str]:
+    """The page of each class that public functions return, or that such a class holds, and that has no place of its own."""
+    public: dict[str, list[Any]] = {page: [] for page in names().values()}
+    for name, page in names().items():
+        value = getattr(distilmt, name)
+        public[page] += _members(value) if inspect.ismodule(value) else [value]
+    described = {each for values in public.values() for each in values if inspect.isclass(each)}
+    found: dict[type, str] = {}
+    for page, values in public.items():
+        waiting: list[Any] = [each for each in values if inspect.isfunction(each)]
+        while waiting:
+            new = [each for each in _classes(waiting.pop(0)) if each not in described and each not in found]
+            found |= dict.fromkeys(new, page)
+            waiting += new
+    return found
+
+
+def _members(module: Any) -> list[Any]:
+    """What a module lists as public, or else defines."""
+    if listed := getattr(module, "__all__", ()):
+        return [getattr(module, name) for name in listed]
+    own = {name: each for name, each in vars(module).items() if getattr(each, "__module__", "") == module.__name__}
+    return [each for name, each in own.items() if name[0] != "_"]
+
+
+def _classes(value: Any) -> list[type]:
+    """The package's classes that a function returns or a class has as fields, imported for type checkers alone or not."""
+    module = sys.modules[value.__module__]
+    noted = value.__annotations__ if inspect.isclass(value) else {"": value.__annotations__.get("return")}
+    homes = {
+        alias.name: node.module
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("distilmt.")
+        for alias in node.names
+    }
+    words = dict.fromkeys(re.findall(r"\b[A-Z]\w+", " ".join(map(str, noted.values()))))
+    found = [getattr(importlib.import_module(homes.get(word) or module.__name__), word, None) for word in words]
+    return [each for each in found if inspect.isclass(each) and each.__module__.startswith("distilmt.")]
+
+
 def on_config(config: MkDocsConfig) -> None:
     def group(title: str) -> list[Any]:
         return next(each[title] for each in config.nav if title in each)
@@ -53,8 +98,6 @@ def on_config(config: MkDocsConfig) -> None:
     group("Python").extend(["python/index.md", *(f"python/{page}.md" for page in dict.fromkeys(names().values()))])
     reports = sorted((ROOT / "docs" / "results").rglob("report.md"))
     group("Results").extend(str(path.relative_to(ROOT / "docs")) for path in reports)
-    if (ROOT / "docs" / "choosing-a-method.md").exists():
-        group("Start").insert(3, "choosing-a-method.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -92,7 +135,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return os.path.relpath(inside, at or ".")
 
     def spoken(match: re.Match[str]) -> str:
-        known = files.get_file_from_path(match[1]) and match[1] != page.file.src_uri
+        file = files.get_file_from_path(match[1])
+        known = file and not file.inclusion.is_excluded() and match[1] != page.file.src_uri
         return f"[{match[1]}]({os.path.relpath(match[1], at or '.')})" if known else match[0]
 
     if page.file.generated_by and not root:
@@ -119,10 +163,11 @@ def command_page(words: str, command: Any) -> str:
 def name_page(page: str, commands: dict[str, Any]) -> str:
     """One page of public names, by mkdocstrings: a module with all it shows, or functions and classes."""
     value, text = getattr(distilmt, page), f"# distilmt.{page}\n"
+    held = "".join(f"\n::: {_path(each)}\n" for each, at in results().items() if at == page)
     if not inspect.ismodule(value):
         text += "".join(f"\n::: {_path(getattr(distilmt, name))}\n" for name, at in names().items() if at == page)
         command = f"[`distilmt {page}`](../{_page(page)})"
-        return text + (f"\nOptions: those of {command}, with `_` for `-`.\n" if page in commands else "")
+        return text + held + (f"\nOptions: those of {command}, with `_` for `-`.\n" if page in commands else "")
     module = value.__name__
     text += f"\n::: {module}\n    options: {{show_root_heading: false}}\n"
     public = [getattr(value, name) for name in getattr(value, "__all__", ())]
@@ -130,7 +175,7 @@ def name_page(page: str, commands: dict[str, Any]) -> str:
     shown = [f"{module}.{file.name}" for file in files]
     # A function with the name of its file: the parser of the sources sees the file.
     shown += [_path(each) for each in public if _path(each).startswith(f"{module}.{getattr(each, '__name__', '')}.")]
-    return text + "".join(f"\n::: {path}\n" for path in shown)
+    return text + "".join(f"\n::: {path}\n" for path in shown) + held
 
 
 def _page(words: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import inspect
 import re
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -36,14 +39,60 @@ def test_every_command_has_a_page_with_all_its_options(site: Path) -> None:
         assert all(flag in page for flag in known[words] if flag.startswith("--"))
 
 
-def test_every_public_name_is_described(site: Path) -> None:
+@pytest.fixture(scope="module")
+def described(site: Path) -> dict[str, str]:
+    """What the site's inventory has, and its kind."""
     inventory = zlib.decompress((site / "objects.inv").read_bytes().split(b"\n", 4)[4]).decode()
-    described = {line.split(" ")[0] for line in inventory.splitlines()}
-    public = [getattr(distilmt, name) for name in (*distilmt._HOME, *distilmt._MODULES)]
+    return dict(line.split(" ")[:2] for line in inventory.splitlines())
+
+
+def test_every_public_name_and_what_it_returns_is_described(described: dict[str, str]) -> None:
+    functions = [name for name, value in vars(distilmt).items() if inspect.isfunction(value) and name[0] != "_"]
+    public = [getattr(distilmt, name) for name in (*functions, *distilmt._HOME, *distilmt._MODULES)]
     public += [getattr(module, name) for module in public for name in getattr(module, "__all__", ())]
     named = [value for value in public if inspect.isclass(value) or inspect.isfunction(value)]
     paths = {f"{value.__module__}.{value.__qualname__}" for value in named if value.__module__.startswith("distilmt")}
-    assert len(paths) > 100 and paths - described == set()
+    assert len(paths) > 100 and paths - described.keys() == set()
+    sources = (path.read_text() for path in (ROOT / "python").rglob("*.py"))
+    ours = {name for text in sources for name in re.findall(r"^class (\w+)", text, re.M)}
+    notes = " ".join(str(value.__annotations__.get("return")) for value in named if inspect.isfunction(value))
+    held = {"Learned", "Unavailable", "ForecastRow", "PaybackRow", "Composite"}  # by fields of what is returned
+    returned = ours & set(re.findall(r"\w+", notes)) | held
+    assert {"EvaluateResult", "StudyReport", "Forecast"} < returned
+    assert returned - {path.rpartition(".")[2] for path, kind in described.items() if kind == "py:class"} == set()
+
+
+def undocumented(cls: type) -> list[str]:
+    """Public members of a class without a docstring, and fields without a help that no docstring of the class names."""
+    docs = [inspect.getdoc(each) or "" for each in cls.__mro__ if each.__module__.startswith("distilmt")]
+    told = " ".join(doc for doc in docs if not re.match(r"\w+\(", doc))  # what dataclasses make up
+    given = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    helped = {each.name for each in given if each.metadata or dataclasses.is_dataclass(each.default_factory)}
+    public = {name: value for name, value in vars(cls).items() if name[0] != "_"}
+    members = [name for name, value in public.items() if callable(value) or hasattr(value, "__get__")]
+    missing = [name for name in members if name not in cls.__annotations__ and not inspect.getdoc(getattr(cls, name))]
+    fields = [name for name in cls.__annotations__ if name[0] != "_" and name not in helped]
+    missing += [name for name in fields if not re.search(rf"\b{name}\b", told)]
+    return [*missing, *(["the class"] if not told else [])]
+
+
+def test_every_member_of_a_described_class_has_a_docstring(described: dict[str, str]) -> None:
+    paths = [path.rpartition(".") for path, kind in described.items() if kind == "py:class"]
+    classes = {getattr(importlib.import_module(module), name, None) for module, _, name in paths}
+    classes.discard(None)  # what a module imports for type checkers alone is described where it is defined
+    assert len(classes) > 80
+    assert {f"{cls.__qualname__}: {missing}" for cls in classes if (missing := undocumented(cls))} == set()
+
+
+def test_the_newcomers_path_leads_from_page_to_page(site: Path) -> None:
+    path = ["index", "quickstart", "own-data", "choosing-a-method", "labelling", "bill"]
+    for page, following in pairwise(path):
+        text, next_text = (site / f"{page}.html").read_text(), (site / f"{following}.html").read_text()
+        assert f'<link rel="next" href="{following}.html">' in text
+        assert f'<link rel="prev" href="{page}.html">' in next_text
+        assert page == "index" or re.search(rf'<p>Next: <a href="{following}.html">', text)
+    order = re.search(r"Read in this order:.*?\. ", (ROOT / "README.md").read_text(), re.S)
+    assert order and re.findall(r"\(docs/([\w-]+)\.md\)", order[0]) == path[1:]
 
 
 def test_every_link_of_a_page_leads_to_a_file_of_the_site(site: Path) -> None:

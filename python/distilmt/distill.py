@@ -183,7 +183,12 @@ class DistillConfig:
 
 @dataclass
 class DistillResult:
-    """The run's report and its student folders by system name (`seq-kd-1`: method and seed)."""
+    """What `distilmt.distill` made.
+
+    Attributes:
+        report: of the run. folder: the run's.
+        models: student folders by system name (`seq-kd-1`: method and seed).
+    """
 
     report: Report
     models: dict[str, Path]

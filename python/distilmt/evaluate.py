@@ -208,6 +208,7 @@ class EvaluateResult:
     """Scores and what they were computed from; decoding facts are None where a file was scored.
 
     Attributes:
+        scores: BLEU, chrF and equal lines.
         hypotheses: one translation per source line, empty for an empty source.
         references: the first reference of each; the scores are of all.
         statuses: how many translations had each status ("ok", "empty_source", "max_length", ...).
@@ -245,6 +246,7 @@ class EvaluateResult:
 
     @property
     def peak_rss_bytes(self) -> int | None:
+        """Most memory of the process in any decoding."""
         return max(usage.peak_rss_bytes for usage in self.usages) if self.usages else None
 
     def __str__(self) -> str:

@@ -108,9 +108,14 @@ class LabelConfig:
 class Labels:
     """A finished job: one line out for every line in.
 
-    lines: of the source; counts: lines by verdict (labels/verdicts.py); source_hash, pseudo_hash, statuses_hash: SHA-256 of
-    the texts; target_tokens: of the best hypotheses, end symbols included; seconds: of decoding, over all workers; files: name of
-    each result by kind (pseudo, nbest, statuses); gold_faults: gold lines without soft labels by why (not_finite, no_memory).
+    Attributes:
+        folder: of the job.
+        lines: of the source. counts: lines by verdict (labels/verdicts.py).
+        source_hash, pseudo_hash, statuses_hash: SHA-256 of the texts.
+        target_tokens: of the best hypotheses, end symbols included.
+        seconds: of decoding, over all workers.
+        files: name of each result by kind (pseudo, nbest, statuses).
+        gold_faults: gold lines without soft labels by why (not_finite, no_memory).
     """
 
     folder: Path

@@ -32,7 +32,13 @@ PACKAGES = {"comet": "unbabel-comet 'setuptools<81'"}
 
 @dataclass(frozen=True)
 class Learned:
-    """A learned metric's scores, one per line, and their mean; scores with different signatures are not comparable."""
+    """What a learned metric found.
+
+    Attributes:
+        metric: its name.
+        score: mean over the lines. scores: one per line.
+        signature: metric, version and model; scores with different signatures are not comparable.
+    """
 
     metric: str
     score: float
@@ -45,7 +51,12 @@ class Learned:
 
 @dataclass(frozen=True)
 class Unavailable:
-    """Why there is no score, and the command of the worker, to be tried by hand."""
+    """Why a learned metric gave no score.
+
+    Attributes:
+        metric: its name. reason: what went wrong.
+        command: that of the worker, to be tried by hand.
+    """
 
     metric: str
     reason: str

@@ -135,7 +135,10 @@ class TrainConfig:
 class TrainResult:
     """A trained model folder and how it got there.
 
-    usage: cost of training, killed and interrupted attempts included; under torchrun, what the first process and its machine used.
+    Attributes:
+        model: the folder. fit: how the training went.
+        usage: cost of training, killed and interrupted attempts included; under torchrun, what the first process and its
+            machine used.
     """
 
     model: Path

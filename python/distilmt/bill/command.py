@@ -54,7 +54,12 @@ class BillConfig:
 
 @dataclass(frozen=True)
 class Bill:
-    """Tables, and where there is one the composite; `problem` says why there is none."""
+    """What `distilmt.bill` found.
+
+    Attributes:
+        tables: costs by kind of stage and by thing gained, and the rating.
+        composite: the rating as numbers; None where `problem` says why there is none.
+    """
 
     tables: list[Table]
     composite: Composite | None

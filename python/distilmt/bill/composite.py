@@ -49,8 +49,15 @@ class Scales:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is rated: `kept` unclipped, costs of making or None where unknown; `error` is the standard error of `kept` over
-    seeds, None with one seed of the student or of the student alone."""
+    """What is rated.
+
+    Attributes:
+        name: of the system.
+        kept: share of the teacher's gain that it keeps, unclipped.
+        kg, money, hours, gigabytes: costs of making, in the units of `Scales`; None is unknown.
+        estimated: its joules were not measured.
+        error: standard error of `kept` over seeds; None with one seed of the student or of the student alone.
+    """
 
     name: str
     kept: float
@@ -67,6 +74,7 @@ class Rated:
     """A candidate's place.
 
     Attributes:
+        candidate: what was rated. score: product of its terms, weighted, 0 to 1.
         terms: each factor before its weight, 0 to 1, by name.
         first: share of all weights, 0 to 1, under which it is first (ties are shared).
         best, worst: its best and worst place over all weights.
@@ -84,7 +92,14 @@ class Rated:
 
 @dataclass(frozen=True)
 class Composite:
-    """All candidates, best first, with the terms and weights (summing to 1) that were used and what was left out and why."""
+    """All candidates and how they were rated.
+
+    Attributes:
+        rated: best first.
+        weights: of the terms that were used, summing to 1. scales: what scores one half.
+        left_out: terms that were not used, and why, as sentences.
+        quality: name of the measure of quality and its test set.
+    """
 
     rated: list[Rated]
     weights: dict[str, float]

@@ -104,6 +104,7 @@ class ForecastRow:
     """One choice. `low` and `high` of an Amount are None where one repeat gave no spread.
 
     Attributes:
+        beam_size, compute_type, workers: the choice.
         hours: loading included. kwh, co2e_kg, money: None is unknown.
         disk_bytes: of the records and of the text.
         load_seconds: until the first line can be decoded. tokens_per_second: of the whole text, loading left out.
@@ -128,12 +129,17 @@ class ForecastRow:
 
     @property
     def name(self) -> str:
+        """The choice in words."""
         return f"beam {self.beam_size}, {self.compute_type}, {self.workers} worker{'s' if self.workers > 1 else ''}"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A row for each choice, the best one within the limits (None where none keeps them), and sentences about them."""
+    """What `distilmt.forecast` found.
+
+    Attributes:
+        rows: one for each choice. best: that within the limits, or None. notes: as sentences. currency: "" where none was named.
+    """
 
     rows: list[ForecastRow]
     best: ForecastRow | None
@@ -144,6 +150,7 @@ class Forecast:
         return self.table().markdown() + "\n"
 
     def table(self) -> Table:
+        """As text, a line for each choice."""
         head = ["Beam", "Numbers", "Workers", "Time", "95 % interval", "Energy", "CO2e", "Money", "Disk", "Tokens/s"]
         quality = any(row.bleu is not None for row in self.rows)
         head += (["BLEU of the sample", "Loss"] if quality else []) + ["Best"]

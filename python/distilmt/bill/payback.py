@@ -63,6 +63,7 @@ class PaybackRow:
     """One student in one quantity. Time in seconds, energy in kWh, CO2e in kg, money in the currency of the rates.
 
     Attributes:
+        system: the student. quantity: time, energy, CO2e or money.
         distillation: E_distil. teacher, student: per sentence, means over the repeats. None is unknown.
         sentences: N*; infinite for never; None where something in it is unknown.
         low, high: its 95 % interval; high may be infinite; None where a decoding was timed once.
@@ -80,7 +81,12 @@ class PaybackRow:
 
 @dataclass(frozen=True)
 class Payback:
-    """What `payback` found: a row for each student and quantity, and sentences about how it was found."""
+    """What `distilmt.payback` found.
+
+    Attributes:
+        rows: one for each student and quantity. notes: sentences about how they were found.
+        serve_per_day: sentences, as given. currency: of the money, "" where none was named.
+    """
 
     rows: list[PaybackRow]
     notes: list[str]

@@ -92,7 +92,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Amount:
-    """A figure and its interval; `low` and `high` are None where nothing is known of its error."""
+    """A figure `value` and its interval; `low` and `high` are None where nothing is known of its error."""
 
     value: float
     low: float | None = None

@@ -60,6 +60,7 @@ class StoredNeighbours:
 
     @property
     def hash(self) -> str:
+        """SHA-256 of the neighbours' ids."""
         return str(self.facts["sha256"][IDS])
 
     def __str__(self) -> str:

@@ -20,7 +20,12 @@ HEADER = ("direction", "student", "level", "share", "set", "teacher BLEU", "BLEU
 
 @dataclass(frozen=True)
 class MultilingualResult:
-    """Student folders by group, and `rows`: a direction each, with the scores of student and teacher by test set."""
+    """What `distilmt.multilingual` made.
+
+    Attributes:
+        folder: of the run. models: student folders by group of directions.
+        rows: one for each direction, with the scores of student and teacher by test set.
+    """
 
     folder: Path
     models: dict[str, Path]

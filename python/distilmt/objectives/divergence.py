@@ -11,10 +11,14 @@ from distilmt.ops.linear_kd import NativeTerm
 
 
 class Divergence(Term):
-    """A native term of weight 1 and a `temperature`, which stands among the fields of every one of them."""
+    """A native term of weight 1 and a `temperature`, which stands among the fields of every one of them.
+
+    Attributes:
+        kind: its native name.
+    """
 
     looks_at: ClassVar[str] = "teacher"
-    kind: ClassVar[str]  # its native name
+    kind: ClassVar[str]
     temperature: float
 
     def __post_init__(self) -> None:

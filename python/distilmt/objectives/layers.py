@@ -51,7 +51,9 @@ class Shape:
         )  # fmt: skip
 
     def layers(self, side: Side) -> int:
+        """Of the encoder, else of the decoder."""
         return self.encoder_layers if side == "encoder" else self.decoder_layers
 
     def heads(self, side: Side) -> int:
+        """Of a layer of the encoder, else of the decoder."""
         return self.encoder_heads if side == "encoder" else self.decoder_heads

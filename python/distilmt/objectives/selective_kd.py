@@ -48,6 +48,9 @@ class SelectiveKD(Term):
             step, and all its NLLs are pushed at the end (`objective.step()`, which the trainer calls), so that the choice
             does not depend on how a batch is cut; while the queue is empty, every token is chosen.
         gather: with "step", push the NLLs of all processes, in their order; else each process has its own queue.
+
+    Attributes:
+        memory: the queue, its gate and what is pending, or the counts of words; mutable, and no part of what the term is.
     """
 
     rate: float = 0.5
@@ -60,7 +63,6 @@ class SelectiveKD(Term):
     gather: bool = False
     looks_at: ClassVar[str] = "teacher"
     gated: ClassVar[bool] = True
-    # The queue: mutable on purpose, and no part of what the term is.
     memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:

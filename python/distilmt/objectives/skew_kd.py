@@ -21,6 +21,9 @@ class SkewKD(Divergence):
     Args:
         skew: l, between 0 and 1.
         temperature: T > 0, of both sides.
+
+    Attributes:
+        at_zero: the term that it is with a skew of 0.
     """
 
     skew: float = 0.1

@@ -30,6 +30,7 @@ class Head:
 
     @property
     def vocab(self) -> int:
+        """Size of the vocabulary."""
         return (self.hidden if self.weight is None else self.weight.T).shape[1]
 
     def logits(self, rows: int = 256) -> Iterator[Tensor]:

@@ -21,10 +21,14 @@ class Term(ABC):
     """One loss of an objective; a frozen dataclass whose fields are the loss's parameters.
 
     Multiply by a weight and add: `0.5 * NLL() + 0.5 * WordKD()`. A term alone is an objective of weight 1.
+
+    Attributes:
+        looks_at: "teacher", "snapshot", "layers" of a teacher, or "": nothing but the targets.
+        gated: looks at the rows that it chooses itself.
     """
 
-    looks_at: ClassVar[str] = ""  # "teacher", "snapshot", "layers" of a teacher, or nothing but the targets
-    gated: ClassVar[bool] = False  # looks at the rows that it chooses itself
+    looks_at: ClassVar[str] = ""
+    gated: ClassVar[bool] = False
 
     @abstractmethod
     def native(self, teacher: Any) -> NativeTerm:
@@ -35,6 +39,7 @@ class Term(ABC):
 
     @property
     def needs_teacher(self) -> bool:
+        """Whether it looks at a teacher or its layers."""
         return self.looks_at in ("teacher", "layers")
 
     @property
@@ -119,10 +124,13 @@ class LayerTerm(Term):
 
     Its value is a sum over tokens as that of any term and is divided by the same denominator, the number of targets: on the
     encoder, a sentence counts by its source length. Padding is never looked at.
+
+    Attributes:
+        attends: looks at attention maps.
     """
 
     looks_at: ClassVar[str] = "layers"
-    attends: ClassVar[bool] = False  # looks at attention maps
+    attends: ClassVar[bool] = False
 
     def native(self, teacher: Any) -> NativeTerm:
         raise ConfigError(f"{type(self).__name__} looks at layers, not at the output distribution")

@@ -13,9 +13,12 @@ DASH = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of finished text; the first `left` columns are words, the others numbers.
+    """A table of finished text.
 
-    formula: the column whose text is code and may wrap, none if negative; total: the last row is a sum.
+    Attributes:
+        title, head, rows, notes: heading, names of the columns, cells, and sentences below.
+        left: so many columns are words, the others numbers.
+        formula: the column whose text is code and may wrap, none if negative. total: the last row is a sum.
     """
 
     title: str
@@ -27,7 +30,7 @@ class Table:
     total: bool = False
 
     def markdown(self, level: int = 2) -> str:
-        """`level` of its heading."""
+        """As Markdown; `level` is that of its heading."""
 
         def line(cells: Iterable[str]) -> str:
             return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

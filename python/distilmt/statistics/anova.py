@@ -91,9 +91,11 @@ class Anova:
         return library("pandas").DataFrame([asdict(term) for term in self.terms])
 
     def markdown(self) -> str:
+        """The table, and its notes below it."""
         return self.layout().markdown()
 
     def latex(self) -> str:
+        """The table, for `\\usepackage{booktabs}`."""
         return self.layout().latex()
 
     def __str__(self) -> str:

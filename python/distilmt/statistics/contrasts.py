@@ -51,6 +51,7 @@ class Comparison:
 
     @property
     def stars(self) -> str:
+        """One to three for a corrected p below 0.05, 0.01 and 0.001."""
         return stars(self.p_holm)
 
 
@@ -162,6 +163,7 @@ class ContrastTable:
         return notes
 
     def layout(self) -> Layout:
+        """A line for each comparison, as text."""
         head = ["Contrast", "n", "Difference", "Interval", "p", "p (Holm)", self.rows[0].effect.name, "Its interval"]
         rows = []
         for row in self.rows:
@@ -181,9 +183,11 @@ class ContrastTable:
         return library("pandas").DataFrame(rows)
 
     def markdown(self) -> str:
+        """The table, and its notes below it."""
         return self.layout().markdown()
 
     def latex(self) -> str:
+        """The table, for `\\usepackage{booktabs}`."""
         return self.layout().latex()
 
     def __str__(self) -> str:

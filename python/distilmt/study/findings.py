@@ -33,7 +33,13 @@ PLOTTED = 2  # outcomes drawn
 
 @dataclass(frozen=True)
 class StudyReport:
-    """Tables and remarks; `paths` of the files that were written."""
+    """What a study found.
+
+    Attributes:
+        name: of the study. tables: means, tests and planned contrasts.
+        remarks: what a reader must know, as sentences.
+        figures: plots that were written. paths: all files that were.
+    """
 
     name: str
     tables: list[Layout]
@@ -42,6 +48,7 @@ class StudyReport:
     paths: list[Path]
 
     def markdown(self) -> str:
+        """Remarks, tables and figures, as in report.md."""
         remarks = [f"- {remark}" for remark in self.remarks]
         figures = [f"![{path.stem}]({path.parent.name}/{path.name})" for path in self.figures]
         return "\n".join([f"# {self.name}", "", *remarks, "", *(t.markdown() for t in self.tables), *figures]) + "\n"

@@ -149,6 +149,7 @@ class Study:
 
     @property
     def folder(self) -> Path:
+        """Where the study's files are."""
         return Path(self.config.out)
 
     def cells(self) -> list[Cell]:

@@ -18,7 +18,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Mean:
-    """Of one group. `deviation`, `low` and `high` are None with a single block."""
+    """Of one group: its `values`, their `mean`, standard `deviation` and interval `low` to `high`, None with a single block."""
 
     values: list[float]
     mean: float
@@ -28,6 +28,7 @@ class Mean:
 
     @property
     def n(self) -> int:
+        """How many values."""
         return len(self.values)
 
 

@@ -42,6 +42,7 @@ class Worth:
     """One treatment; costs in seconds or joules, means over blocks; what is unknown is None.
 
     Attributes:
+        treatment: its name.
         qualities: by block. gain: over the baseline within blocks; None where they have none in common.
         label, train: cost of its data and of its training. sentence: of serving one sentence.
         after: N*, infinite for never; low, high: Fieller's interval of it, None where something was measured once.
@@ -59,6 +60,7 @@ class Worth:
 
     @property
     def quality(self) -> float:
+        """Mean over the blocks."""
         return fmean(self.qualities.values())
 
     def spent(self, served: float) -> float:
@@ -68,7 +70,14 @@ class Worth:
 
 @dataclass(frozen=True)
 class StudyPayback:
-    """Treatments in the study's order; teacher: quality and cost of a sentence; choices: N, and whom to take."""
+    """Which treatments of a study pay, and when.
+
+    Attributes:
+        name: of the study. cost: the column that is paid in. quality: the column that is gained.
+        baseline: the treatment that gains are over. rows: treatments in the study's order.
+        teacher: its quality, None where unknown, and the cost of a sentence.
+        choices: numbers of sentences, each with the treatment to take; None is the teacher.
+    """
 
     name: str
     cost: Cost
@@ -79,6 +88,7 @@ class StudyPayback:
     choices: list[tuple[float, Worth | None]]
 
     def tables(self) -> list[Layout]:
+        """What each treatment gained and cost, and which to take for how many sentences."""
         unit = "J" if self.cost == "joules" else {"cpu_seconds": "CPU s", "seconds": "s"}[self.cost]
         own, each = self.teacher
         rows = [
@@ -130,6 +140,7 @@ class StudyPayback:
         return axes
 
     def markdown(self) -> str:
+        """The tables, and a link to the plot."""
         tables = "\n".join(table.markdown() for table in self.tables())
         return f"# Pay-back: {self.name}\n\n{tables}\n![{self.quality} over N*](figures/payback.svg)\n"
 
