@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 from distilmt import cli
+from distilmt.methods import METHODS
 from shell import distilmt
 
 TEXT = "the dog sees the cat .\n\nHund\u2028Katze\r\n  \nthe tree\x00\nthe house".encode()
@@ -121,14 +123,26 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tiny_model_folder: Pat
 
 def test_methods_and_explain(capsys):
     assert cli.main(["methods"]) == 0
-    out = capsys.readouterr().out
-    assert "word-kd\n" in out and "Kim & Rush 2016" in out
+    lines = capsys.readouterr().out.splitlines()
+    named = lines[: lines.index("")]  # a line each, formulas are for `explain`
+    assert [line.split()[0] for line in named] == ["alone", *METHODS] and not any("KD()" in line for line in lines)
+    assert re.match(r"word-kd +gold pairs; .*\(Kim & Rush 2016", named[1])
+    options = lines[lines.index("By option, with any of these:") :]
+    for sought in ("ensemble", "Collective Wisdom", "kNN-MT", "attention maps", "filtered"):
+        (line,) = (line for line in options if sought in line)
+        assert line.startswith(("--", "distilmt "))
     assert cli.main(["explain", "0.5 * NLL() + 0.5 * WordKD(temperature=2)"]) == 0
     out = capsys.readouterr().out
-    assert "teacher    needed" in out and "0.5 * WordKD(temperature=2)" in out and "arXiv:1606.07947" in out
+    assert "teacher    needed" in out and "arXiv:1606.07947" in out
+    assert "0.5 * WordKD(temperature=2, teacher_temperature=None, tail='renormalise', iterations=1)\n" in out
+    assert "0.5 * NLL(label_smoothing=0.0, smoothing='others', temperature=1.0)\n" in out
     for name, parts in {
         "f-js": ("2307.15190", "SkewReverseKD(skew=0.5)", "beside it on the student's samples", "40 likeliest"),
         "continual": ("with each teacher in turn", "Inheritance()", "2212.09097", "teacher_better"),
+        "selective-global": ("1 * SelectiveKD(rate=0.5, level='global', queue_size=30000, by='student_nll'",),
+        "stacked": ("then recipe seq-inter\n", "\n    learning rate times 0.1\n"),
+        "imitkd": ("on the student's own words Top1()\n", "own targets: share 1.0, schedule exponential, by sentence"),
+        "hybrid": ("unless given --pseudo-share 0.5, --drop-worst 0.0\n",),
         "distil-adapt-distil": ("with the adapted teacher on the text", "Gordon & Duh 2020", "arXiv:1606.07947"),
     }.items():
         assert cli.main(["explain", name]) == 0

@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import import_module
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
@@ -171,16 +171,22 @@ def score(config: ScoreConfig | None = None, **options: Any) -> str | None:
 
 
 def methods() -> str:
-    """Names for --method: what data they train on, what they minimise, where they come from."""
-    from distilmt.methods import ALONE, METHODS
+    """Names for --method, a line each: what they train on or minimise, and where they come from; `explain` has the formulas."""
+    from distilmt.methods import ALONE, BY_OPTION, METHODS
 
-    lines = [line for method in (ALONE, *METHODS.values()) for line in _listed(method)]
+    listed = [(method.name, method.summary) for method in (ALONE, *METHODS.values())]
+    lines = [f"{name:<19} {summary}" for name, summary in listed]
     lines += ["", "Joined by +: one that makes data with one that is a loss, as in seq-kd+word-kd."]
     lines += ["Joined by /: one after the other, as in seq-kd/seq-inter+word-kd."]
-    return "\n".join([*lines, "", "Several directions, a teacher each: distilmt multilingual (docs/multilingual.md)."])
+    lines += ["", "By option, with any of these:", *(f"{option:<40} {what}" for option, what in BY_OPTION.items())]
+    return "\n".join(
+        [*lines, "", "Data, losses and numbers of one: distilmt explain NAME. All in words: docs/methods.md."]
+    )
 
 
 def _listed(method: Method) -> list[str]:
+    from distilmt.recipe_options import READERS, RecipeOptions
+
     lines = [method.name, f"    {method.summary}"]
     for number, phase in enumerate(method.phases):
         begin = "then " if number else "from the teacher's layers, " if phase.teacher_layers else ""
@@ -190,12 +196,21 @@ def _listed(method: Method) -> list[str]:
         lines += [f"    {begin}recipe {phase.recipe}", f"    objective {phase.objective}"]
         if phase.own:
             place = "and beside it" if phase.own.beside else "but"
-            lines.append(f"    {place} on the student's samples {phase.own.objective}")
+            whose = "samples" if phase.own.sample else "own words"
+            lines.append(f"    {place} on the student's {whose} {phase.own.objective}")
+            numbers = {name: value for name, value in asdict(phase.own).items() if name != "objective"}
+            lines.append(f"    own targets: {', '.join(f'{name} {value}' for name, value in numbers.items())}")
+        if phase.rate != 1:
+            lines.append(f"    learning rate times {phase.rate:g}")
+        read = [name for name, readers in READERS.items() if readers & phase.readers]
+        if read:
+            defaults = [f"--{name.replace('_', '-')} {getattr(RecipeOptions(), name)}" for name in read]
+            lines.append(f"    unless given {', '.join(defaults)}")
     return lines
 
 
 def explain(expression: str) -> str:
-    """What an objective is made of: each term with its weight, its parameters, and its formula and source.
+    """What an objective is made of: each term with its weight, all its parameters, and its formula and source.
 
     Of a method's name: its data and its objectives, in order.
     """
@@ -219,7 +234,8 @@ def _explained(expression: str) -> str:
     objective = parse(expression)
     lines = [f"objective  {objective}", f"teacher    {'needed' if objective.needs_teacher else 'not needed'}"]
     for weight, term in objective.terms:
-        lines += ["", f"{weight:g} * {term}"]
+        given = ", ".join(f"{each.name}={getattr(term, each.name)!r}" for each in fields(term) if each.init)  # type: ignore[arg-type]
+        lines += ["", f"{weight:g} * {type(term).__name__}({given})"]
         # A term's file opens with its formula and its source.
         lines.append(_indented(sys.modules[type(term).__module__].__doc__))
     return "\n".join(lines)

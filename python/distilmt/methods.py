@@ -233,6 +233,19 @@ METHODS = {
     )
 }  # fmt: skip
 ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the baseline of every report")
+# What is no method of its own but goes with them: how it is asked for, and what it is.
+BY_OPTION = {
+    "--teacher A B": "an ensemble as one teacher; --teacher-mean geometric, --teacher-weights 2 1",
+    "--teacher A B --teacher-by-nll": "teachers weighed by their NLL of gold (Collective Wisdom, Saleh et al. 2020)",
+    "--cache-teacher 16": "the teacher's likeliest words stored once, in place of running it",
+    "--own-share 0.5": "any objective on the student's own words (on-policy)",
+    "--drop-worst 0.05 --reverse-teacher B": "pseudo pairs filtered by reverse cross-entropy (Bergamot)",
+    "--subset 0.05": "low data: a share of the training pairs",
+    "--label-beam-size 1": "greedy seq-kd",
+    "--objective 'NLL() + AttentionMaps()'": "attention maps, layer by layer; other terms: docs/losses.md",
+    "distilmt translate --knn-datastore D": "kNN-MT: neighbours beside the model where it translates (docs/knn.md)",
+    "distilmt multilingual": "several directions, a teacher each (docs/multilingual.md)",
+}
 RECIPES = (
     "gold", "seq-kd", "seq-inter", "mbr", "mixed", "hybrid", "gold-kd", "gold-kd-bt", "gold-best", "n-best", "forward",
     "round-trip", "sampled", "denoise",
