@@ -28,6 +28,15 @@ def counts(term: Any, *names: str) -> None:
             raise ConfigError(f"{type(term).__name__}: {name} must be a whole number of at least 1, got {value!r}")
 
 
+def one_of(term: Any, **known: tuple[str, ...]) -> None:
+    """Raises ConfigError where one of these fields is none of the names it may be."""
+    for name, values in known.items():
+        if getattr(term, name) not in values:
+            raise ConfigError(
+                f"{type(term).__name__}: {name} must be one of {', '.join(values)}, got {getattr(term, name)!r}"
+            )
+
+
 def between(term: Any, name: str, low: float, high: float, remedy: str) -> None:
     """Raises ConfigError where low < field < high does not hold."""
     value = getattr(term, name)

@@ -21,11 +21,12 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, positive
+from distilmt.objectives.checks import counts, full, one_of, positive
 from distilmt.objectives.criteria import CRITERIA, chosen
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
-from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm
+from distilmt.objectives.word_kd import forward_kl
+from distilmt.ops.linear_kd import TAILS, Choice, LinearKD, NativeTerm
 from distilmt.ops.score_queue import score_queue
 
 RULES = ("student_nll", "teacher_entropy", "teacher_confidence", "teacher_better", "mask", *CRITERIA)
@@ -34,7 +35,9 @@ _ABOVE_ZERO = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True, repr=False)
 class SelectiveKD(Term):
-    """WordKD on chosen tokens. By student_nll or mask, the teacher's output layer is computed for these alone.
+    """WordKD on chosen tokens, of a dense teacher or a top-k one (TopK: soft labels, --cache-teacher). By student_nll or mask, a
+    dense teacher's output layer is computed for these alone, and `agreement` is that of the chosen tokens only, unless
+    another term looks at a dense teacher everywhere.
 
     Args:
         rate: share of tokens, in (0, 1].
@@ -48,6 +51,7 @@ class SelectiveKD(Term):
             step, and all its NLLs are pushed at the end (`objective.step()`, which the trainer calls), so that the choice
             does not depend on how a batch is cut; while the queue is empty, every token is chosen.
         gather: with "step", push the NLLs of all processes, in their order; else each process has its own queue.
+        tail: of a top-k teacher, as WordKD's; rules that ask the teacher need its whole distribution.
 
     Attributes:
         memory: the queue, its gate and what is pending, or the counts of words; mutable, and no part of what the term is.
@@ -61,6 +65,7 @@ class SelectiveKD(Term):
     temperature: float = 1.0
     update: Literal["micro_batch", "step"] = "micro_batch"
     gather: bool = False
+    tail: Literal["renormalise", "drop", "rest"] = "renormalise"
     looks_at: ClassVar[str] = "teacher"
     gated: ClassVar[bool] = True
     memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)
@@ -69,11 +74,7 @@ class SelectiveKD(Term):
         positive(self, "temperature")
         if not 0 < self.rate <= 1:
             raise ConfigError(f"SelectiveKD: rate must be in (0, 1], got {self.rate} - 0.5 is usual")
-        for name, value, known in (
-            ("by", self.by, RULES), ("level", self.level, ("batch", "global")), ("update", self.update, ("micro_batch", "step")),
-        ):  # fmt: skip
-            if value not in known:
-                raise ConfigError(f"SelectiveKD: {name} must be one of {', '.join(known)}, got {value!r}")
+        one_of(self, by=RULES, level=("batch", "global"), update=("micro_batch", "step"), tail=TAILS)
         if self.level == "global" and self.by != "student_nll":
             raise ConfigError(f"SelectiveKD: level='global' keeps a queue of student_nll, got by={self.by!r}")
         counts(self, "queue_size")
@@ -96,8 +97,9 @@ class SelectiveKD(Term):
         return self.by == "mask"
 
     def native(self, teacher: Teacher) -> NativeTerm:
-        full(self, teacher)
-        return NativeTerm("forward_kl", self.temperature**2, self.temperature, self.temperature)
+        if self.by.startswith("teacher") or self.by == "gold_probability":
+            full(self, teacher)  # the rule asks for more than its likeliest words
+        return forward_kl(self, teacher, self.temperature, self.temperature, self.tail)
 
     def choice(self) -> Choice | None:
         if self.by == "mask" or self.by in CRITERIA:

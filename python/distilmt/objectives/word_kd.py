@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, positive
+from distilmt.objectives.checks import counts, full, one_of, positive
 from distilmt.objectives.teachers import Neighbours, Teacher, is_sparse
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import TAILS, NativeTerm
@@ -43,22 +43,10 @@ class WordKD(Term):
     def __post_init__(self) -> None:
         positive(self, "temperature", "teacher_temperature")
         counts(self, "iterations")
-        if self.tail not in TAILS:
-            raise ConfigError(f"WordKD: tail must be one of {', '.join(TAILS)}, got {self.tail!r}")
+        one_of(self, tail=TAILS)
 
     def native(self, teacher: Teacher) -> NativeTerm:
-        its = self.teacher_temperature or self.temperature
-        if not is_sparse(teacher):
-            return NativeTerm("forward_kl", self.temperature**2, self.temperature, its)
-        if isinstance(teacher, Neighbours):
-            raise ConfigError(
-                "WordKD cannot use Neighbours, whose distances have a temperature of their own - use KNNKD"
-            )
-        if self.tail != "renormalise" and its != 1:
-            raise ConfigError(
-                f"WordKD: a top-k teacher with tail={self.tail!r} has temperature 1, got {its} - the tail's shape is unknown"
-            )
-        return NativeTerm("sparse_kl", self.temperature**2, self.temperature, its, a=TAILS.index(self.tail))
+        return forward_kl(self, teacher, self.temperature, self.teacher_temperature or self.temperature, self.tail)
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,3 +67,17 @@ class WordCE(Term):
         full(self, teacher)
         its = self.teacher_temperature or self.temperature
         return NativeTerm("cross_entropy", self.temperature**2, self.temperature, its)
+
+
+def forward_kl(term: Term, teacher: Teacher, temperature: float, its: float, tail: str) -> NativeTerm:
+    """T^2 KL(q || p) from a dense or a top-k teacher; its: the teacher's temperature. Raises: ConfigError: from neither."""
+    name = type(term).__name__
+    if not is_sparse(teacher):
+        return NativeTerm("forward_kl", temperature**2, temperature, its)
+    if isinstance(teacher, Neighbours):
+        raise ConfigError(f"{name} cannot use Neighbours, whose distances have a temperature of their own - use KNNKD")
+    if tail != "renormalise" and its != 1:
+        raise ConfigError(
+            f"{name}: a top-k teacher with tail={tail!r} has temperature 1, got {its} - the tail's shape is unknown"
+        )
+    return NativeTerm("sparse_kl", temperature**2, temperature, its, a=TAILS.index(tail))
