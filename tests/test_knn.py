@@ -71,7 +71,7 @@ def test_rows_of_a_batch_and_lines_that_moved_trap_8(store: knn.Datastore, tmp_p
         found.require(vocab=store.facts["vocab"], source="0" * 64, target=store.facts["target"])
 
 
-def test_damaged_stores(store: knn.Datastore, tmp_path: Path) -> None:
+def test_case_28_a_damaged_datastore_names_what_is_missing(store: knn.Datastore, tmp_path: Path) -> None:
     import shutil
 
     with pytest.raises(DataError, match="this is no datastore: distilmt knn build makes one"):

@@ -104,7 +104,9 @@ def test_an_index_that_cannot_be(store: knn.Datastore, many: Path, tmp_path: Pat
         knn.Datastore(many, index="flat")  # type: ignore[arg-type]
 
 
-def test_an_index_is_kept_and_belongs_to_its_keys(many: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_case_27_an_index_is_kept_and_belongs_to_its_keys(
+    many: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     folder = shutil.copytree(many, tmp_path / "copy", ignore=shutil.ignore_patterns("index*"))
     query = knn.Datastore(folder).keys[:3].astype(np.float32)
     one = knn.Datastore(folder, index="ivf").nearest(query, 2)
@@ -114,8 +116,11 @@ def test_an_index_is_kept_and_belongs_to_its_keys(many: Path, monkeypatch: pytes
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
     facts = json.loads((folder / "index-ivf.json").read_text())
     (folder / "index-ivf.json").write_text(json.dumps({**facts, "faiss": "0.0"}))
-    with pytest.raises(DataError, match=r"another index \(faiss '0.0', expected"):
+    with pytest.raises(
+        DataError, match=r"another index \(faiss '0.0', expected .*to make it again: rm \S+, then"
+    ) as found:
         _ = knn.Datastore(folder, index="ivf").index
+    assert f"rm {folder / 'index-ivf.faiss'}, then distilmt knn search {folder} --index ivf, or" in str(found.value)
     (folder / "index-ivf.faiss").unlink()  # its facts alone are those of an index that is written anew
     monkeypatch.setattr(FAISS, "write_index", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):

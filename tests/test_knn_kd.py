@@ -7,6 +7,7 @@ from math import exp, log
 import pytest
 import torch
 
+from distilmt import train
 from distilmt.errors import ConfigError
 from distilmt.objectives import Head, Neighbours, parse
 
@@ -62,3 +63,14 @@ def test_a_falling_temperature() -> None:
     for wrong in ("schedule='cosine'", "eta=0.5", "decay=0"):
         with pytest.raises(ConfigError, match="KNNKD: "):
             parse(f"KNNKD({wrong})")
+
+
+def test_what_makes_neighbours_is_said() -> None:
+    made = "`distilmt knn build.*` and `distilmt knn search`"
+    with pytest.raises(
+        ConfigError, match=f"objective 'KNNKD\\(\\)' looks at neighbours - make them by {made}.*--neighbours"
+    ):
+        train(train=("s", "t"), dev=("s", "t"), out="o", objective="KNNKD()")
+    student = Head(P.log()[None], None)
+    with pytest.raises(ConfigError, match=f"KNNKD needs Neighbours, got Head - .*{made} make: --neighbours"):
+        parse("KNNKD()").evaluate(student=student, targets=torch.tensor([1]), teacher=student)

@@ -37,7 +37,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return stored(tmp_path / "labels", RECORDS, monkeypatch)
 
 
-def stored(folder: Path, records: Sequence[Record], monkeypatch: pytest.MonkeyPatch) -> Path:
+def stored(folder: Path, records: Sequence[Record], monkeypatch: pytest.MonkeyPatch, n_best: int = 3) -> Path:
     """A job whose teacher says what these records hold; lines without hypotheses are empty."""
     texts = [f"line {record.line}" if record.candidates else "" for record in records]
     write_lines(folder.parent / "source.txt", texts)
@@ -46,7 +46,7 @@ def stored(folder: Path, records: Sequence[Record], monkeypatch: pytest.MonkeyPa
     model = folder.parent / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
-    label(model=str(model), source=str(folder.parent / "source.txt"), out=str(folder), n_best=3)
+    label(model=str(model), source=str(folder.parent / "source.txt"), out=str(folder), n_best=n_best)
     return folder
 
 
@@ -96,9 +96,20 @@ def test_the_k_best_are_files_of_their_own(labels: Path) -> None:
 
 
 def test_no_more_are_kept_than_are_stored(labels: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--keep 4: .*labels holds 3 hypotheses a line"):
+    with pytest.raises(ConfigError, match=r"--keep 4: .*labels holds 3 hypotheses a line - label again .*--n-best N"):
         selected(labels, keep=4)
     assert not list(labels.glob("selected*"))
+
+
+@pytest.mark.parametrize("rule", ["bleu", "gleu", "chrf", "mbr", "sample"])
+def test_of_one_hypothesis_no_rule_chooses(
+    rule: str, tmp_path: Path, write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = stored(tmp_path / "labels", [plain.record(1, ["hello"])], monkeypatch, n_best=1)
+    gold = write(b"hello\n", "gold.en") if rule in ("bleu", "gleu", "chrf") else None
+    with pytest.raises(ConfigError, match=rf"--rule {rule}: .* one hypothesis a line - .*distilmt label --n-best N"):
+        selected(labels, gold, rule=rule)
+    assert lines(selected(labels).paths[0]) == ["hello"]
 
 
 def test_gold_of_another_length_stops_before_any_work(labels: Path, write: Any) -> None:

@@ -6,12 +6,17 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
+
 import distilmt
 import plain_selection as plain
 from distilmt import corpus
+from distilmt.distill import DistillConfig
+from distilmt.errors import ConfigError
 from distilmt.label import read_labels
 from distilmt.labels.records import USABLE, read_records
 from distilmt.quickstart import write_corpus
+from distilmt.recipe_options import LabelSearch
 from distilmt.recipes.seq_inter import seq_inter
 from distilmt.train import TrainingOptions
 from distilmt.vocab import Vocab
@@ -66,3 +71,13 @@ def test_seq_inter(tmp_path: Path) -> None:
     assert made_by["student seq-inter"] == ["label", "select", "student-seq-inter-1"]
     record = stages["student-seq-inter-1"]
     assert record["inputs"]["pseudo target"] == digest and record["inputs"]["recipe"] == "seq-inter"
+
+
+@pytest.mark.parametrize("search", [LabelSearch(beam_size=1), LabelSearch(beam_size=5, n_best=1)])
+@pytest.mark.parametrize("method", ["seq-inter", "mbr", "stacked"])
+def test_among_one_hypothesis_there_is_no_choice(method: str, search: LabelSearch) -> None:
+    pair = ("s", "t")
+    given = {"train": pair, "dev": pair, "test": (pair,), "out": "o", "student_size": "tiny", "teacher": "t"}
+    with pytest.raises(ConfigError, match=r"recipe (seq-inter|mbr): with one hypothesis .* raise --label-beam-size"):
+        DistillConfig(**given, method=method, label=search)
+    DistillConfig(**given, method="seq-kd", label=search)

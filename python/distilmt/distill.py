@@ -133,6 +133,11 @@ class DistillConfig:
         kept = self.label.for_recipes(self.recipes()).n_best or 1
         if self.data.keep > kept and {"gold-best", "n-best"} & self.recipes():
             raise ConfigError(f"--keep {self.data.keep} hypotheses: the lists have {kept} - raise --label-beam-size")
+        if kept == 1 and (chosen := {"seq-inter", "mbr"} & self.recipes()):
+            raise ConfigError(
+                f"recipe {' and '.join(sorted(chosen))}: with one hypothesis a line there is no choice - raise --label-beam-size "
+                "(and --label-n-best where it is given), or take the recipe seq-kd"
+            )
         if self.cache_teacher < 0 or (self.cache_teacher and self.soft_labels is not None):
             raise ConfigError(
                 "--cache-teacher must be at least 0, and takes the place of --soft-labels - give one of them"

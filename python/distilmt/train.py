@@ -183,9 +183,12 @@ def train(config: TrainConfig | None = None, **options: Any) -> TrainResult:
     needs = objective.needs_teacher or config.own.needs_teacher
     if needs and teacher is None:
         asks = config.objective if objective.needs_teacher else config.own.objective
-        raise ConfigError(
-            f"objective {asks!r} looks at a teacher - name one with --teacher, its --soft-labels, or --neighbours"
-        )
+        if any(term.neighbour_temperature for _, term in objective.terms):
+            raise ConfigError(
+                f"objective {asks!r} looks at neighbours - make them by `distilmt knn build --model TEACHER ...` and "
+                "`distilmt knn search`, and name their folder with --neighbours"
+            )
+        raise ConfigError(f"objective {asks!r} looks at a teacher - name one with --teacher, or its --soft-labels")
     if objective.needs_snapshot and not (config.init_from or config.snapshot):
         raise ConfigError(
             f"objective {config.objective!r} keeps what a student knew, this one begins with nothing - name a model with "

@@ -6,6 +6,7 @@ Cells and codes are learnt from at most a million keys drawn by a fixed seed, fe
 from __future__ import annotations
 
 import math
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,10 @@ def opened(store: Datastore) -> Any:
                 for name in expected
                 if found.get(name) != expected[name]
             )
-            raise DataError(f"{path}: another index ({wrong}) - delete it to make it again")
+            again = (
+                f"rm {shlex.quote(str(path))}, then distilmt knn search {shlex.quote(str(store.folder))} --index {kind}"
+            )
+            raise DataError(f"{path}: another index ({wrong}) - to make it again: {again}, or what asked for it now")
         index = library.read_index(str(path))
     else:
         index = _filled(_trained(library, store, kind), store)

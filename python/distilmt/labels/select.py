@@ -28,6 +28,7 @@ SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
     "chrf": "nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no",
 }
+MORE = "label again with more: distilmt label --n-best N"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +91,9 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     labels = read_labels(config.labels)
     stored = read_manifest(labels.folder)[0]["options"]["search"]["n_best"]
     if config.keep > stored:
-        raise ConfigError(
-            f"--keep {config.keep}: {labels.folder} holds {stored} hypotheses a line - keep at most these"
-        )
+        raise ConfigError(f"--keep {config.keep}: {labels.folder} holds {stored} hypotheses a line - {MORE}")
+    if stored == 1 and config.ranking.rule != "model":
+        raise ConfigError(f"--rule {config.ranking.rule}: {labels.folder} holds one hypothesis a line - {MORE}")
     paths = _paths(config)
     _refuse_overwriting(labels, paths)
     gold = None if config.gold is None else _read_gold(config.gold, labels)

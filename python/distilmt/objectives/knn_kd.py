@@ -76,7 +76,8 @@ class KNNKD(Term):
     def native(self, teacher: Teacher) -> NativeTerm:
         if not isinstance(teacher, Neighbours):
             raise ConfigError(
-                f"KNNKD needs Neighbours, got {type(teacher).__name__} - ids and distances of a datastore"
+                f"KNNKD needs Neighbours, got {type(teacher).__name__} - ids and distances of a datastore, which "
+                "`distilmt knn build` and `distilmt knn search` make: --neighbours FOLDER"
             )
         settled(self, self.schedule == "fixed")
         return NativeTerm("sparse_kl")
