@@ -12,10 +12,16 @@ import pytest
 import distilmt
 from conftest import lively_model
 from distilmt import models
+from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
 from distilmt.files import lines_hash
+from distilmt.gap import top1_agreement
 from distilmt.label import read_labels
 from distilmt.methods import named
+from distilmt.recipe_options import LabelSearch, RecipeOptions
+from distilmt.study import distill as study
+from distilmt.study.measure import measure
+from distilmt.teachers import TeacherMix
 from distilmt.train import TrainingOptions
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
@@ -134,11 +140,14 @@ def test_what_does_not_go_together_is_said_at_once(given: dict[str, Any], tmp_pa
         ),
         ({"method": "f-js", "own_share": 0.5}, "--own-share: f-, imitkd and gkd say themselves"),
         ({"method": "f-reverse-kl", "cache_teacher": 4}, "f-, imitkd and gkd ask about the student's own words"),
-        ({"method": "f-js", "teacher_by_nll": True} | several, "f-, imitkd and gkd ask about the student's own words"),
+        (
+            {"method": "f-js", "teacher_by_nll": "batch"} | several,
+            "f-, imitkd and gkd ask about the student's own words",
+        ),
         ({"method": "seq-kd", "sample_top_k": 3}, "--sample-top-k is of sampled, which this run has not"),
         ({"method": "word-kd", "cache_teacher": 4} | several, "--cache-teacher: is of one teacher, got 2"),
         ({"method": "layers"} | several, "begins with the teacher's layers: is of one teacher, got 2"),
-        ({"method": "word-kd", "teacher_by_nll": True}, "are of several teachers, got one"),
+        ({"method": "word-kd", "teacher_by_nll": "batch"}, "are of several teachers, got one"),
         ({"objective": "NLL() + Inheritance()"}, r"the first phase begins with nothing - put a\s+training before it"),
         ({"method": "knn-kd"} | several, "a datastore is of one teacher, got 2"),
     ):
@@ -188,3 +197,28 @@ def test_a_student_is_pre_trained_and_then_distilled(given: dict[str, Any], tmp_
 
 def text_of(run: Path) -> list[str]:
     return (run / "gold-sources.txt").read_text().splitlines()
+
+
+def test_an_ensemble_is_a_cell_of_a_study(given: dict[str, Any], tmp_path: Path) -> None:
+    names = ("train", "dev", "student_size", "training", "test_beam_size")
+    task = study.DistillTask(
+        **{name: given[name] for name in names}, test=given["test"][0], teacher=tuple(two(given)), label=LabelSearch(beam_size=2),
+    )  # fmt: skip
+    wise = replace(task, method="word-kd", mix=TeacherMix(by_nll="batch"))
+    none, found = EnergyOptions(energy="none"), {}
+    for name, each in {"labels": replace(task, mix=TeacherMix(weights=(1, 3))), "wise": wise}.items():
+        work = study.load(each, tmp_path / name, tmp_path / "shared", none)
+        found[name] = measure(work, warm_up=0, min_seconds=0, energy=none)["outcomes"]
+        assert work.inputs["teacher"] == identity([Path(t) for t in two(given)])
+    (labels,) = (tmp_path / "shared").glob("*/label")
+    said = Translator(two(given), weights=[1, 3], threads=1).translate(SOURCES, beam_size=2)
+    assert read_labels(labels).pseudo == [t.text for t in said]
+    assert inputs(tmp_path / "wise", "student-student")["mix"]["by_nll"] == "batch"
+    both = Translator(two(given), compute_type="float32", threads=1)
+    student = Translator(tmp_path / "wise/student-student/best", compute_type="float32", threads=1)
+    text = [Path(path).read_text().splitlines() for path in given["test"][0]]
+    assert found["wise"]["top1_agreement"] == top1_agreement(student, both, *text)
+    assert [p.teacher for p in replace(task, method="continual").chosen.phases] == [None, 0, 1]
+    assert len(replace(task, method="noisy-student", data=RecipeOptions(rounds=4)).chosen.phases) == 4
+    with pytest.raises(ConfigError, match="are of several teachers, got one"):
+        replace(wise, teacher=given["teacher"])

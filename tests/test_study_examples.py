@@ -74,6 +74,6 @@ def test_the_page_has_every_key_and_its_example_is_a_study(tmp_path: Path) -> No
     (tmp_path / "study.yaml").write_text(re.sub("^    ", "", text, flags=re.MULTILINE))
     assert read(tmp_path / "study.yaml").levels == {"beam_size": ["1", "4"], "direction": ["de-en", "en-de"]}
     given = {"name", "out", "task", "factors", "fixed"}  # in the example
-    groups = {"metering", "rates", "asked", "training", "teacher_training", "label", "data", "own", "neighbours"}
+    groups = {"metering", "rates", "asked", "training", "teacher_training", "label", "data", "own", "mix", "neighbours"}
     for key in {field.name for cls in (StudyConfig, DecodeTask, DistillTask) for field in fields(cls)} - given - groups:
         assert f"`{key}`" in PAGE, key

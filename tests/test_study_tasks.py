@@ -173,8 +173,9 @@ def test_phases_caches_neighbours_and_further_tests(task: distill.DistillTask, t
             replace(task, further=wrong)
     with pytest.raises(ConfigError, match="keeps what the teacher says of gold and seq-kd, not of seq-inter"):
         distill.load(
-            replace(task, method="seq-inter+word-kd", cache_teacher=4), tmp_path / "no", tmp_path / "shared", NONE
-        )
+            replace(task, method="seq-inter+word-kd", cache_teacher=4, label=replace(task.label, beam_size=2)),
+            tmp_path / "no", tmp_path / "shared", NONE,
+        )  # fmt: skip
 
 
 def test_a_teacher_is_adapted_once_for_all_cells_that_ask_for_it(task: distill.DistillTask, tmp_path: Path) -> None:

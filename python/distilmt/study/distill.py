@@ -28,6 +28,7 @@ from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.stage import hash_of
 from distilmt.study import decode
 from distilmt.study.measure import Numbers, Work
+from distilmt.teachers import TeacherMix, names_of
 from distilmt.train import TrainingOptions
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class DistillTask:
     train: tuple[str, str] = field(metadata={"help": "training text, line-aligned"})
     dev: tuple[str, str] = field(metadata={"help": "text that chooses the checkpoint"})
     test: tuple[str, str] = field(metadata={"help": "text that is served"})
-    teacher: str = field(metadata={"help": "a model's folder or hub name"})
+    teacher: str | tuple[str, ...] = field(
+        metadata={"help": "a model's folder or hub name; several of one vocabulary are made one"}
+    )
     student_size: str = field(metadata={"help": "a preset, or ENCxDEC:HIDDEN:FFN:HEADS"})
     method: str = field(default="seq-kd", metadata={"help": "see `distilmt methods`; alone is the baseline"})
     recipe: str | None = field(default=None, metadata={"help": "in place of method, what data"})
@@ -77,6 +80,7 @@ class DistillTask:
     )
     label: LabelSearch = field(default_factory=LabelSearch, metadata={"prefix": "label_"})
     data: RecipeOptions = field(default_factory=RecipeOptions)
+    mix: TeacherMix = field(default_factory=TeacherMix, metadata={"prefix": "teacher_"})
     own: OwnTargets = field(default_factory=OwnTargets, metadata={"prefix": "own_"})
     training: TrainingOptions = field(default_factory=TrainingOptions)
     teacher_training: TrainingOptions = field(default_factory=TrainingOptions, metadata={"prefix": "teacher_"})
@@ -105,7 +109,8 @@ class DistillTask:
         """The method, by its name or by its parts."""
         if self.recipe or self.objective:
             return Method("given", self.recipe or "gold", self.objective or ALONE.objective, "given in full")
-        return ALONE if self.method == ALONE.name else named(self.method)
+        method = ALONE if self.method == ALONE.name else named(self.method)
+        return method.of_run(len(names_of(self.teacher)), self.data.rounds)
 
     @property
     def adapts(self) -> bool:
@@ -127,7 +132,7 @@ class DistillTask:
         return DistillConfig(
             train=self.train, dev=self.dev, test=(self.test,), out=out, student_size=self.student_size, teacher=self.teacher,
             adapt_train=self.adapt_train if self.adapts else None, baseline=False, seeds=(self.training.seed,),
-            cache_teacher=self.cache_teacher, label=self.label, data=self.data.read_by(readers), own=self.own,
+            cache_teacher=self.cache_teacher, label=self.label, data=self.data.read_by(readers), mix=self.mix, own=self.own,
             training=self.training, teacher_training=self.teacher_training, metering=energy, **what,
         )  # fmt: skip
 
@@ -142,13 +147,16 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     """
     from distilmt import corpus, models
     from distilmt.students import train_student
+    from distilmt.weights import identity
 
     text, dev = corpus.load_corpus(task.train), corpus.load_corpus(task.dev)
-    teacher = models.folder_of(task.teacher)
+    teachers = [models.folder_of(name) for name in names_of(task.teacher)]
     inputs = {
-        "teacher": models.weights_hash(teacher), "train": text.source_hash + text.target_hash,
+        "teacher": identity(teachers), "train": text.source_hash + text.target_hash,
         "dev": dev.source_hash + dev.target_hash,
     }  # fmt: skip
+    if len(teachers) > 1:
+        inputs["mix"] = repr(task.mix)
     if task.adapts and task.adapt_train:
         domain = corpus.load_corpus(task.adapt_train)
         inputs["adapt"] = domain.source_hash + domain.target_hash
@@ -169,7 +177,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         "train_perplexity": facts["curve"][-1]["perplexity"], "updates_per_second": facts["curve"][-1]["updates_per_second"],
         "parameters": models.parameters(models.load(model)), "file_bytes": models.size_bytes(model),
     }  # fmt: skip
-    work = _served(task, model, teacher, inputs, outcomes)
+    work = _served(task, model, teachers, inputs, outcomes)
     work.notes += (
         [f"student {run.folder.name}, of all cells with these labels and this seed"] if task.share_student else []
     )
@@ -177,7 +185,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
 
 
 def _served(
-    task: DistillTask, model: Path, teacher: Path, inputs: dict[str, str], known: dict[str, float | None]
+    task: DistillTask, model: Path, teachers: list[Path], inputs: dict[str, str], known: dict[str, float | None]
 ) -> Work:
     """The student, loaded to be served, with what is known of it and what a look at more texts adds."""
     served = decode.load(decode.DecodeTask(
@@ -189,7 +197,7 @@ def _served(
     outcomes = served.outcomes
 
     def whole(seconds: float) -> Numbers:
-        scores, served.further = looks(task, model, teacher)
+        scores, served.further = looks(task, model, teachers)
         return known | dict(outcomes(seconds)) | scores
 
     served.outcomes, served.inputs = whole, inputs
@@ -197,7 +205,7 @@ def _served(
 
 
 def looks(
-    task: DistillTask, model: Path, teacher: Path
+    task: DistillTask, model: Path, teachers: list[Path]
 ) -> tuple[dict[str, float | None], dict[str, tuple[str, list[str]]]]:
     """What further test sets, the student's own mode and the teacher's view of the references say; and `Work.further`."""
     from distilmt.corpus import load_corpus
@@ -220,7 +228,13 @@ def looks(
     text = load_corpus(task.test)
     own = student.translate(text.sources, beam_size=task.test_beam_size)
     found["own_mode"] = own_mode(each.hypotheses[0].log_probs for each in own if each.hypotheses)
-    asked = Translator(teacher, compute_type="float32", threads=task.training.threads)
+    asked = Translator(
+        teachers,
+        compute_type="float32",
+        threads=task.training.threads,
+        ensemble=task.mix.mean,
+        weights=task.mix.weights,
+    )
     found["top1_agreement"] = top1_agreement(student, asked, text.sources, text.targets)
     return found, further
 
@@ -267,6 +281,8 @@ def _student_run(
 ) -> Iterator[Run]:
     """The run that trains the student: the cell's own, or that of all cells with the same labels, options and seed."""
     key: dict[str, Any] = asdict(task)
+    if task.mix == TeacherMix():
+        del key["mix"]  # a student keeps the name that it had before teachers could be several
     if task.share_student:
         key = {**inputs, **{name: value for name, value in key.items() if name not in NOT_TRAINING}}
         folder = shared / f"student-{hash_of(key)[:16]}"
