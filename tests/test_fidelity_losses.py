@@ -201,7 +201,7 @@ def test_an_ensembles_mean_by_hand() -> None:
     _, geometric = value_and_gradient("WordKD()", Ensemble(heads, geometric=True))
     torch.testing.assert_close(geometric, P - torch.tensor([4.0, 4.0, 4.0]).double() / 12)
     # Collective wisdom: by softmax of -NLL, so by the probability of gold: 4/21 of each where gold is word 1 ...
-    wise = Ensemble(heads, by_nll=True, sentences=torch.tensor([0]))
+    wise = Ensemble(heads, by_nll="sentence", sentences=torch.tensor([0]))
     _, even = value_and_gradient("WordKD()", wise)
     torch.testing.assert_close(even, arithmetic)
     # ... and 16 : 1 where it is word 0.

@@ -92,7 +92,7 @@ SPARSE = {"TopK": TopK(TOP, torch.zeros(ROWS, 1)), "Neighbours": Neighbours(TOP,
 DENSE = {"Head": TEACHER, "logits": V, "Ensemble": Ensemble([TEACHER, TEACHER]), "list": [TEACHER, TEACHER]}
 FULL = ["WordCE", "ReverseKD", "JensenShannon", "SkewKD", "SkewReverseKD", "TotalVariation", "AdaptiveKD", "LogitMSE"]
 TERMS = ["WordKD", "KNNKD", *FULL, "Ranking", "Top1", "WithoutTop1", "SelectiveKD"]
-ALLOWED = {"WordKD": {*DENSE, "TopK"}, "KNNKD": {"Neighbours"}}
+ALLOWED = {"WordKD": {*DENSE, "TopK"}, "SelectiveKD": {*DENSE, "TopK"}, "KNNKD": {"Neighbours"}}
 
 
 @pytest.mark.parametrize("kind", [*DENSE, *SPARSE])
@@ -116,7 +116,8 @@ def test_who_learns_from_whom(term: str, kind: str) -> None:
         ([(0.5, TEACHER), TEACHER], "give all of them a weight, or none"),
         (Ensemble([TEACHER, TEACHER], [1.0]), "weights must be 2 numbers"),
         (Ensemble([TEACHER, TEACHER], [1.0, -1.0]), "weights must be 2 numbers of at least 0"),
-        (Ensemble([TEACHER, TEACHER], by_nll=True), "needs sentences"),
+        (Ensemble([TEACHER, TEACHER], by_nll="sentence"), "needs sentences"),
+        (Ensemble([TEACHER, TEACHER], by_nll=True), "by_nll of each sentence or batch, got True"),  # type: ignore[arg-type]
         (None, r"WordKD\(\) needs a teacher, got None"),
     ],
 )
@@ -138,29 +139,30 @@ def test_a_snapshot_is_a_head_or_logits() -> None:
 
 
 @pytest.mark.parametrize("geometric", [False, True])
-@pytest.mark.parametrize("weights", [None, [3.0, 1.0, 0.0], "by_nll"], ids=str)
+@pytest.mark.parametrize("weights", [None, [3.0, 1.0, 0.0], "sentence", "batch"], ids=str)
 def test_an_ensemble_is_the_mean_of_its_members(geometric: bool, weights: Any) -> None:
     members, sentences = [head(seed) for seed in (3, 4, 5)], torch.tensor([0, 0, 0, 1, 1, 2])
     lq = torch.stack([log_softmax(member) for member in members])
     w = torch.full((3, ROWS), 1 / 3, dtype=torch.float64)
     given: dict[str, Any] = {"weights": weights}
-    if weights == "by_nll":
-        given = {"by_nll": True, "sentences": sentences}
+    if isinstance(weights, str):
+        given = {"by_nll": weights, "sentences": sentences}
+        sentences = sentences if weights == "sentence" else 0 * sentences
         nll = -lq.gather(2, GOLD.expand(3, -1, -1))[..., 0]
-        means = [nll[:, (sentences == s) & KNOWN].mean(1) for s in range(3)]
+        means = [nll[:, (sentences == s) & KNOWN].mean(1) for s in sentences.unique()]
         w = torch.softmax(-torch.stack(means, 1), 0)[:, sentences]
     elif weights:
         w = torch.tensor([0.75, 0.25, 0.0], dtype=torch.float64)[:, None].expand(3, ROWS)
     mixed = torch.log_softmax((w[..., None] * lq).sum(0), 1) if geometric else (w[..., None] * lq.exp()).sum(0).log()
     out = evaluate("WordKD()", Ensemble(members, geometric=geometric, **given))
     torch.testing.assert_close(out.loss, mean(kl(mixed, LP)))
-    if not geometric and weights != "by_nll":
+    if not geometric and not isinstance(weights, str):
         pairs = members if weights is None else list(zip(weights, members, strict=True))
         torch.testing.assert_close(evaluate("WordKD()", pairs).loss, out.loss)
 
 
 def test_weighing_by_nll_asks_for_no_number_on_the_way() -> None:
-    ensemble = Ensemble([head(3), head(4)], by_nll=True, sentences=torch.tensor([0, 0, 0, 1, 1, 2]))
+    ensemble = Ensemble([head(3), head(4)], by_nll="sentence", sentences=torch.tensor([0, 0, 0, 1, 1, 2]))
 
     def loss(hidden: Tensor) -> Tensor:
         return WordKD().evaluate(student=Head(hidden, STUDENT.weight), targets=TARGETS, teacher=ensemble).loss

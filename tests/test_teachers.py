@@ -36,7 +36,9 @@ def test_weights_by_nll_on_three_words() -> None:
         head([0.2, 0.4, 0.4], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6]),
     )
     given = {"student": p, "targets": torch.tensor([0, 1, 2])}
-    out = parse("WordKD()").evaluate(teacher=Ensemble([a, b], by_nll=True, sentences=torch.tensor([0, 0, 1])), **given)
+    out = parse("WordKD()").evaluate(
+        teacher=Ensemble([a, b], by_nll="sentence", sentences=torch.tensor([0, 0, 1])), **given
+    )
     # softmax(-NLL) of means of logarithms: the geometric means of what each gave to gold
     first, second = math.sqrt(0.8 * 0.6), math.sqrt(0.2 * 0.3)
     w = [first / (first + second)] * 2 + [0.8 / 1.4]
@@ -46,6 +48,11 @@ def test_weights_by_nll_on_three_words() -> None:
     out.loss.backward()
     torch.testing.assert_close(p.hidden.grad, (p.hidden.exp() - q).detach() / 3)
     assert a.hidden.grad is None and b.hidden.grad is None
+    # By the batch, as published: by the mean over all three targets.
+    w = (0.8 * 0.6 * 0.8) ** (1 / 3) / ((0.8 * 0.6 * 0.8) ** (1 / 3) + (0.2 * 0.3 * 0.6) ** (1 / 3))
+    q = (w * a.hidden.exp() + (1 - w) * b.hidden.exp()).detach()
+    batch = parse("WordKD()").evaluate(teacher=Ensemble([a, b], by_nll="batch"), **given)
+    torch.testing.assert_close(batch.loss, (q * (q.log() - p.hidden)).sum(1).mean())
 
 
 def test_kl_to_the_mean_pulls_like_the_sum_of_the_kls() -> None:
@@ -59,7 +66,12 @@ def test_kl_to_the_mean_pulls_like_the_sum_of_the_kls() -> None:
     torch.testing.assert_close(*gradients)
 
 
-@pytest.mark.parametrize("mix", [TeacherMix(), TeacherMix(weights=(3, 1), mean="geometric"), TeacherMix(by_nll=True)])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        TeacherMix(), TeacherMix(weights=(3, 1), mean="geometric"), TeacherMix(by_nll="sentence"), TeacherMix(by_nll="batch"),
+    ],
+)  # fmt: skip
 def test_a_training_asks_all_teachers(tiny_vocab: Vocab, two_sentences: dict[str, Tensor], mix: TeacherMix) -> None:
     student, *teachers = (lively_model(tiny_vocab, seed=seed) for seed in (1, 2, 3))
     loss, sums = StudentLoss(student, parse("WordKD()"), teachers, mix=mix)(denominator=ONE, **two_sentences)
@@ -69,8 +81,10 @@ def test_a_training_asks_all_teachers(tiny_vocab: Vocab, two_sentences: dict[str
     if mix.by_nll:
         gold = torch.stack([each.gather(2, labels.clamp(min=0)[..., None])[..., 0] for each in lq])
         means = torch.stack([gold[:, row, : int((labels[row] != -100).sum())].mean(1) for row in (0, 1)], 1)
+        if mix.by_nll == "batch":
+            means = gold[:, labels != -100].mean(1, keepdim=True).expand(2, 2)
         w = torch.softmax(means, 0)
-        assert abs(float(w[0, 0] - w[0, 1])) > 1e-3  # by sentence
+        assert (abs(float(w[0, 0] - w[0, 1])) > 1e-3) == (mix.by_nll == "sentence")
     w, q = w[..., None, None], torch.stack(lq)
     mixed = (w * q).sum(0).log_softmax(-1) if mix.mean == "geometric" else (w * q.exp()).sum(0).log()
     want = (mixed.exp() * (mixed - lp)).sum(-1)[labels != -100].sum()
@@ -87,7 +101,7 @@ def test_a_training_with_two_teachers_resumes_bit_exactly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = {"objective": "NLL() + WordKD()", "teacher": [training.student(vocabulary, seed=seed) for seed in (5, 6)]}
-    given["mix"] = TeacherMix(by_nll=True)
+    given["mix"] = TeacherMix(by_nll="sentence")
     whole, _ = training.fit(vocabulary, pairs, tmp_path / "whole", **given)
     again = training.in_parts(vocabulary, pairs, tmp_path / "parts", monkeypatch, **given)
     assert training.same_weights(whole, again)
@@ -99,16 +113,16 @@ def test_what_several_teachers_cannot_do_is_said(tiny_vocab: Vocab) -> None:
     with pytest.raises(ConfigError, match="looks at the layers of a teacher model, got 2 - give one"):
         StudentLoss(student, parse("WordKD() + Cosine()"), teachers)
     with pytest.raises(ConfigError, match="know none in the student's own words - fix their weights"):
-        StudentLoss(student, kd, teachers, kd, mix=TeacherMix(by_nll=True))
+        StudentLoss(student, kd, teachers, kd, mix=TeacherMix(by_nll="sentence"))
     for mix, message in (
         (TeacherMix(weights=(1,)), "expected 2 positive numbers, one per teacher, got \\[1\\]"),
         (TeacherMix(weights=(1, -1)), "expected 2 positive numbers"),
-        (TeacherMix(weights=(1, 2), by_nll=True), "both weigh the teachers - give one of them"),
+        (TeacherMix(weights=(1, 2), by_nll="sentence"), "both weigh the teachers - give one of them"),
     ):
         with pytest.raises(ConfigError, match=message):
             StudentLoss(student, kd, teachers, mix=mix)
     with pytest.raises(ConfigError, match="are of several teachers, got one"):
-        StudentLoss(student, kd, teachers[0], mix=TeacherMix(by_nll=True))
+        StudentLoss(student, kd, teachers[0], mix=TeacherMix(by_nll="sentence"))
 
 
 @pytest.fixture

@@ -87,7 +87,10 @@ def _samples(objective: str, beside: bool = True) -> OwnTargets:
 
 
 def _imitation(objective: str) -> OwnTargets:
-    """ImitKD's student prefixes: greedy, sentence by sentence, from none to nearly all."""
+    """ImitKD's student prefixes: greedy, sentence by sentence, from none to nearly all.
+
+    On gold prefixes `imitkd` takes NLL of gold, as the released code; with the paper's teacher's best word on both: Top1().
+    """
     return OwnTargets(share=1.0, schedule="exponential", by="sentence", objective=objective)
 
 
@@ -236,7 +239,7 @@ ALONE = Method("alone", "gold", PLAIN, "the student without a teacher: the basel
 # What is no method of its own but goes with them: how it is asked for, and what it is.
 BY_OPTION = {
     "--teacher A B": "an ensemble as one teacher; --teacher-mean geometric, --teacher-weights 2 1",
-    "--teacher A B --teacher-by-nll": "teachers weighed by their NLL of gold (Collective Wisdom, Saleh et al. 2020)",
+    "--teacher A B --teacher-by-nll batch": "teachers weighed by their NLL of gold (Collective Wisdom, Saleh et al. 2020)",
     "--cache-teacher 16": "the teacher's likeliest words stored once, in place of running it",
     "--own-share 0.5": "any objective on the student's own words (on-policy)",
     "--drop-worst 0.05 --reverse-teacher B": "pseudo pairs filtered by reverse cross-entropy (Bergamot)",

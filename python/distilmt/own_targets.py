@@ -3,11 +3,13 @@
 The teacher speaks at every position of such a target, and nothing is learnt from the words themselves: terms of NLL have no
 part in it. Sources: ImitKD (Lin et al. 2020, arXiv:2009.07253), greedy, drawn sentence by sentence (`by = "sentence"`), its
 share 1 - b(t) at a time t from 0 to 1. The paper's b is 200^(-t), "exponential"; its released code has two others, "linear",
-1 - t, and "reverse_sigmoid", 1 / (1 + exp(20 (t - 1/2))). GKD (Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all
-batches; f-distill (Wen et al. 2023, arXiv:2307.15190), whose exact Jensen-Shannon and total variation take student samples for
-one half of every batch: `beside`. No gradient goes through the decoding. Changed: whole batches are of one kind unless asked
-otherwise; GKD's released code divides the logits of the loss by the sampling temperature too, here the terms have temperatures
-of their own; lengths end at the longest gold target of the batch, not at 128 tokens.
+1 - t, and "reverse_sigmoid", 1 / (1 + exp(20 (t - 1/2))). On the data's prefixes the method `imitkd` learns gold, as that
+code does; the paper has the teacher's best word at every position: the objective Top1() on both, with these options. GKD
+(Agarwal et al. 2024, arXiv:2306.13649), sampled, half of all batches; f-distill (Wen et al. 2023, arXiv:2307.15190), whose
+exact Jensen-Shannon and total variation take student samples for one half of every batch: `beside`. No gradient goes through
+the decoding. Changed: whole batches are of one kind unless asked otherwise; GKD's released code divides the logits of the loss
+by the sampling temperature too, here the terms have temperatures of their own; lengths end at the longest gold target of the
+batch, not at 128 tokens.
 
 The student is decoded by the native translator, from its weights of at most `every` updates ago.
 """

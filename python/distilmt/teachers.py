@@ -1,8 +1,8 @@
 """Several teachers of one vocabulary as one, in a training.
 
 Their mean takes the place of the teacher's distribution. With arithmetic means and given weights w, KL to the mean has the
-gradient of the weighted sum of the KLs to each: Collective Wisdom's loss. Weights by NLL are its adaptive ones, per sentence
-where it takes a batch (objectives/teachers.py).
+gradient of the weighted sum of the KLs to each: Collective Wisdom's loss. Weights by NLL are its adaptive ones: per batch as
+published (each micro-batch), or per sentence, which no other sentence of the batch changes (objectives/teachers.py).
 Sources: Freitag et al. 2017 (arXiv:1702.01802), ensembles; Saleh et al. 2020 (Collective Wisdom, arXiv:2010.05445).
 """
 
@@ -27,10 +27,11 @@ class TeacherMix:
     weights: tuple[float, ...] | None = field(
         default=None, metadata={"help": "how much each teacher counts, in any unit; default: equally"}
     )
-    by_nll: bool = field(
-        default=False,
+    by_nll: Literal["sentence", "batch"] | None = field(
+        default=None,
         metadata={
-            "help": "weigh the teachers sentence by sentence: softmax of minus their mean NLL of the gold target"
+            "help": "weigh the teachers by softmax of minus their mean NLL of the gold target, of each sentence or, as in "
+            "Collective Wisdom, of each batch"
         },
     )
 

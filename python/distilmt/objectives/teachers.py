@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -73,18 +73,18 @@ class Ensemble:
     Args:
         members: the heads.
         weights: one number a member, or [members, rows]; equal where absent.
-        by_nll: weigh the members per sentence instead, by softmax(-mean NLL of the gold target): whoever knows this
-            sentence better counts more. Costs one more projection of each member.
-        sentences: int64 [rows], the sentence of each row, counted from 0; needed for `by_nll`.
+        by_nll: weigh the members instead by softmax(-mean NLL of the gold target): whoever knows this "sentence", or all rows of
+            this call, a "batch", better counts more. Costs one more projection of each member.
+        sentences: int64 [rows], the sentence of each row, counted from 0; needed for `by_nll="sentence"`.
         geometric: mean of log-probabilities, normalised, as ensembles decode; else of probabilities.
 
     Source: Freitag et al. 2017 (arXiv:1702.01802); weights from the NLL, Saleh et al. 2020 (Collective Wisdom,
-    arXiv:2010.05445), there per batch.
+    arXiv:2010.05445), who take the batch; per sentence they do not hang on what else is in it.
     """
 
     members: Sequence[Head]
     weights: Sequence[float] | Tensor | None = None
-    by_nll: bool = False
+    by_nll: Literal["sentence", "batch"] | None = None
     sentences: Tensor | None = None
     geometric: bool = False
 
@@ -158,13 +158,14 @@ def _member_weights(ensemble: Ensemble, targets: Tensor) -> Tensor | None:
         if w.shape != (len(ensemble.members), len(targets)) or bool((w < 0).any()):
             raise ConfigError(f"weights must be {len(ensemble.members)} numbers of at least 0, got {ensemble.weights}")
         return (w / w.sum(0)).to(targets.device)
-    if ensemble.sentences is None:
-        raise ConfigError("an ensemble weighed by_nll needs sentences, the sentence of each row, got None")
-    lengths = sum_by_sentence((targets != -100).double(), ensemble.sentences).clamp(min=1)
-    means = torch.stack(
-        [sum_by_sentence(nll(member, targets), ensemble.sentences) / lengths for member in ensemble.members]
-    )
-    return torch.softmax(-means, 0)[:, ensemble.sentences]
+    if ensemble.by_nll not in ("sentence", "batch"):
+        raise ConfigError(f"an ensemble is weighed by_nll of each sentence or batch, got {ensemble.by_nll!r}")
+    of = torch.zeros_like(targets) if ensemble.by_nll == "batch" else ensemble.sentences
+    if of is None:
+        raise ConfigError("an ensemble weighed by_nll of sentences needs sentences, the sentence of each row, got None")
+    lengths = sum_by_sentence((targets != -100).double(), of).clamp(min=1)
+    means = torch.stack([sum_by_sentence(nll(member, targets), of) / lengths for member in ensemble.members])
+    return torch.softmax(-means, 0)[:, of]
 
 
 @torch.no_grad()
