@@ -121,6 +121,9 @@ def test_annealing_has_two_stages_and_its_factor_rises_in_tenths(
     assert METHODS["annealing"].phases == (Phase("gold", "LogitMSE(stages=10)"), Phase("gold", PLAIN))
     phi = [1 - (t - 1) / 10 for t in range(10, 0, -1)]
     assert [LogitMSE(stages=10).at(update / 10).factor for update in range(10)] == pytest.approx(phi)
+    for epochs in (10, 30, 200):  # released: a counter that rises every int(epochs / T_max) epochs
+        by_epoch = [(1 + epoch // (epochs // 10)) / 10 for epoch in range(epochs)]
+        assert [LogitMSE(stages=10).at(epoch / epochs).factor for epoch in range(epochs)] == pytest.approx(by_epoch)
     student, teacher = lively_model(tiny_vocab), lively_model(tiny_vocab, seed=2)
     loss = StudentLoss(student, parse("LogitMSE(stages=10)"), teacher)
     rest = {name: value for name, value in two_sentences.items() if name != "labels"}

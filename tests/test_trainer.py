@@ -227,3 +227,13 @@ def test_a_finished_training_is_not_done_again(vocabulary, pairs, tmp_path):
     )
     remove_checkpoints(tmp_path)
     assert not list(tmp_path.glob("checkpoint-*")) and (tmp_path / "best").exists()
+
+
+@pytest.mark.parametrize(("objective", "kept"), [("LogitMSE(stages=2)", 6), ("LogitMSE()", 2), ("NLL() + WordKD()", 2)])
+def test_of_equal_scores_annealing_keeps_the_last(
+    objective: str, kept: int, vocabulary, pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "dev_scores", lambda *_, **__: {"bleu": 0.0, "chrf": 0.0})
+    model, result = fit(vocabulary, pairs, tmp_path, objective, student(vocabulary), updates=6, eval_every=2)
+    assert result.best_update == kept
+    assert same_weights(models.load(result.model), model) == (kept == 6)

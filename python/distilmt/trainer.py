@@ -164,10 +164,14 @@ class _Trainer(Seq2SeqTrainer):
             models.save(self.model.student, self.vocab, candidate)
             scores = self.dev(candidate)
             best = self.state.best_metric
-            better = best is None or scores["bleu"] > best
+            # Of equal scores the later counts where the objective changes on the way (annealing): the end is what it is about.
+            tie = scores["bleu"] == best and self.model.objective.changes
+            better = best is None or scores["bleu"] > best or tie
             self.progress["worse"] = 0 if better else self.progress["worse"] + 1
             if better:
                 models.save(self.model.student, self.vocab, self.folder / "best")
+            if tie:
+                self.state.best_global_step = self.state.global_step
             metrics = {f"eval_{name}": value for name, value in scores.items()} | {"eval_worse": self.progress["worse"]}
         if self.accelerator.num_processes > 1:
             box = [metrics]

@@ -3,9 +3,11 @@
     LogitMSE = mean over the vocabulary of (z - factor v)^2
 
 Source: Jafari et al. 2021 (Annealing KD, arXiv:2104.07163), equation 3, where factor = 1 - (T - 1) / T_max rises from 1 / T_max
-to 1 in T_max steps of equal length: `stages`. A second training on NLL follows, from the best checkpoint, with a fresh
-optimizer; the method `annealing` halves the updates between the two (200 and 100 epochs there) and smooths the second as the
-student alone. The released code raises the factor by epochs; it rises by updates here, and never above 1. Logits are defined up
+to 1 in T_max steps of equal length: `stages`. A second training on NLL follows, from the best checkpoint (by dev BLEU, of equal
+ones the last: with factors still small it is often 0 throughout), with a fresh optimizer; the method `annealing` halves the
+updates between the two (200 and 100 epochs there) and smooths the second as the student alone. The released code raises the
+factor every int(epochs / T_max) epochs; here after every T_max-th of the updates, which is the same where T_max divides the
+epochs (all have equally many updates), and never above 1 where it does not: one schedule does for both. Logits are defined up
 to a shift per token, so the plain form spends capacity on a number without meaning: `centred=True` compares them after their
 means are taken away. The mean over a vocabulary of thousands makes the loss small; choose its weight accordingly.
 """

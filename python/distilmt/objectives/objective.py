@@ -73,6 +73,11 @@ class Objective:
         return Objective(tuple((weight * term.strength(progress), term.at(progress)) for weight, term in self.terms))
 
     @property
+    def changes(self) -> bool:
+        """True where it is another at the end of a training than at its start."""
+        return self.at(0.0) != self.at(1.0)
+
+    @property
     def needs_snapshot(self) -> bool:
         """True where a term looks at an earlier state of the student."""
         return any(term.looks_at == "snapshot" for _, term in self.terms)
