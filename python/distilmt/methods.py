@@ -78,6 +78,7 @@ class Method:
         return self if tuple(then) == self.then else replace(self, then=tuple(then))
 
 
+_GOLD = "gold pairs"  # how the summary of a method that takes them begins
 _KD = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "
 
 
@@ -95,7 +96,7 @@ def _imitation(objective: str) -> OwnTargets:
 
 
 def _loss(name: str, objective: str, summary: str) -> Method:
-    return Method(name, "gold", objective, f"gold pairs; {summary}")
+    return Method(name, "gold", objective, f"{_GOLD}; {summary}")
 
 
 METHODS = {
@@ -133,7 +134,7 @@ METHODS = {
         _loss("knn-kd", f"{RELEASED} + KNNKD(temperature=100)",
               "what the nearest neighbours of each token say, searched once (kNN-KD, Yang et al. 2022)"),
         Method(
-            "layers", "gold", PLAIN, "gold pairs from a thinner copy of the teacher (shrink and fine-tune, Shleifer & Rush 2020)",
+            "layers", "gold", PLAIN, f"{_GOLD} from a thinner copy of the teacher (shrink and fine-tune, Shleifer & Rush 2020)",
             teacher_layers=True,
         ),
         Method(
@@ -178,7 +179,7 @@ METHODS = {
         _loss("skew-kd", "SkewKD()", "KL to a mixture of both (DistiLLM, Ko et al. 2024)"),
         _loss("adaptive-kd", "AdaptiveKD()", "forward and reverse KL by head and tail (Wu et al. 2024)"),
         _loss("top1", _KD + "Top1(weighted=True)", "the teacher's best token, as sure as it is (TIE-KD: no correlation)"),
-        _loss("without-top1", _KD + "WithoutTop1()", "the teacher's others, its best token's share given to gold (the same)"),
+        _loss("without-top1", _KD + "WithoutTop1()", "the teacher's others, its best token's share given to the target (the same)"),
         _loss(
             "combine", "0.1 * NLL() + 0.2 * WordKD() + 0.7 * LayerCombination()",
             "encoder layers of the teacher, several for each of the student's (CKD, Wu et al. 2020)",
@@ -214,7 +215,7 @@ METHODS = {
         ),
         Method(
             "imitkd", "gold", "NLL()",
-            "gold words, and more and more the teacher's best word after what the student says (ImitKD, Lin et al. 2020)",
+            "the given words, and more and more the teacher's best word after what the student says (ImitKD, Lin et al. 2020)",
             own=_imitation("Top1()"),
         ),
         Method(
@@ -228,7 +229,7 @@ METHODS = {
         ),
         _loss(
             "knn-kd-adaptive", "KNNKD(temperature=100, adaptive=True)",
-            "gold and the neighbours mixed token by token, the surer the more gold (kNN-KD's released option)",
+            "target and neighbours mixed token by token, the surer the more of the target (kNN-KD's released option)",
         ),
         _loss(
             "softmax-tempering", "NLL(label_smoothing=0.1, temperature=2.0)", "no teacher, a tempered softmax (Dabre & Fujita 2020)"
@@ -290,4 +291,6 @@ def _joined(name: str) -> Method:
         )
     layers = any(m.teacher_layers for m in parts)
     own = next((m.own for m in parts if m.own), None)
-    return Method(name, recipes.pop(), objectives.pop(), "; ".join(m.summary for m in parts), layers, own=own)
+    recipe = recipes.pop()
+    said = [m.summary if recipe == "gold" else m.summary.removeprefix(_GOLD).lstrip("; ") for m in parts]
+    return Method(name, recipe, objectives.pop(), "; ".join(said), layers, own=own)
