@@ -12,6 +12,7 @@ import typer
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.flags import command
+from distilmt.invocation import invocation
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ def test_a_dataclass_becomes_a_command(capsys, monkeypatch, tmp_path):
     )
     assert "rate=7.0" in run_job(["--config", str(file), "--set", "rate=3", "--rate", "7"], capsys, monkeypatch)[1]
     assert "fast=False" in run_job(["--config", str(file), "--no-fast"], capsys, monkeypatch)[1]
+
+
+def test_a_job_knows_the_words_of_its_command_and_in_python_its_call(capsys, monkeypatch):
+    app = typer.Typer(rich_markup_mode=None, add_completion=False)
+    command(app, "job", Job, lambda config: invocation("job", config), positional=("files",))
+    app.command("other")(lambda: None)
+    monkeypatch.setattr(cli, "app", app)
+    assert cli.main(["job", "a b", "--pair", "s", "t"]) == 0
+    assert capsys.readouterr().out == "distilmt job 'a b' --pair s t\n"
+    assert invocation("job", Job(("a b",), ("s", "t"))) == "distilmt.job(files=('a b',), pair=('s', 't'))"
 
 
 def test_its_help_is_made_from_the_dataclass(capsys, monkeypatch):

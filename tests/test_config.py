@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from distilmt.config import load, options, resolve, to_dict
+from distilmt.config import as_call, load, options, resolve, to_dict
 from distilmt.errors import ConfigError
 from distilmt.values import convert, describe
 
@@ -184,3 +184,12 @@ def test_values() -> None:
     assert convert(("a", "b"), tuple[tuple[str, str], ...], text=False) == (("a", "b"),)
     assert convert(5, tuple[int, ...], text=False) == (5,)
     assert describe(tuple[str, ...] | None) == "text..."
+
+
+def test_a_configuration_as_the_call_that_it_stands_for() -> None:
+    made = resolve(Job, **NEEDED, learning_rate=5e-4, teacher_seed=9, tests=(("a'", "b"),))
+    call = as_call("job", made)
+    assert call == (
+        """job(train=('a.de', 'a.en'), out='run', tests=(("a'", 'b'),), learning_rate=0.0005, teacher_seed=9)"""
+    )
+    assert eval(call, {"job": lambda **keywords: resolve(Job, **keywords)}) == made

@@ -45,7 +45,7 @@ def run(text, tmp_path_factory) -> Path:
     return folder
 
 
-def test_every_room_is_walked_through(run):
+def test_every_room_is_walked_through(run, text):
     report = json.loads((run / "report.json").read_text())
     names = [system["name"] for system in report["systems"]]
     assert names == ["teacher", "student alone", "student word-kd", "student seq-kd", "student seq-kd+word-kd"]
@@ -53,6 +53,9 @@ def test_every_room_is_walked_through(run):
         scores = system["test"]["test"]
         assert {"bleu", "chrf", "exact", "bleu_signature", "chrf_signature"} <= set(scores)
         assert system["tokens_per_second"] > 0 and system["file_bytes"] > 0
+    assert report["command"].startswith(f"distilmt.distill(train={text['train']!r}, dev={text['dev']!r}, test=")
+    assert "exact=True" in report["command"] and "seeds=" not in report["command"]
+    assert json.loads((run / "run.json").read_text())["commands"][0]["command"] == report["command"]
     teacher, student = report["systems"][0], report["systems"][1]
     assert student["compression"] == pytest.approx(teacher["parameters"] / student["parameters"])
     assert (run / "report.md").exists() and (run / "report.html").exists()

@@ -24,6 +24,7 @@ from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
 from distilmt.flags import command
+from distilmt.invocation import WORDS
 from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
@@ -189,6 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    words = WORDS.set(tuple(arguments))
     # Not app(): that would print and number errors in its own way, and turn Ctrl-C into "Aborted!".
     program = typer.main.get_command(app)
     try:
@@ -199,6 +201,8 @@ def _run(arguments: list[str]) -> int:
     except UsageError as error:
         error.show()  # type: ignore[attr-defined]
         return 2
+    finally:
+        WORDS.reset(words)
     return result if isinstance(result, int) else 0
 
 

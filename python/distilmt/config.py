@@ -164,6 +164,16 @@ def to_dict(config: Any) -> dict[str, Any]:
     return typing.cast(dict[str, Any], plain(config))
 
 
+def as_call(function: str, config: Any) -> str:
+    """The call that this configuration stands for, as Python source: `function(option=value, ...)`, defaults left out."""
+    values, shown = _leaves(config), []
+    for option in options(type(config)):
+        value = values[option.keys]
+        if option.required or value != option.default:
+            shown.append(f"{option.name}={str(value) if isinstance(value, Path) else value!r}")
+    return f"{function}({', '.join(shown)})"
+
+
 def _collect(cls: type, given: Iterable[tuple[str, str, Any]], *, text: bool) -> dict[Keys, Any]:
     """Values by keys, each checked, from triples (where it was written, name, value)."""
     table = options(cls)

@@ -25,6 +25,7 @@ from distilmt.config import resolve
 from distilmt.distill_report import set_name, system, write_report
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
+from distilmt.invocation import invocation
 from distilmt.lines import OnInvalidUtf8
 from distilmt.materials import Materials
 from distilmt.methods import ALONE, RECIPES, Method, named
@@ -235,7 +236,8 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
     say_notes(text, dev, *tests)
-    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as run:
+    said = invocation("distill", config)
+    with Run.open(config.out, asdict(config), config.new_run, config.metering, said) as run:
         materials = Materials(run, config, text, dev)
         tested = score_system("teacher", materials.teacher, materials, tests, materials.teachers[1:])
         systems = [system("teacher", "teacher", None, None, materials.teacher_facts, tested)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import shlex
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +69,7 @@ def write_report(
         notes = [*notes, NOT_KEPT]
     report = Report({
         "title": config.title,
-        "command": " ".join(map(shlex.quote, ["distilmt", *sys.argv[1:]])),
+        "command": run.command,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "versions": versions(),
         "machine": _machine(),

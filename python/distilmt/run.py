@@ -1,6 +1,6 @@
 """The run folder: what was done, from which inputs, at what cost; the same command again goes on where it stopped.
 
-    RUN/run.json            resolved configuration with its hash, versions, every command that worked on it
+    RUN/run.json            resolved configuration with its hash, versions, every command or call that worked on it
     RUN/stages/NAME.json    a stage: its inputs, its attempts with their cost, and once done its outputs and facts
     RUN/NAME/               files of a stage
     RUN/lock                who works here now (lock.py)
@@ -39,8 +39,8 @@ _PACKAGES = (
 class Run:
     """An open run folder; use as `with Run.open(folder, config) as run:`."""
 
-    def __init__(self, folder: Path, metering: EnergyOptions | None = None):
-        self.folder, self.metering = folder, metering or EnergyOptions()
+    def __init__(self, folder: Path, metering: EnergyOptions | None = None, command: str = ""):
+        self.folder, self.metering, self.command = folder, metering or EnergyOptions(), command
         self._stage: Stage | None = None
         self._lock = Lock(folder / "lock", self._beat)
 
@@ -51,6 +51,7 @@ class Run:
         config: Mapping[str, Any],
         new_run: bool = False,
         metering: EnergyOptions | None = None,
+        command: str = "",
     ) -> Run:
         """Creates the folder or goes on in it.
 
@@ -58,6 +59,7 @@ class Run:
             config: the resolved configuration, plain data.
             new_run: start over; what is there is moved to FOLDER.old-N.
             metering: how every stage's energy is found out; no input of any stage.
+            command: what the user wrote (invocation.py), for the record.
 
         Raises:
             ConfigError: the folder holds something that is not a run.
@@ -69,13 +71,13 @@ class Run:
             foreign = [entry.name for entry in folder.iterdir() if not entry.name.startswith(("lock", "."))]
         if foreign and not (folder / "run.json").exists():
             raise ConfigError(f"{folder}: holds {sorted(foreign)[0]!r} and is no run folder - choose another --out")
-        run = cls(folder, metering)
+        run = cls(folder, metering, command)
         if note := run._lock.acquire():
             print(f"distilmt: {folder}: {note}", file=sys.stderr)
         try:
             if new_run and (folder / "run.json").exists():
                 run._move_aside()
-                run = cls(folder, metering)
+                run = cls(folder, metering, command)
                 run._lock.acquire()
             run._write_manifest(dict(config))
         except BaseException:
@@ -151,7 +153,7 @@ class Run:
         manifest: dict[str, Any] = {"created": _now(), "commands": []}
         if path.exists():
             manifest |= read_json(path, remedy)
-        command = {"time": _now(), "argv": sys.argv, "host": platform.node(), "pid": os.getpid()}
+        command = {"time": _now(), "command": self.command, "host": platform.node(), "pid": os.getpid()}
         manifest |= {"config": config, "config_hash": hash_of(config)}
         manifest["commands"].append(command | {"config_hash": hash_of(config), "versions": versions()})
         write_json(path, manifest)

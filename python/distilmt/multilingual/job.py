@@ -18,6 +18,7 @@ from distilmt.distill_report import set_name
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate
 from distilmt.files import write_lines
+from distilmt.invocation import invocation
 from distilmt.label import Labels, label_stage
 from distilmt.lines import read_lines
 from distilmt.multilingual.command import MultilingualConfig
@@ -77,7 +78,8 @@ def run(config: MultilingualConfig) -> MultilingualResult:
     models.parse_size(config.size)
     tasks = [_task(name, direction, config) for name, direction in config.directions.items()]
     say_notes(*(text for task in tasks for text in (task.text, task.dev)))
-    with Run.open(config.out, asdict(config), new_run=config.new_run, metering=config.metering) as folder:
+    said = invocation("multilingual", config)
+    with Run.open(config.out, asdict(config), config.new_run, config.metering, said) as folder:
         job = _Job(folder, config)
         job.prepare(tasks)
         rows, trained = [], {}
