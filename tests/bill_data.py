@@ -57,11 +57,12 @@ def told(joules: bool = True) -> dict[str, Any]:
     """With everything that a report can tell: setup, significance, verdicts, hashes, decodings by lines."""
     data = billed(joules)
     for entry in data["systems"]:
-        entry["decode"]["lines"] = 1000
+        entry["decode"] |= {"lines": 1000, "compute_type": "float32"}
         if entry["role"] != "teacher":
             recipe = "seq-kd" if entry["name"] == "seq-kd" else "gold"
             objective = "0.5 * NLL() + 0.5 * WordKD()" if entry["name"] == "word-kd" else "NLL(label_smoothing=0.1)"
             entry |= {"method": entry["name"], "recipe": recipe, "objective": objective}
+            entry["training"]["precision"] = "bfloat16"
     data["stages"][1] |= {"verdicts": {"ok": 498_000, "copy": 2_000}, "outputs": {"pseudo": "ab" * 32}}
     data["significance"] = [compared(name, measure=m) for m in ("bleu", "chrf") for name in ("word-kd", "seq-kd")]
     return data | {"setup": copy.deepcopy(SETUP)}

@@ -157,7 +157,7 @@ METHODS = {
         ),
         _loss(
             "tie", _KD + "WordKD(iterations=3) + 0.5 * Ranking(iterations=3)",
-            "the teacher's ranking of its best tokens, on prefixes of the student's own (TIE-KD, Zhang et al. 2023)",
+            "the teacher's ranking of its best tokens, on prefixes of the student's own (TIE-KD, Zhang et al. 2023a)",
         ),
         _loss("js", "JensenShannon()", "the Jensen-Shannon divergence, on given prefixes (after f-distill, Wen et al. 2023)"),
         _loss("tv", "TotalVariation()", "total variation, on given prefixes (after f-distill, Wen et al. 2023)"),
@@ -194,7 +194,7 @@ METHODS = {
         ),
         Method(
             "continual", "gold", PLAIN,
-            "alone, then of each teacher in turn what it knows better, without forgetting (Continual KD, Zhang et al. 2023)",
+            "alone, then of each teacher in turn what it knows better, without forgetting (Continual KD, Zhang et al. 2023b)",
             then=(
                 Phase("gold", f"{PLAIN} + SelectiveKD(by='teacher_better') + Inheritance()", rate=FINE_TUNING, in_turn=True),
             ),

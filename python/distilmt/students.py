@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from distilmt.materials import Materials
     from distilmt.run import Run
 
+DECODED_IN = "float32"  # test sets, whatever serves a student later
+
 
 def train_student(name: str, method: Method, seed: int, materials: Materials, run: Run) -> tuple[Path, dict[str, Any]]:
     """One student's folder in `run` and the facts of its training; `made_by` names the stages that it took.
@@ -179,7 +181,7 @@ def score_system(
                 kept[set_name(test[0])] = path = stage.folder / f"{set_name(test[0])}.txt"
                 out = evaluate(
                     model=str(folder), test=test, beam_size=config.test_beam_size, threads=config.training.threads,
-                    repeats=config.test_repeats, metering=config.metering, out=str(path), **together,
+                    repeats=config.test_repeats, metering=config.metering, out=str(path), compute_type=DECODED_IN, **together,
                 )  # fmt: skip
                 scores[set_name(test[0])] = _score_facts(out.scores, config.exact)
                 assert out.target_tokens is not None  # a model was evaluated
@@ -193,7 +195,9 @@ def score_system(
                     "parameters": sum(models.parameters(models.load(each)) for each in members),
                     "file_bytes": sum(map(models.size_bytes, members)),
                     "tokens_per_second": tokens / decode["seconds"],
-                    "decode": {"beam_size": config.test_beam_size, "threads": config.training.threads} | decode,
+                    "decode": {
+                        "beam_size": config.test_beam_size, "threads": config.training.threads, "compute_type": DECODED_IN,
+                    } | decode,
                 },
             )  # fmt: skip
         elif (timed := len(stage.facts.get("decode", {}).get("repeats") or ())) < config.test_repeats:

@@ -69,6 +69,7 @@ class FitResult:
     seconds: float
     curve: list[dict[str, Any]] = field(default_factory=list)
     skipped_updates: int = 0
+    precision: str = "float32"
 
     def facts(self) -> dict[str, Any]:
         """For the record of a stage, and the report."""
@@ -77,6 +78,7 @@ class FitResult:
             "training": {
                 "updates": self.updates, "best_update": self.best_update, "target_tokens": self.target_tokens,
                 "seconds": self.seconds, "tokens_per_second": self.tokens_per_second, "skipped_updates": self.skipped_updates,
+                "precision": self.precision,
             },
         }  # fmt: skip
 
@@ -346,5 +348,5 @@ def fit(
         model=folder / "best", dev_bleu=float(trainer.state.best_metric), best_update=int(trainer.state.best_global_step),
         updates=trainer.state.global_step, target_tokens=int(trainer.progress["target_tokens"]),
         seconds=trainer.progress["seconds"], curve=curve(trainer.state.log_history),
-        skipped_updates=int(trainer.progress["skipped"]),
+        skipped_updates=int(trainer.progress["skipped"]), precision=precision,
     )  # fmt: skip

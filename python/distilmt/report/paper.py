@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from distilmt.report.cells import count
-from distilmt.report.citations import citation, cited
+from distilmt.report.citations import bibtex, citation, cited
 from distilmt.report.numbers import Data, runs_of, systems_of, tests_of
 
 _SCHEDULES = {
@@ -16,8 +17,17 @@ _SCHEDULES = {
 }  # fmt: skip
 
 
-def paragraphs(data: Data) -> list[tuple[str, list[str]]]:
-    """For each setup of the report: its paragraph and its references; runs of one setup, say of several seeds, share one.
+@dataclass(frozen=True)
+class Methods:
+    """A paragraph, its references as a list, and the same as BibTeX."""
+
+    text: str
+    references: list[str]
+    bibtex: str
+
+
+def paragraphs(data: Data) -> list[Methods]:
+    """One for each setup of the report; runs of one setup, say of several seeds, share one.
 
     Empty where no run recorded its setup (those of an older version).
     """
@@ -29,10 +39,10 @@ def paragraphs(data: Data) -> list[tuple[str, list[str]]]:
             groups.setdefault(json.dumps(run["setup"] | {"teacher": teacher}, sort_keys=True), []).append(run)
     found = []
     for runs in groups.values():
-        together = runs[0] | {"systems": [entry for run in runs for entry in run["systems"]]}
+        together = runs[0] | {key: [each for run in runs for each in run[key]] for key in ("systems", "stages")}
         labels = f"{', '.join(run['label'] for run in runs)}: " if len(groups) > 1 else ""
         text = labels + " ".join(_sentences(together))
-        found.append((text, [f"{name}. {full}." for name, full in cited(text)]))
+        found.append(Methods(text, [each.reference for each in cited(text)], bibtex(cited(text))))
     return found
 
 
@@ -54,12 +64,13 @@ def _sentences(data: Data) -> Iterable[str]:
     yield from _methods(data)
     for who, key in (("The teacher was", "teacher_training"), ("Students were", "training")):
         if options := setup.get(key):
-            yield _optimisation(who, options)
+            yield _optimisation(who, options, _precisions(data, key))
     yield from _decoding(data)
     if rows := data.get("significance"):
         tests = dict.fromkeys(row["test"] for row in rows if row["test"])
         p = f"; p by {', '.join(tests)}, with Holm's correction{citation('Holm', *tests)}" if tests else ""
         yield f"Differences of scores: 95% intervals of the paired bootstrap{citation('bootstrap')}{p}."
+    yield _energy(data["stages"])
     versions = data["versions"]
     software = [
         f"{name} {versions[name]}" for name in ("distilmt", "torch", "transformers", "sacrebleu") if name in versions
@@ -109,7 +120,16 @@ def _methods(data: Data) -> Iterable[str]:
         yield f"On {share:.0%} of batches targets were the student's own (on-policy{citation('on-policy')})."
 
 
-def _optimisation(who: str, options: Data) -> str:
+def _precisions(data: Data, key: str) -> list[str]:
+    """What the trainings worked in, as they recorded it; else what was asked for."""
+    trained = [
+        entry.get("training") or {} for entry in data["systems"] if (entry["role"] == "teacher") == (key != "training")
+    ]
+    asked = data["setup"][key].get("precision", "auto")
+    return list(dict.fromkeys(found for each in trained if (found := each.get("precision", asked)) != "auto"))
+
+
+def _optimisation(who: str, options: Data, precisions: list[str]) -> str:
     steps = f"{options['updates']:,} updates" if "updates" in options else "updates"
     batches = (
         f" of {options['batch_tokens'] * options.get('accumulate', 1):,} padded tokens"
@@ -130,6 +150,8 @@ def _optimisation(who: str, options: Data) -> str:
     ):
         if options.get(key):
             parts.append(f"{words} {options[key]:g}")
+    if precisions:
+        parts.append(" and ".join("bfloat16 autocast" if each == "bfloat16" else each for each in precisions))
     return f"{who} trained for {steps}{batches} with {'; '.join(parts)}; dev BLEU chose the checkpoint."
 
 
@@ -144,7 +166,25 @@ def _decoding(data: Data) -> Iterable[str]:
         key: "; ".join(dict.fromkeys(each[key] for each in scores)) for key in ("bleu_signature", "chrf_signature")
     }
     beam = data["setup"].get("test_beam_size")
+    numbers = dict.fromkeys(
+        found for entry in data["systems"] if (found := (entry.get("decode") or {}).get("compute_type"))
+    )
+    how = f" in {' and '.join(numbers)}" * bool(numbers) + (f" with a beam of {beam}" if beam else "")
     yield (
-        f"Test sets were decoded in float32{f' with a beam of {beam}' if beam else ''} and scored by sacreBLEU"
+        f"Test sets were decoded{how} and scored by sacreBLEU"
         f"{citation('sacreBLEU', 'chrF')}: BLEU {signatures['bleu_signature']}, chrF {signatures['chrf_signature']}."
+    )
+
+
+def _energy(stages: list[Data]) -> str:
+    """By what the energy of making and evaluating was found out."""
+    ways = {
+        stage["energy_method"]: " (estimated)" if stage.get("energy_kind") == "estimated" else ""
+        for stage in stages if stage["joules"] is not None
+    }  # fmt: skip
+    if not ways:
+        return "Energy was not measured."
+    covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
+    return (
+        f"Energy: {', '.join(way + kind for way, kind in ways.items())}{', over ' * bool(covered)}{', '.join(covered)}."
     )

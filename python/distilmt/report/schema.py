@@ -36,9 +36,11 @@ _ENERGY = {
     "energy_method": _TEXT,
 }
 _REPEAT = ({"seconds": _NUMBER}, _ENERGY)
-_DECODE = dict.fromkeys(("beam_size", "threads", "seconds", "lines", "source_words", "target_tokens"), _NUMBER)
+_DECODE: dict[str, Any] = dict.fromkeys(
+    ("beam_size", "threads", "seconds", "lines", "source_words", "target_tokens"), _NUMBER
+) | {"compute_type": _TEXT}
 _POINT = ({"update": _NUMBER}, {"train_loss": _NUMBER, "dev_bleu": _NUMBER, "seconds": _NUMBER, "terms": (dict,)})
-_TRAINED = dict.fromkeys(("updates", "target_tokens", "seconds", "tokens_per_second"), _NUMBER)
+_TRAINED = dict.fromkeys(("updates", "target_tokens", "seconds", "tokens_per_second"), _NUMBER) | {"precision": _TEXT}
 _MEANS = dict.fromkeys(("agreement", "kl", "teacher_loss", "student_loss"), _NUMBER)
 _BIN: tuple[dict[str, Any], dict[str, Any]] = ({"name": _TEXT, "tokens": _NUMBER} | _MEANS, {})
 _RANKED = dict.fromkeys(("test", "source", "reference", "teacher", "student"), _TEXT) | {
@@ -65,7 +67,7 @@ _SHAPE = dict.fromkeys(("encoder_layers", "decoder_layers", "hidden", "ffn", "he
 _TRAINING = dict.fromkeys(
     ("updates", "batch_tokens", "accumulate", "learning_rate", "warmup", "dropout", "weight_decay", "clip_norm"),
     _NUMBER,
-) | {"schedule": _TEXT}
+) | {"schedule": _TEXT, "precision": _TEXT}
 _SETUP = {
     "texts": [({"name": _TEXT}, {"pairs": _NUMBER, "source_hash": _TEXT, "target_hash": _TEXT})],
     "teacher": ({}, _SHAPE | {"weights": _TEXT}), "student": ({}, _SHAPE), "training": ({}, _TRAINING),
