@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,7 @@ import numpy as np
 from distilmt.bill.bill import made
 from distilmt.bill.rates import Rates
 from distilmt.errors import ConfigError, DataError
-from distilmt.report.numbers import MEASURES, Data, peer, quality, spread, systems_of, tests_of
+from distilmt.report.numbers import MEASURES, Data, Get, System, peer, quality, spread, systems_of, tests_of
 
 TERMS = ("quality", "carbon", "money", "access")
 STEPS = 40  # of the lattice of weights: 9139 points for four terms
@@ -128,29 +128,16 @@ def candidates(data: Data, rates: Rates, *, measure: str = "bleu", test: str | N
         whole = made(data, system)
         if system.role == "teacher" or whole is None:
             continue
-        own, teacher = spread(system.entries, get), spread(peer(systems, system, "teacher"), get)
-        alone = spread(system.entries if system.role == "baseline" else peer(systems, system, "baseline"), get)
-        if own is None or teacher is None or alone is None:
-            lacks = "teacher" if teacher is None else "student alone"
-            raise DataError(
-                f"composite: no {name} of the {lacks} for {system.name}, so no quality kept; the bill stands"
-            )
-        gap = teacher.mean - alone.mean
-        if gap <= 0:
-            raise DataError(
-                f"composite: the teacher ({teacher.mean:.1f} {name}) is not ahead of the student alone ({alone.mean:.1f}), so "
-                "there is no gain to keep; the bill stands"
-            )
-        kept, error = (own.mean - alone.mean) / gap, None
-        if system.role == "student" and own.deviation is not None and alone.deviation is not None:
-            # To first order in the means of both: d kept / d own = 1 / gap, d kept / d alone = (kept - 1) / gap.
-            error = math.hypot(own.deviation / own.n**0.5, (1 - kept) * alone.deviation / alone.n**0.5) / gap
+        try:
+            share, error = kept(systems, system, get, name)
+        except DataError as reason:
+            raise DataError(f"composite: {system.name}: {reason}; the bill stands") from None
         cost = whole.cost(rates)
         memory = None if whole.peak_bytes is None else (whole.peak_bytes + (whole.gpu_peak_bytes or 0)) / 1e9
         found.append(
             Candidate(
                 name=system.name,
-                kept=kept,
+                kept=share,
                 kg=cost.co2e_kg.value if cost.co2e_kg else None,
                 money=cost.money.value if cost.money else None,
                 hours=cost.hours,
@@ -165,6 +152,31 @@ def candidates(data: Data, rates: Rates, *, measure: str = "bleu", test: str | N
             "run `distilmt distill` again in its folder to write it anew; the bill stands"
         )
     return found
+
+
+def kept(systems: list[System], system: System, get: Get, name: str) -> tuple[float, float | None]:
+    """Share of the gap between the student alone and the teacher that a system closes, and its standard error over seeds
+    (None with one seed of either, and of the student alone).
+
+    Args:
+        get, name: the measure.
+    Raises: DataError: teacher or student alone was not scored, or the teacher is not ahead.
+    """
+    own, teacher = spread(system.entries, get), spread(peer(systems, system, "teacher"), get)
+    alone = spread(system.entries if system.role == "baseline" else peer(systems, system, "baseline"), get)
+    if own is None or teacher is None or alone is None:
+        raise DataError(f"no {name} of the {'teacher' if teacher is None else 'student alone'}, so no quality kept")
+    gap = teacher.mean - alone.mean
+    if gap <= 0:
+        raise DataError(
+            f"the teacher ({teacher.mean:.1f} {name}) is not ahead of the student alone ({alone.mean:.1f}), so there is no gain "
+            "to keep"
+        )
+    share, error = (own.mean - alone.mean) / gap, None
+    if system.role == "student" and own.deviation is not None and alone.deviation is not None:
+        # To first order in the means of both: d share / d own = 1 / gap, d share / d alone = (share - 1) / gap.
+        error = math.hypot(own.deviation / own.n**0.5, (1 - share) * alone.deviation / alone.n**0.5) / gap
+    return share, error
 
 
 def composite(
@@ -231,6 +243,15 @@ def dominated_by(candidates: Sequence[Candidate]) -> list[str]:
         )
         for row in rows
     ]
+
+
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of points (cost, quality) those that no other one beats, by rising cost."""
+    front: list[tuple[float, float]] = []
+    for x, minus_y in sorted((x, -y) for x, y in points):
+        if not front or -minus_y > front[-1][1]:
+            front.append((x, -minus_y))
+    return front
 
 
 def reweighted(found: Composite, weights: dict[str, float]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -9,11 +10,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from distilmt.bill.composite import Composite, reweighted
+from distilmt.bill.composite import Composite, pareto_front, reweighted
 from distilmt.errors import ConfigError
 from distilmt.report.figures import STYLE
 
-_LABELS = {
+LABELS = {
     "kg": "kg CO2e to make it",
     "money": "money to make it",
     "hours": "machine hours to make it",
@@ -32,37 +33,41 @@ def pareto_plot(
     Raises: ConfigError: that cost is not known of every system.
     """
     candidates = [each.candidate for each in found.rated]
-    known = [key for key in _LABELS if all(getattr(each, key) is not None for each in candidates)]
+    known = [key for key in LABELS if all(getattr(each, key) is not None for each in candidates)]
     cost = cost or ("kg" if "kg" in known else "hours")
     if cost not in known:
         raise ConfigError(f"pareto: {cost} is not known of every system - can be drawn: {', '.join(known)}")
-    points = sorted(
-        (float(getattr(each, cost)), -100 * each.kept, each.name, 100 * (each.error or 0) or None)
-        for each in candidates
-    )
-    front: list[tuple[float, float]] = []
-    for x, minus_kept, *_ in points:
-        if not front or -minus_kept > front[-1][1]:
-            front.append((x, -minus_kept))
+    guess = " (estimated)" if cost in ("kg", "money") and any(each.estimated for each in candidates) else ""
+    points = [
+        (float(getattr(each, cost)), 100 * each.kept, each.name, 100 * (each.error or 0) or None) for each in candidates
+    ]
+    return plane_plot(points, LABELS[cost] + guess, f"quality kept, % ({found.quality})", axes)
+
+
+def plane_plot(
+    points: Sequence[tuple[float, float, str, float | None]], cost: str, quality: str, axes: Axes | None = None
+) -> Axes:
+    """Points (cost, quality, name, error) with their Pareto front; `cost` and `quality` are labels."""
+    points = sorted(points, key=lambda point: (point[0], -point[1], point[2]))
+    front = pareto_front(point[:2] for point in points)
     with mpl.rc_context(STYLE):
         axes = axes or _axes()
         axes.plot(
             *zip(*front, strict=True), color="#4477aa", linewidth=1.2, drawstyle="steps-post", label="Pareto front"
         )
-        for x, minus_kept, name, error in points:
-            on = (x, -minus_kept) in front
+        for x, y, name, error in points:
+            on = (x, y) in front
             axes.errorbar(
-                [x], [-minus_kept], yerr=error, fmt="o" if on else "x", color="#4477aa" if on else "#888888", markersize=7,
+                [x], [y], yerr=error, fmt="o" if on else "x", color="#4477aa" if on else "#888888", markersize=7,
                 elinewidth=1.0,
             )  # fmt: skip
             far = x > (points[0][0] + points[-1][0]) / 2  # there its name stands on the left, inside the axes
             place: dict[str, Any] = {"xytext": (-7, 6), "ha": "right"} if far else {"xytext": (7, -11)}
-            axes.annotate(name, (x, -minus_kept), textcoords="offset points", **place)
+            axes.annotate(name, (x, y), textcoords="offset points", **place)
         if min(point[0] for point in points) > 0 and points[-1][0] > 5 * points[0][0]:
             axes.set_xscale("log")
-        guess = " (estimated)" if cost in ("kg", "money") and any(each.estimated for each in candidates) else ""
         axes.margins(0.18)
-        axes.set(xlabel=_LABELS[cost] + guess, ylabel=f"quality kept, % ({found.quality})")
+        axes.set(xlabel=cost, ylabel=quality)
         axes.legend(loc="lower right")
     return axes
 
