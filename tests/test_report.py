@@ -14,7 +14,7 @@ from distilmt.errors import ConfigError, DataError
 from distilmt.report import Report, merge, report
 from distilmt.report.cells import duration, energy, size
 from distilmt.report.figures import quality_speed
-from distilmt.report.story import summary
+from distilmt.report.lead import leads
 from distilmt.report.tables import gap_table, results_tables, stages_table
 from report_data import SIGNATURES, example, rows, stage
 
@@ -42,7 +42,9 @@ def test_results_are_means_over_seeds_with_their_spread(data):
 def test_gap_closed(data):
     found = rows(gap_table(data))
     assert found == {"word-kd": {"BLEU": "50%", "chrF": "50%"}, "seq-kd": {"BLEU": "110%", "chrF": "110%"}}
-    assert "the best of the distilled students (seq-kd) reaches 41.0, which closes 110% of that gap" in summary(data)
+    (lead,) = leads(data)
+    assert lead.sentences[0].startswith("The best of 2 distilled students, seq-kd, closes all of the gap in quality")
+    assert "seq-kd 41.0, its teacher 40.0, student alone 30.0; 110% of the gap" in lead.statistics
 
 
 @pytest.mark.parametrize("teacher", [30.0, 29.0])
@@ -51,7 +53,7 @@ def test_no_gap_is_a_dash(data, teacher):
     table = gap_table(data)
     assert rows(table)["word-kd"] == {"BLEU": "–", "chrF": "50%"}
     assert "no gap" in table.notes[1]
-    assert "closes" not in summary(data)
+    assert "closes" not in leads(data)[0].text
 
 
 def test_exact_lines_stand_in_the_tables_where_they_were_counted(data):

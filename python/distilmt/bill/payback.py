@@ -22,7 +22,7 @@ from distilmt.bill.tables import KG, KWH, amount, digits
 from distilmt.config import resolve
 from distilmt.energy import NOT_MEASURED
 from distilmt.errors import ConfigError, DataError
-from distilmt.report.cells import DASH, Table, count, duration
+from distilmt.report.cells import DASH, Table, count, duration, sentences
 from distilmt.report.compare import gather
 from distilmt.report.numbers import Data, System, systems_of
 
@@ -201,7 +201,7 @@ def _served(entry: Data, run: str) -> list[Sentence]:
 
 def _spent(data: Data, entry: Data, config: PaybackConfig) -> Spent:
     """The stages that made one student, and on request its teacher."""
-    stages = {stage["name"]: stage for stage in data["stages"]}
+    stages = {stage["name"]: stage for stage in data["stages"] if stage.get("run") == entry.get("run")}
     names = list(entry.get("made_by") or [])
     if config.teacher_training:
         names += [name for name, stage in stages.items() if stage.get("kind") == "teacher-training"]
@@ -290,7 +290,7 @@ def _notes(
         f"N* = distillation / (teacher − student). Distillation: what made one student, of {', '.join(made_by)}"
         f"{', and the training of its teacher' if config.teacher_training else ''}. A sentence: the mean of the test sets "
         f"({decode['source_words'] / decode['lines']:.1f} words), beam {decode.get('beam_size', DASH)}, "
-        f"threads: {decode.get('threads') or 'all'}, float32."
+        f"threads: {decode.get('threads') or 'all'}, {decode.get('compute_type', 'float32')}."
     ]
     repeats = [len(entry["decode"]["repeats"]) for system in (teacher, *students) for entry in system.entries]
     if any(row.low is None and row.sentences is not None for row in rows):
@@ -318,11 +318,6 @@ def _figure(value: float | None, quantity: Quantity, currency: str) -> str:
     if quantity == "money":
         return f"{digits(value)} {currency}".rstrip()
     return amount(Amount(value), KWH if quantity == "energy" else KG)
-
-
-def sentences(value: float | None) -> str:
-    """A number of sentences, "never" for infinitely many."""
-    return DASH if value is None else "never" if value == math.inf else count(value)
 
 
 def _interval(row: PaybackRow) -> str:

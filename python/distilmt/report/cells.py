@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -59,6 +60,11 @@ def count(value: float | None) -> str:
         if value >= scale:
             return f"{value / scale:.3g} {unit}"
     return f"{value:.0f}"
+
+
+def sentences(value: float | None) -> str:
+    """A number of sentences to serve, "never" for infinitely many."""
+    return "never" if value == math.inf else count(value)
 
 
 def size(bytes: float | None) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from distilmt.bill.bill import rates_of
 from distilmt.bill.tables import bill_tables
-from distilmt.errors import DataError, UserError
+from distilmt.errors import UserError
 from distilmt.report.cells import Table
-from distilmt.report.numbers import Data, tests_of
-from distilmt.report.paper import paragraphs
+from distilmt.report.lead import Lead, leads
+from distilmt.report.numbers import Data, runs_of, tests_of
+from distilmt.report.paper import Methods, paragraphs
 from distilmt.report.significance import significance_tables
-from distilmt.report.story import runs_table, story_of, summary
+from distilmt.report.story import runs_table, story_of
 from distilmt.report.tables import (
     gap_table,
     hashes_table,
@@ -39,14 +41,6 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Quote:
-    """Text to paste elsewhere, and its references."""
-
-    text: str
-    references: list[str]
-
-
-@dataclass(frozen=True)
 class Facts:
     """Names and values."""
 
@@ -61,7 +55,7 @@ class Sentences:
     rows: list[Data]
 
 
-Part = str | Table | Picture | Quote | Facts | Sentences
+Part = str | Table | Picture | Methods | Facts | Sentences
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def sections(data: Data) -> list[Section]:
         ("Labels", [verdicts_table(data)]),
         ("The bill", [_making(data), stages_table(data), *bill_tables(data)]),
         ("Pay-back", _payback(data)),
-        ("Methods, to paste into a paper", [Quote(*each) for each in paragraphs(data)]),
+        ("Methods, to paste into a paper", list(paragraphs(data))),
         ("Notes", list(data.get("notes") or [])),
         ("How this was made", [*map(Facts, provenance(data)), hashes_table(data)]),
     ]
@@ -91,15 +85,39 @@ def sections(data: Data) -> list[Section]:
     return [Section(title, parts) for title, parts in whole if parts]
 
 
-def head(data: Data) -> tuple[str, str]:
-    """What the report is of, and the sentences above everything."""
+def head(data: Data) -> tuple[str, list[Lead]]:
+    """What the report is of, and what stands above everything."""
     facts = [data.get("direction"), ", ".join(tests_of(data)), data["created"]]
-    return " · ".join(fact for fact in facts if fact), summary(data)
+    return " · ".join(fact for fact in facts if fact), leads(data)
+
+
+def said(data: Data) -> dict[str, Any]:
+    """What the report says besides its tables, as report.json has it (docs/report.md)."""
+    from distilmt.bill.payback import PaybackConfig, payback_of
+    from distilmt.report.plane import plane
+
+    paid = []
+    for run in runs_of(data):
+        with suppress(UserError):  # the section on pay-back says why
+            found = payback_of(run, PaybackConfig(run=data["title"]))
+            paid += [
+                {"run": run.get("label", "")} | asdict(row) | {"never": row.sentences == math.inf} for row in found.rows
+            ]
+    front = plane(data)
+    return {
+        "summary": [asdict(lead) for lead in leads(data)],
+        "payback": paid,
+        "front": front.data() if front else None,
+        "methods": [asdict(each) for each in paragraphs(data)],
+    }
 
 
 def markdown(data: Data) -> str:
     """The report as Markdown, without its pictures."""
-    blocks = [f"# {data['title']}", *head(data)]
+    meta, lead = head(data)
+    blocks = [f"# {data['title']}", meta]
+    for each in lead:
+        blocks += [each.text, each.statistics]
     for section in sections(data):
         shown = [text for part in section.parts if (text := _text(part, section.title))]
         if shown:
@@ -112,8 +130,9 @@ def _text(part: Part, above: str) -> str:
         case Table():
             text = part.markdown(level=3)
             return text.partition("\n\n")[2] if part.title == above else text
-        case Quote():
-            return "\n\n".join([part.text, "\n".join(f"- {each}" for each in part.references)]).strip()
+        case Methods():
+            references = "\n".join(f"- {each}" for each in part.references)
+            return "\n\n".join([part.text, references, f"```bibtex\n{part.bibtex}\n```"])
         case Facts():
             return "\n".join(f"- {name}: {value}" for name, value in part.pairs)
         case Picture() | Sentences():
@@ -132,29 +151,25 @@ def _quality_and_cost(data: Data) -> list[Part | None]:
         speed, "Quality against speed",
         "BLEU over target tokens decoded per second; up and to the right is better. Bars: one standard deviation.",
     )  # fmt: skip
-    return [pace, _pareto(data)]
+    return [pace, *_plane(data)]
 
 
-def _pareto(data: Data) -> Part | None:
-    from distilmt.bill.composite import candidates, composite
-
+def _plane(data: Data) -> list[Part | None]:
     if not any(system["role"] == "student" for system in data["systems"]):
-        return None
-    try:
-        found = candidates(data, rates_of(data))
-    except DataError as error:
-        return f"No plane of quality and cost: {error}."
+        return []
+    from distilmt.report.plane import plane
 
-    def draw() -> Figure | None:
-        from distilmt.bill.figures import pareto_plot
-
-        return pareto_plot(composite(found, quality=f"BLEU {tests_of(data)[0]}")).figure  # type: ignore[return-value]
-
-    return Picture(
-        draw, "Quality against the cost of making",
-        "Share of the gap to the teacher that was closed, over what making the student cost; up and to the left is better. The "
-        "line joins the Pareto front: what nothing else beats in both. Bars: one standard error over seeds.",
-    )  # fmt: skip
+    found = plane(data)
+    if found is None:
+        return [
+            "No plane of quality and cost: the report does not say which stages made its students (it was written before that "
+            "was recorded): run `distilmt distill` again in its folder to write it anew."
+        ]
+    caption = (
+        f"{found.quality[0].upper()}{found.quality[1:]}, over what making the student cost; up and to the left is better. The "
+        "line joins the Pareto front: what nothing else beats in both. Bars: one standard error over seeds."
+    )
+    return [Picture(found.draw, "Quality against the cost of making", caption), *found.left_out]
 
 
 def _curves(data: Data) -> Picture:
@@ -196,16 +211,16 @@ def _making(data: Data) -> Picture:
 
 
 def _payback(data: Data) -> list[Part | None]:
-    """Of one run, with the curve of its best student; several runs stand beside each other in a table of their own."""
+    """With the curve of the best student, where the runs are of the same systems; of several runs that of each besides."""
     from distilmt.bill.payback import PaybackConfig, payback_of
 
-    story = story_of(data)
-    if data.get("runs") or story is None:
-        return []
+    story, each = story_of(data), _payback_of_runs(data) if data.get("runs") else []
+    if story is None:
+        return each
     try:
         found = payback_of(data, PaybackConfig(run=data["title"]))
     except UserError as error:
-        return [f"Not said: {error}"]
+        return each or [f"Not said: {error}"]
     row = found.row("time", story.best.name)
 
     def draw() -> Figure | None:
@@ -215,4 +230,27 @@ def _payback(data: Data) -> list[Part | None]:
     caption = (
         f"Machine hours over sentences served: the teacher alone, and {story.best.name} with its distillation before."
     )
-    return [Picture(draw, "Pay-back in machine time", caption), found.table()]
+    return [Picture(draw, "Pay-back in machine time", caption), found.table(), *each]
+
+
+def _payback_of_runs(data: Data) -> list[Part | None]:
+    """One table, each row of one run; and for what runs it cannot be said."""
+    from distilmt.bill.payback import PaybackConfig, payback_of
+
+    tables: dict[str, Table] = {}
+    missing: list[Part | None] = []
+    for run in runs_of(data):
+        try:
+            tables[run["label"]] = payback_of(run, PaybackConfig(run=run["label"])).table()
+        except UserError as error:
+            missing.append(f"Not said: {error}")
+    if not tables:
+        return missing
+    notes: dict[str, list[str]] = {}
+    for label, table in tables.items():
+        for note in table.notes:
+            notes.setdefault(note, []).append(label)
+    head = ["Run", *next(iter(tables.values())).head]
+    rows = [[label, *row] for label, table in tables.items() for row in table.rows]
+    said = [note if len(of) == len(tables) else f"{', '.join(of)}: {note}" for note, of in notes.items()]
+    return [Table("Pay-back of each run", head, rows, said, left=3), *missing]

@@ -1,4 +1,4 @@
-"""What a run amounts to: its best student, three sentences about it, and four figures."""
+"""What a run amounts to: its best student, and four figures; the sentences about it are in lead.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from distilmt.bill.bill import made, rates_of
 from distilmt.bill.tables import KWH, amount
 from distilmt.errors import DataError
-from distilmt.report.cells import Table, count, duration, ratio_text
+from distilmt.report.cells import Table, count, duration, ratio_text, sentences
 from distilmt.report.numbers import (
     Data,
     Spread,
@@ -22,8 +22,6 @@ from distilmt.report.numbers import (
     systems_of,
     tests_of,
 )
-
-SURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,67 +96,11 @@ def _paid_back(data: Data, student: str) -> tuple[float | None, float | None, fl
     """Pay-back in machine time and its interval, in sentences; None where the run does not say."""
     from distilmt.bill.payback import PaybackConfig, payback_of
 
-    if data.get("runs"):
-        return None, None, None
     try:
         row = payback_of(data, PaybackConfig(run=data["title"], student=student)).row("time")
     except DataError:  # the section on pay-back says why
         return None, None, None
     return row.sentences, row.low, row.high
-
-
-def summary(data: Data) -> str:
-    """Up to three sentences: quality and how sure it is, size and speed, cost and pay-back; empty where there is no story."""
-    story = story_of(data)
-    return "" if story is None else " ".join(_sentences(story))
-
-
-def _sentences(story: Story) -> list[str]:
-    chosen = "the best of the distilled students" if story.students > 1 else "the distilled student"
-    reached = f"{chosen} ({story.best.name}) reaches {story.own.mean:.1f}"
-    if story.teacher and story.alone:
-        before = f"the teacher reaches {story.teacher.mean:.1f} BLEU, the student trained alone {story.alone.mean:.1f}"
-        closed = "" if story.gap is None else f", which closes {_share(story.gap)} of that gap"
-        reached = f"{before}; {reached}{closed}"
-    else:
-        reached += " BLEU"
-    found = [f"On {story.test} {reached}{_sureness(story)}."]
-    if story.smaller and story.faster:
-        pace = f"{story.faster.mean:.1f}× as fast as its teacher"
-        found.append(f"It has {1 / story.smaller:.0%} of the teacher's parameters and translates {pace}.")
-    if story.seconds is not None:
-        energy = f" and {story.energy}" if story.energy else " (its energy was not measured)"
-        found.append(f"Making it took {duration(story.seconds)} of one machine{energy}{_returns(story.paid_back)}.")
-    return found
-
-
-def _share(gap: float) -> str:
-    return f"{gap:.0%}" if gap >= 0.005 else "none"
-
-
-def _sureness(story: Story) -> str:
-    """How sure the gain over the student alone is, as a clause."""
-    if story.alone is None:
-        return ""
-    row = story.significance
-    if row is None:
-        return " (whether that is more than chance was not tested)"
-    gain, seeds = f"{row['difference']:+.1f} BLEU against the student alone", min(row["seeds"], default=1)
-    of = "for these two trainings, not for their methods" if seeds == 1 else f"over {seeds} seeds"
-    if row["p_holm"] is None:
-        return f"; its {gain} has a 95% interval of {row['low']:+.1f} to {row['high']:+.1f}, {of}"
-    if row["p_holm"] >= SURE:
-        return f"; its {gain} may be chance (p = {row['p_holm']:.2f}, {of})"
-    p = "p < 0.001" if row["p_holm"] < 0.001 else f"p = {row['p_holm']:.3f}"
-    return f"; its {gain} is more than chance explains ({p}, {of})"
-
-
-def _returns(sentences: float | None) -> str:
-    if sentences is None:
-        return ""
-    if sentences == math.inf:
-        return ", which serving does not pay back, for it is no faster than its teacher"
-    return f", which serving has paid back in machine time after {count(sentences)} sentences"
 
 
 def headline(data: Data) -> list[tuple[str, str, str]]:
@@ -175,8 +117,6 @@ def headline(data: Data) -> list[tuple[str, str, str]]:
     if story.faster:
         found.append(("Speed", ratio_text(story.faster.mean), "its teacher's tokens per second"))
     if story.paid_back is not None:
-        from distilmt.bill.payback import sentences
-
         low, high = story.interval
         known = low is not None and high is not None and math.isfinite(low)
         of = f"sentences; 95% interval {sentences(low)} to {'no end' if high == math.inf else sentences(high)}"
@@ -198,13 +138,15 @@ def runs_table(data: Data) -> Table | None:
             rows.append([run["label"], *["–"] * (len(head) - 1)])
             continue
         bleu = [f"{each.mean:.1f}" if each else "–" for each in (story.own, story.teacher, story.alone)]
-        after = "–" if story.paid_back is None else "never" if story.paid_back == math.inf else count(story.paid_back)
+        (low, high), after = story.interval, sentences(story.paid_back)
+        if low is not None and math.isfinite(low):
+            after += f" ({sentences(low)} to {'no end' if high == math.inf else sentences(high)})"
         row = [run["label"], story.best.name, *bleu, "–" if story.gap is None else f"{story.gap:.0%}"]
         row += [count(story.best.first("parameters")), ratio_text(story.faster.mean if story.faster else None)]
         rows.append([*row, duration(story.seconds), after])
     sets = {run["label"]: story.test for run in runs if (story := story_of(run))}
     on = ", ".join(dict.fromkeys(sets.values()))
-    notes = [f"The best student of each run, chosen on {on}; sentences until machine time is paid back."]
+    notes = [f"The best student of each run, chosen on {on}; sentences until machine time is paid back (95% interval)."]
     if len(set(sets.values())) > 1:
         notes.append("The runs were tested on different sets: their scores do not compare.")
     return Table("The runs beside each other", head, rows, notes, left=2)

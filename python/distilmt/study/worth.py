@@ -19,9 +19,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.interval import fieller, mean_variance, t_975
-from distilmt.bill.payback import sentences
 from distilmt.errors import ConfigError, DataError
-from distilmt.report.cells import DASH, count
+from distilmt.report.cells import DASH, count, sentences
 from distilmt.statistics import Layout
 from distilmt.statistics.layout import number
 from distilmt.storage import disk_errors, write_bytes, write_json
