@@ -108,6 +108,7 @@ def test_decodings_are_repeated_and_a_pay_back_reads_them(run):
 def test_the_same_command_again_does_nothing_twice(run, text):
     before = {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()}
     result = distilmt.distill(config(text, run))
+    assert result._repr_html_() == result.report._repr_html_()
     assert {path: path.stat().st_mtime_ns for path in (run / "stages").iterdir()} == before
     assert set(result.models) == {"alone-1", "word-kd-1", "seq-kd-1", "seq-kd+word-kd-1"}
 

@@ -63,6 +63,13 @@ def test_equal_data_gives_equal_bytes(data):
     assert Report(data).html() == Report(copy.deepcopy(data)).html()
 
 
+def test_two_reports_in_one_notebook_have_ids_of_their_own_and_links_that_stay_inside():
+    first, second = Names(), Names()
+    first.feed(Report(told())._repr_html_())
+    second.feed(Report(told() | {"title": "other"})._repr_html_())
+    assert not set(first.ids) & set(second.ids) and set(second.targets) == set(second.ids)
+
+
 def test_plots_show_every_system_and_every_seed(data):
     curves = training_curves(data)
     assert [len(axes.lines) for axes in curves.axes] == [4, 4]  # two seeds of word-kd, alone, seq-kd

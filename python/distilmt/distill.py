@@ -203,6 +203,10 @@ class DistillResult:
     def __str__(self) -> str:
         return f"{self.report.markdown()}\n\nreport: {self.folder / 'report.html'}"
 
+    def _repr_html_(self) -> str:
+        """The report, in a notebook."""
+        return self.report._repr_html_()
+
 
 def distill(config: DistillConfig | None = None, **options: Any) -> DistillResult:
     """Runs the main job: label, train, evaluate, report. Called again, it goes on where it stopped.

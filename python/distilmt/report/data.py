@@ -12,7 +12,7 @@ from distilmt.bill.older import complete
 from distilmt.errors import DataError
 from distilmt.report.numbers import Data
 from distilmt.report.schema import check
-from distilmt.report.sections import markdown
+from distilmt.report.sections import markdown, said
 from distilmt.storage import disk_errors, plain, read_json, write_bytes, write_json
 
 
@@ -63,7 +63,9 @@ class Report:
         path = Path(folder)
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
-        write_json(path / "report.json", self.data | {"bill": summary(self.data, rates_of(self.data))})
+        write_json(
+            path / "report.json", self.data | {"bill": summary(self.data, rates_of(self.data)), **said(self.data)}
+        )
         write_bytes(path / "report.md", self.markdown().encode())
         self.saved = path / "report.html"
         write_bytes(self.saved, self.html().encode())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import re
 from html import escape
 
 from distilmt.report.cells import Table
 from distilmt.report.numbers import Data
-from distilmt.report.sections import Facts, Part, Picture, Quote, Section, Sentences, head, sections
+from distilmt.report.paper import Methods
+from distilmt.report.sections import Facts, Part, Picture, Sentences, head, sections
 from distilmt.report.story import headline
 
 # Everything hangs below one class, so that a notebook's own styles and these do not meet.
@@ -25,7 +27,8 @@ _STYLE = """
 .distilmt a { color: var(--link); }
 .distilmt :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .distilmt .meta, .distilmt .note, .distilmt figcaption { color: var(--soft); font-size: .86rem; overflow-wrap: anywhere; }
-.distilmt .lead { font-size: 1.12rem; margin: 1.3rem 0 1.5rem; }
+.distilmt .lead { font-size: 1.12rem; margin: 1.3rem 0 .4rem; } .distilmt .lead + .note { margin-bottom: 1.5rem; }
+.distilmt details { font-size: .88rem; margin: .4rem 0 0; } .distilmt summary { cursor: pointer; }
 .distilmt nav { font: 14px/1.9 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; margin: 1.6rem 0 0; }
 .distilmt nav a { margin-right: 1.1rem; white-space: nowrap; }
 .distilmt .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .8rem; margin: 0;
@@ -94,18 +97,29 @@ def page(data: Data) -> str:
 def body(data: Data) -> str:
     """The report as a fragment, with its style; what a notebook shows."""
     meta, lead = head(data)
-    found = [(section, _section(section)) for section in sections(data)]
-    shown = [(section, html) for section, html in found if html]
+    whole = (
+        (each.title, "\n".join(html for part in each.parts if (html := _part(part, each.title))))
+        for each in sections(data)
+    )
+    shown = [(title, html) for title, html in whole if html]
+    # Several reports may stand in one notebook: the ids of each are its own, and those of equal data equal.
+    all_of_it = "".join([data["title"], data["created"], *(html for _, html in shown)])
+    own = hashlib.sha256(all_of_it.encode()).hexdigest()[:8]
+    links = [f'<a href="#{_id(own, title)}">{escape(title.split(",")[0])}</a>' for title, _ in shown]
     parts = [
         f"<style>{_STYLE}</style>",
         f"<h1>{escape(data['title'])}</h1>",
         f'<p class="meta">{escape(meta)}</p>',
-        f'<p class="lead">{escape(lead)}</p>' if lead else "",
+        *(f'<p class="lead">{escape(each.text)}</p>\n<p class="note">{escape(each.statistics)}</p>' for each in lead),
         _headline(data),
-        f'<nav aria-label="Sections">{" ".join(_link(section) for section, _ in shown)}</nav>',
-        *(html for _, html in shown),
+        f'<nav aria-label="Sections">{" ".join(links)}</nav>',
+        *(f'<h2 id="{_id(own, title)}">{escape(title)}</h2>\n{html}' for title, html in shown),
     ]
     return '<article class="distilmt">\n' + "\n".join(part for part in parts if part) + "\n</article>"
+
+
+def _id(own: str, title: str) -> str:
+    return f"distilmt-{own}-" + re.sub(r"\W+", "-", title.lower()).strip("-")
 
 
 def _headline(data: Data) -> str:
@@ -116,29 +130,16 @@ def _headline(data: Data) -> str:
     return f'<dl class="figures">{"".join(tiles)}</dl>' if tiles else ""
 
 
-def _id(section: Section) -> str:
-    return "distilmt-" + re.sub(r"\W+", "-", section.title.lower()).strip("-")
-
-
-def _link(section: Section) -> str:
-    return f'<a href="#{_id(section)}">{escape(section.title.split(",")[0])}</a>'
-
-
-def _section(section: Section) -> str:
-    """Empty where nothing of it can be shown."""
-    shown = "\n".join(html for part in section.parts if (html := _part(part, section.title)))
-    return f'<h2 id="{_id(section)}">{escape(section.title)}</h2>\n{shown}' if shown else ""
-
-
 def _part(part: Part, above: str) -> str:
     match part:
         case Table():
             return _table(part, titled=part.title != above)
         case Picture():
             return _picture(part)
-        case Quote():
+        case Methods():
             references = "".join(f"<li>{escape(each)}</li>" for each in part.references)
-            return f"<blockquote><p>{escape(part.text)}</p><ul>{references}</ul></blockquote>"
+            quote = f"<blockquote><p>{escape(part.text)}</p><ul>{references}</ul></blockquote>"
+            return f"{quote}\n<details><summary>BibTeX</summary><pre>{escape(part.bibtex)}</pre></details>"
         case Facts():
             items = "".join(f"<dt>{escape(name)}</dt><dd>{_code(value)}</dd>" for name, value in part.pairs)
             return f'<dl class="facts">{items}</dl>'
