@@ -38,6 +38,15 @@ def test_a_system_without_a_share_is_left_out_and_named():
     assert f"- {note}" in both.markdown() and "Quality against the cost of making" in both.html()
 
 
+def test_a_system_that_was_scored_on_another_text_is_named_too():
+    other = copy.deepcopy(billed())
+    other["title"] = "other"
+    for entry in other["systems"]:
+        entry["test"] = {"news": entry["test"]["flickr"]}
+    (note,) = plane(merge([Report(billed()), Report(other)]).data).left_out
+    assert note.startswith("Not in the plane: alone (other), word-kd (other), seq-kd (other): no BLEU of the teacher")
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_without_any_share_it_is_of_bleu(alone):
     data = billed()

@@ -165,7 +165,8 @@ def kept(systems: list[System], system: System, get: Get, name: str) -> tuple[fl
     own, teacher = spread(system.entries, get), spread(peer(systems, system, "teacher"), get)
     alone = spread(system.entries if system.role == "baseline" else peer(systems, system, "baseline"), get)
     if own is None or teacher is None or alone is None:
-        raise DataError(f"no {name} of the {'teacher' if teacher is None else 'student alone'}, so no quality kept")
+        lacks = "teacher" if teacher is None else "student alone" if alone is None else "system itself"
+        raise DataError(f"no {name} of the {lacks}, so no quality kept")
     gap = teacher.mean - alone.mean
     if gap <= 0:
         raise DataError(

@@ -66,7 +66,7 @@ def plane(data: Data) -> Plane | None:
         return None
     found: dict[str, tuple[float, float | None]] = {}
     reasons: dict[str, list[str]] = {}
-    for system in (each for each in systems if each.name in bleu):
+    for system in (each for each in systems if each.name in whole):
         try:
             share, error = kept(systems, system, get, "BLEU")
             found[system.name] = (100 * share, None if error is None else 100 * error)

@@ -252,5 +252,5 @@ def _payback_of_runs(data: Data) -> list[Part | None]:
             notes.setdefault(note, []).append(label)
     head = ["Run", *next(iter(tables.values())).head]
     rows = [[label, *row] for label, table in tables.items() for row in table.rows]
-    said = [note if len(of) == len(tables) else f"{', '.join(of)}: {note}" for note, of in notes.items()]
-    return [Table("Pay-back of each run", head, rows, said, left=3), *missing]
+    shown = [note if len(of) == len(tables) else f"{', '.join(of)}: {note}" for note, of in notes.items()]
+    return [Table("Pay-back of each run", head, rows, shown, left=3), *missing]
