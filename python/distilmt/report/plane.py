@@ -59,7 +59,7 @@ def plane(data: Data) -> Plane | None:
     leaves no student, quality is BLEU itself."""
     test, systems, rates = next(iter(tests_of(data)), ""), systems_of(data), rates_of(data)
     get = quality(test, "bleu")
-    whole = {each.name: found for each in systems if each.role != "teacher" and (found := made(data, each)) is not None}
+    whole = {each.name: spent for each in systems if each.role != "teacher" and (spent := made(data, each)) is not None}
     bleu = {each.name: own for each in systems if each.name in whole and (own := spread(each.entries, get)) is not None}
     students = [each.name for each in systems if each.role == "student" and each.name in bleu]
     if not students:
