@@ -19,6 +19,7 @@ class Stop(TrainerCallback):
         self.name = name
         self.terminated = False
         self.bar: Any = None
+        self.facts: dict[str, str] = {}
         self.previous: Any = None
 
     def __enter__(self) -> Stop:
@@ -46,11 +47,11 @@ class Stop(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        """Loss and speed come every few updates, dev BLEU with an evaluation: what is not new stays."""
         if self.bar is not None:
-            shown = {"loss": "loss", "eval_bleu": "dev BLEU", "tokens_per_second": "tok/s"}
-            facts = {label: f"{logs[key]:.4g}" for key, label in shown.items() if key in logs}
-            if "loss" in logs or "eval_bleu" in logs:
-                self.bar.set_postfix(facts, refresh=False)
+            shown = {"loss": ("loss", ".4g"), "tokens_per_second": ("tok/s", ",.0f"), "eval_bleu": ("dev BLEU", ".1f")}
+            self.facts |= {label: format(logs[key], form) for key, (label, form) in shown.items() if key in logs}
+            self.bar.set_postfix(self.facts, refresh=False)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self.bar is not None:
