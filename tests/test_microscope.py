@@ -137,10 +137,19 @@ def test_it_is_shown(shown, seen):
     word_kd = next(system for system in systems_of(shown) if system.name == "word-kd")
     assert binned(word_kd, "position", "kl")["1"] == pytest.approx(seen[0]["by"]["position"][0]["kl"])
     assert len(gap_figure(shown).axes) == 6
-    assert ranked(shown, "word-kd")[0] == "word-kd, seed 1"
+    for axes in gap_figure(shown).axes:
+        low, high = axes.get_ylim()
+        assert all(low <= value <= high for line in axes.lines for value in line.get_ydata())
+    students = ranked(shown, "seq-kd")
+    assert [*students] == ["seq-kd", "word-kd"] and [*ranked(shown, "word-kd")] == ["word-kd", "seq-kd"]
+    assert students["seq-kd"][0]["where"] == "test, line 12" and len(students["word-kd"]) == 12  # those of both seeds
+    assert [row["where"] for row in students["word-kd"][:2]] == ["test, line 12, seed 1", "test, line 12, seed 2"]
     html, text = Report(shown).html(), Report(shown).markdown()
-    assert html.count("<li><p") == 12 and 'type="search"' in html and "<script" not in html
+    assert html.count("<li><p") == 24 and html.count('type="radio"') == 2 and html.count(" checked>") == 1
+    assert 'type="search"' in html and "<script" not in html
     assert "### Where the gap lies" in text and "lower bound" in text
+    ten = text.partition("### Sentences, by how much better the teacher is than ")[2].partition("\n\n\n")[0]
+    assert "| test, line 12 | " in ten and ten.count("| test, line ") == 10
 
 
 def test_what_was_not_looked_at_is_not_shown(shown):

@@ -13,8 +13,9 @@ import pytest
 
 from bill_data import told
 from distilmt.report import Report
-from distilmt.report.figures import quality_speed, training_curves
-from report_data import MICROSCOPE, SIGNATURES, example
+from distilmt.report.figures import BLACK, COLOURS, GREY, STYLE, looks_of, quality_speed, training_curves
+from distilmt.report.numbers import System
+from report_data import MICROSCOPE, SIGNATURES, example, system
 
 
 @pytest.fixture
@@ -122,25 +123,72 @@ def test_whatever_can_be_reached_has_a_name_and_headings_go_down_by_one():
     assert sorted(parser.targets) == sorted(parser.ids) and len(set(parser.ids)) == len(parser.ids) > 8
 
 
-def luminance(colour: str) -> float:
-    """WCAG 2: relative luminance of #rrggbb or #rgb."""
+def parts(colour: str) -> list[float]:
+    """Red, green and blue of #rrggbb or #rgb, up to 1."""
     digits = colour[1:] if len(colour) == 7 else "".join(2 * c for c in colour[1:])
-    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+
+
+def contrast(first: list[float], second: list[float]) -> float:
+    """WCAG 2, by relative luminance."""
+
+    def luminance(colour: list[float]) -> float:
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in colour]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted(map(luminance, (first, second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def in_the_dark(colour: list[float]) -> list[float]:
+    """`invert(.9) hue-rotate(180deg)` of Filter Effects 1, which the page lays over its pictures."""
+    grey = [0.213, 0.715, 0.072]
+    light = 2 * sum(weight * (0.9 - 0.8 * part) for weight, part in zip(grey, colour, strict=True))
+    return [min(1.0, max(0.0, light - (0.9 - 0.8 * part))) for part in colour]
+
+
+def schemes(data: dict[str, Any]) -> list[dict[str, str]]:
+    """Colours by name: light, dark, print."""
+    light, *others = (
+        dict(re.findall(r"--(\w+): (#\w+)", each))
+        for each in re.findall(r"\.distilmt \{ (--ink[^}]*)", Report(data).html())
+    )
+    return [light, *(light | each for each in others)]
 
 
 def test_text_stands_out_from_what_is_behind_it_in_light_dark_and_print(data):
-    schemes = re.findall(r"\.distilmt \{ (--ink[^}]*)", Report(data).html())
-    assert len(schemes) == 3
-    light: dict[str, str] = {}
-    for scheme in schemes:
-        colours = light | dict(re.findall(r"--(\w+): (#\w+)", scheme))
-        light = light or colours
+    assert len(schemes(data)) == 3
+    for colours in schemes(data):
         for text in ("ink", "soft", "link"):
             for behind in ("paper", "panel"):
-                low, high = sorted(luminance(colours[name]) for name in (text, behind))
-                assert (high + 0.05) / (low + 0.05) >= 4.5, (text, behind, colours)
+                assert contrast(parts(colours[text]), parts(colours[behind])) >= 4.5, (text, behind, colours)
+
+
+def test_what_pictures_draw_stands_out_from_the_page_in_light_dark_and_print():
+    data = told()
+    data["systems"][-1]["microscope"] = copy.deepcopy(MICROSCOPE)
+    data["systems"] += [system(f"other {n}", "student", 30.0 + n, pace=300, seed=1) for n in range(6)]
+    html = Report(data).html() + Report(told()).html()
+    assert "filter: invert(.9) hue-rotate(180deg)" in html
+    pictures = [base64.b64decode(each).decode() for each in re.findall(r"svg\+xml;base64,([^\"]+)", html)]
+    drawn = {colour for each in pictures for colour in re.findall(r"(?:fill|stroke): (#\w{6})", each)}
+    drawn -= {"#ffffff", STYLE["grid.color"]}  # hatches on bars, and lines that help to read values off
+    light, dark, paper = ({name: parts(colour) for name, colour in each.items()} for each in schemes(data))
+    assert len(pictures) == 10 and {*COLOURS, BLACK, GREY} <= drawn
+    for colour in drawn:
+        found = parts(colour)
+        for seen, behind in ((found, light), (in_the_dark(found), dark), (found, paper)):
+            assert contrast(seen, behind["paper"]) >= 3, colour
+
+
+def test_an_interval_stands_below_its_figure():
+    assert re.search(r"<td>[^<(]+<small>\([^<]+ to [^<]+\)</small></td>", Report(told()).html())
+
+
+def test_no_two_of_many_students_look_alike():
+    looks = looks_of([System(f"student {n}", "student", []) for n in range(24)])
+    seen = [tuple(look.values()) for look in looks.values()]
+    assert len(set(seen)) == 24 and len({(colour, line) for colour, _, line in seen}) == 24
 
 
 def test_the_search_of_the_sentences_needs_no_script_element_and_escapes_what_they_say(data):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from distilmt.bill.composite import Composite, pareto_front, reweighted
 from distilmt.errors import ConfigError
-from distilmt.report.figures import STYLE
+from distilmt.report.figures import COLOURS, GREY, STYLE
 
 LABELS = {
     "kg": "kg CO2e to make it",
@@ -53,12 +53,12 @@ def plane_plot(
     with mpl.rc_context(STYLE):
         axes = axes or _axes()
         axes.plot(
-            *zip(*front, strict=True), color="#4477aa", linewidth=1.2, drawstyle="steps-post", label="Pareto front"
+            *zip(*front, strict=True), color=COLOURS[0], linewidth=1.2, drawstyle="steps-post", label="Pareto front"
         )
         for x, y, name, error in points:
             on = (x, y) in front
             axes.errorbar(
-                [x], [y], yerr=error, fmt="o" if on else "x", color="#4477aa" if on else "#888888", markersize=7,
+                [x], [y], yerr=error, fmt="o" if on else "x", color=COLOURS[0] if on else GREY, markersize=7,
                 elinewidth=1.0,
             )  # fmt: skip
             far = x > (points[0][0] + points[-1][0]) / 2  # there its name stands on the left, inside the axes
@@ -88,11 +88,11 @@ def sensitivity_plot(found: Composite, axes: Axes | None = None) -> Axes:
         axes = axes or _axes()
         for name, scores in lines.items():
             axes.plot(steps, scores, linewidth=1.4, label=name)
-        axes.axvline(found.weights["quality"], color="#888888", linewidth=0.8, linestyle=":", label="weight as given")
+        axes.axvline(found.weights["quality"], color=GREY, linewidth=0.8, linestyle=":", label="weight as given")
         axes.set(xlabel="weight of quality", ylabel="score", ylim=(0, 1.02))
         axes.legend(loc="best")
     return axes
 
 
 def _axes() -> Any:
-    return Figure(figsize=(6.4, 3.6), layout="constrained").subplots()
+    return Figure(figsize=(5.4, 3.4), layout="constrained").subplots()

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from distilmt.bill.payback import Payback, PaybackRow
 from distilmt.errors import ConfigError
 from distilmt.report.cells import count
+from distilmt.report.figures import BLACK, COLOURS, GREY, STYLE
 from distilmt.storage import disk_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _UNITS = {"time": (1 / 3600, "machine hours"), "energy": (1.0, "kWh"), "CO2e": (1.0, "kg CO2e")}
-_TEACHER, _STUDENT = "#4477aa", "#ee6677"  # Tol's bright scheme, as in reports
 
 
 def draw(row: PaybackRow, currency: str = "", axes: Axes | None = None) -> Axes:
@@ -35,30 +35,31 @@ def draw(row: PaybackRow, currency: str = "", axes: Axes | None = None) -> Axes:
         raise ConfigError(
             f"payback: {row.quantity} of {row.system} is unknown, so there is nothing to draw - draw 'time'"
         )
-    axes = Figure(figsize=(6.4, 3.6), layout="constrained").subplots() if axes is None else axes
-    never = math.isinf(row.sentences)
-    # As far as both stories need: to twice the crossing, or to where the teacher has spent what the distillation did.
-    reach = 2 * (row.distillation / row.teacher if never else row.sentences)
-    scale, unit = _UNITS.get(row.quantity, (1.0, currency or "money"))
-    ends = [0.0, reach]
-    axes.plot(ends, [scale * row.teacher * n for n in ends], color=_TEACHER, label="teacher alone")
-    axes.plot(
-        ends, [scale * (row.distillation + row.student * n) for n in ends], color=_STUDENT, linestyle="--",
-        label=f"distillation and {row.system}",
-    )  # fmt: skip
-    if not never:
-        at = scale * row.teacher * row.sentences
+    with mpl.rc_context(STYLE):
+        axes = Figure(figsize=(5.4, 3.4), layout="constrained").subplots() if axes is None else axes
+        never = math.isinf(row.sentences)
+        # As far as both stories need: to twice the crossing, or to where the teacher has spent what the distillation did.
+        reach = 2 * (row.distillation / row.teacher if never else row.sentences)
+        scale, unit = _UNITS.get(row.quantity, (1.0, currency or "money"))
+        ends = [0.0, reach]
+        axes.plot(ends, [scale * row.teacher * n for n in ends], color=BLACK, label="teacher alone")
         axes.plot(
-            [row.sentences], [at], "o", color="#222222", label=f"paid back after {count(row.sentences)} sentences"
+            ends, [scale * (row.distillation + row.student * n) for n in ends], color=COLOURS[0], linestyle="--",
+            label=f"distillation and {row.system}",
+        )  # fmt: skip
+        if not never:
+            at = scale * row.teacher * row.sentences
+            axes.plot(
+                [row.sentences], [at], "o", color=BLACK, label=f"paid back after {count(row.sentences)} sentences"
+            )
+        if row.low is not None and row.high is not None and row.low < reach:
+            axes.axvspan(row.low, min(row.high, reach), color=GREY, alpha=0.2, linewidth=0, label="95 % interval")
+        axes.set(
+            xlabel="sentences served", ylabel=unit, xlim=(0, reach), title="never paid back" if never else row.quantity
         )
-    if row.low is not None and row.high is not None and row.low < reach:
-        axes.axvspan(row.low, min(row.high, reach), color="#999999", alpha=0.2, linewidth=0, label="95 % interval")
-    axes.set(
-        xlabel="sentences served", ylabel=unit, xlim=(0, reach), title="never paid back" if never else row.quantity
-    )
-    axes.set_ylim(bottom=0)
-    axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter())
-    axes.legend(frameon=False, loc="upper left")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter(mpl.ticker.EngFormatter())
+        axes.legend(loc="upper left")
     return axes
 
 

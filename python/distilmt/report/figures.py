@@ -1,6 +1,7 @@
 """The plots of a report: training curves, and quality against speed. Figures are returned, never shown.
 
-A system keeps its colour and its marker in all of them; grey scales and colour-blind eyes have the marker.
+A system keeps its colour and its marker in all of them; grey scales and colour-blind eyes have the marker, and from the
+seventh student on, where colours repeat, the line is another.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ import io
 from typing import Any
 
 import matplotlib as mpl
+from cycler import cycler
 from matplotlib.figure import Figure
 
 from distilmt.report.numbers import Data, System, quality, speed, spread, systems_of, tests_of
 
-# Tol's bright scheme (personal.sron.nl/~pault): told apart by colour-blind eyes and in print.
-_COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
+# Each at least 3:1 against the page, light and dark (WCAG 1.4.11), and at least 17 apart (CIE 1976) from any other, also as
+# colour-blind eyes see them (Machado et al. 2009).
+COLOURS = ("#097afd", "#7b1a01", "#288943", "#cb60bf", "#1c39a3", "#9c8314")
+BLACK, GREY = "#222222", "#767676"  # the teacher, and what is trained alone
+_LINES = ("-", "--", ":", "-.")
 _MARKERS = ("^", "D", "v", "P", "X", "<", ">")
 _INK = "#333333"
 STYLE: dict[str, Any] = {
@@ -30,6 +35,7 @@ STYLE: dict[str, Any] = {
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
+    "axes.prop_cycle": cycler(linestyle=_LINES) * cycler(color=COLOURS),
     "legend.frameon": False,
     "text.color": _INK,
     "xtick.color": _INK,
@@ -56,10 +62,10 @@ def quality_speed(data: Data) -> Figure | None:
                 score = spread(system.entries, quality(test, "bleu"))
                 if score is None:
                     continue
-                colour, marker = looks[system.name]
+                look = looks[system.name] | {"linestyle": "none"}
                 axes.errorbar(
-                    pace.mean, score.mean, xerr=pace.deviation, yerr=score.deviation, fmt=marker, color=colour,
-                    markersize=7, elinewidth=1.2, label=system.name,
+                    pace.mean, score.mean, xerr=pace.deviation, yerr=score.deviation, markersize=7, elinewidth=1.2,
+                    label=system.name, **look,
                 )  # fmt: skip
             paces = [pace.mean for _, pace in timed]
             if max(paces) > 5 * min(paces):
@@ -83,13 +89,12 @@ def training_curves(data: Data) -> Figure | None:
         figure, panels = _figure(2)
         for axes, key, title in zip(panels, ("dev_bleu", "train_loss"), ("dev BLEU", "training loss"), strict=True):
             for system in systems:
-                colour, marker = looks[system.name]
                 for number, entry in enumerate(system.entries):
                     points = [point for point in entry.get("curve") or [] if point.get(key) is not None]
                     axes.plot(
-                        [point["update"] for point in points], [point[key] for point in points], color=colour,
-                        marker=marker, markersize=3.5, linewidth=1.3, alpha=1 if len(system.entries) == 1 else 0.7,
-                        markevery=max(1, len(points) // 8), label="_" if number else system.name,
+                        [point["update"] for point in points], [point[key] for point in points], markersize=3.5,
+                        linewidth=1.3 if len(system.entries) == 1 else 0.9, markevery=max(1, len(points) // 8),
+                        label="_" if number else system.name, **looks[system.name],
                     )  # fmt: skip
             axes.set(xlabel="updates", title=title)
             axes.xaxis.set_major_locator(mpl.ticker.MaxNLocator("auto", integer=True))
@@ -110,12 +115,12 @@ def making_bars(data: Data) -> Figure | None:
                     own[kind] = own.get(kind, 0.0) + stage["seconds"] / 3600 / len(system.entries)
     if not bars:
         return None
+    kinds = dict.fromkeys(kind for each in bars.values() for kind in each)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8.4, 0.9 + 0.34 * len(bars)), layout="constrained")
+        figure = Figure(figsize=(5.8, 0.9 + 0.34 * len(bars) + 0.2 * (len(kinds) > 3)), layout="constrained")
         axes = figure.subplots()
         left = dict.fromkeys(bars, 0.0)
-        kinds = dict.fromkeys(kind for each in bars.values() for kind in each)
-        for kind, colour, hatch in zip(kinds, _COLOURS, ("", "///", "...", "xxx", "\\\\", "++"), strict=False):
+        for kind, colour, hatch in zip(kinds, COLOURS, ("", "///", "...", "xxx", "\\\\", "++"), strict=False):
             widths = [each.get(kind, 0.0) for each in bars.values()]
             axes.barh(
                 list(bars), widths, left=list(left.values()), color=colour, label=kind, height=0.6, hatch=hatch,
@@ -125,7 +130,7 @@ def making_bars(data: Data) -> Figure | None:
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set(xlabel="machine hours")
-        figure.legend(loc="outside upper left", ncols=len(kinds))
+        figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -140,7 +145,7 @@ def svg(figure: Figure) -> bytes:
 def _figure(panels: int) -> tuple[Figure, list[Any]]:
     columns = min(panels, 2)
     rows = -(-panels // columns)
-    size = (6.4, 3.2) if panels == 1 else (4.2 * columns, 3.0 * rows + 0.5)  # inches, with room for the legend
+    size = (5.4 if panels == 1 else 4.2 * columns, 3.0 * rows + 0.5)  # inches, with room for the legend
     figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for spare in axes[panels:]:
@@ -149,24 +154,27 @@ def _figure(panels: int) -> tuple[Figure, list[Any]]:
 
 
 def _legend(figure: Figure, panels: list[Any]) -> None:
-    """One legend for all panels, since a system may be missing from one; beside a single panel, below several."""
+    """One legend for all panels, since a system may be missing from one; on the left, where a phone begins to show it."""
     handles: dict[str, Any] = {}
     for axes in panels:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    fit = 110 // (8 + max(map(len, handles)))  # about 110 letters are as wide as two panels
-    place, columns = ("outside right upper", 1) if len(panels) == 1 else ("outside lower center", min(3, max(1, fit)))
-    figure.legend(handles.values(), handles.keys(), loc=place, ncols=columns)
+    fit = int(13 * figure.get_figwidth()) // (8 + max(map(len, handles)))  # about 13 letters to the inch
+    figure.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=min(3, max(1, fit)))
 
 
-def looks_of(systems: list[System]) -> dict[str, tuple[str, str]]:
-    """Colour and marker by name."""
-    looks, students, others = {}, 0, 0
+def looks_of(systems: list[System]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line by name, as matplotlib takes them."""
+    looks: dict[str, dict[str, Any]] = {}
+    students, others = 0, 0
     for system in systems:
         if system.role == "student":
-            looks[system.name] = (_COLOURS[students % len(_COLOURS)], _MARKERS[students % len(_MARKERS)])
+            colour, marker = COLOURS[students % len(COLOURS)], _MARKERS[students % len(_MARKERS)]
+            line = _LINES[students // len(COLOURS) % len(_LINES)]
             students += 1
         else:
-            looks[system.name] = ("#222222", "s") if system.role == "teacher" else ("#999999", "oph8"[others % 4])
+            colour, marker = (BLACK, "s") if system.role == "teacher" else (GREY, "oph8"[others % 4])
+            line = "-"
             others += system.role == "baseline"
+        looks[system.name] = {"color": colour, "marker": marker, "linestyle": line}
     return looks

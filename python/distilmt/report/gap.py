@@ -131,30 +131,36 @@ def gap_figure(data: Data) -> Figure | None:
             for row, (key, label) in enumerate((("agreement", "same best token, %"), ("kl", "KL, nats"))):
                 axes = panels[row][column]
                 for system in systems:
-                    colour, marker = looks[system.name]
                     values = binned(system, place, key)
                     scale = 100 if key == "agreement" else 1
                     axes.plot(
-                        list(values), [scale * value for value in values.values()], color=colour, marker=marker,
-                        markersize=4.5, linewidth=1.3, label=system.name,
+                        list(values), [scale * value for value in values.values()], markersize=4.5, linewidth=1.3,
+                        label=system.name, **looks[system.name],
                     )  # fmt: skip
                 if not column:
                     axes.set_ylabel(label)
                 if row:
                     axes.set_xlabel(title)
                     axes.tick_params(axis="x", labelrotation=30)
-                    axes.set_ylim(bottom=0)
+                    mpl.artist.setp(axes.get_xticklabels(), ha="right", rotation_mode="anchor")
+        panels[1][0].set_ylim(bottom=0)  # of the whole row, when all of it is drawn
         handles, names = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)))
+        figure.legend(handles, names, loc="outside lower left", ncols=min(4, len(names)))
     return figure
 
 
-def ranked(data: Data, best: str | None) -> tuple[str, list[Data]] | None:
-    """Sentences of one student, by how much better the teacher is: of `best` where it was looked at, else of the first."""
-    systems = looked_at(data)
-    chosen = next((system for system in systems if system.name == best), systems[0] if systems else None)
-    if chosen is None:
-        return None
-    entry = next(entry for entry in chosen.entries if _seen(entry))
-    seed = f", seed {entry['seed']}" if len(chosen.entries) > 1 else ""
-    return chosen.name + seed, _seen(entry).get("ranked") or []
+def ranked(data: Data, best: str | None) -> dict[str, list[Data]]:
+    """Sentences of each student by how much better the teacher is, `best` first; of several seeds as many as of one.
+
+    Rows are those of `ranked` in docs/report.md, and say `where` they stand.
+    """
+    found = {}
+    for system in sorted(looked_at(data), key=lambda system: system.name != best):
+        seeds = [entry for entry in system.entries if _seen(entry).get("ranked")]
+        rows: list[Data] = []
+        for entry in seeds:
+            seed = f", seed {entry.get('seed')}" if len(seeds) > 1 else ""
+            rows += [row | {"where": f"{row['test']}, line {row['line']}{seed}"} for row in _seen(entry)["ranked"]]
+        most = max((len(_seen(entry)["ranked"]) for entry in seeds), default=0)
+        found[system.name] = sorted(rows, key=lambda row: -abs(row["difference"]))[:most]
+    return {name: sorted(rows, key=lambda row: -row["difference"]) for name, rows in found.items() if rows}

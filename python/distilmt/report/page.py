@@ -43,9 +43,10 @@ _STYLE = """
 .distilmt th, .distilmt td { padding: .36rem .8rem .36rem 0; text-align: right; white-space: nowrap; background: none;
   font-weight: 400; vertical-align: top; border: 0; color: inherit; }
 .distilmt th.word, .distilmt td.word { text-align: left; }
+.distilmt td small { display: block; font-size: .86em; color: var(--soft); }
 .distilmt td.formula { white-space: normal; min-width: 14rem; }
 .distilmt th:last-child, .distilmt td:last-child { padding-right: 0; }
-.distilmt thead th { border-bottom: 1px solid var(--rule); font-weight: 600; font-size: 13px; vertical-align: bottom;
+.distilmt thead th { border-bottom: 1px solid var(--rule); font-weight: 600; font-size: .93em; vertical-align: bottom;
   white-space: normal; }
 .distilmt tbody tr + tr > * { border-top: 1px solid var(--hair); }
 .distilmt tbody tr.total > * { border-top: 1px solid var(--rule); }
@@ -60,13 +61,17 @@ _STYLE = """
 .distilmt .list { max-height: 34rem; overflow-y: auto; border: 1px solid var(--hair); border-width: 1px 0;
   margin: .6rem 0; } .distilmt .list ol { margin: 0; padding: .2rem 1rem .2rem 2.6rem; }
 .distilmt .sentences li { margin: .7rem 0; }
-.distilmt .sentences dl.facts { margin: .1rem 0; }
-.distilmt input { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
+.distilmt .sentences dl.facts { margin: .1rem 0; } .distilmt .sentences dd:empty::after { content: "empty"; font-style: italic; }
+.distilmt fieldset { display: flex; flex-wrap: wrap; gap: 0 1.2rem; border: 0; margin: 0; padding: 0; min-width: 0; }
+.distilmt legend { padding: 0; color: var(--soft); font-size: .86rem; }
+.distilmt .list { order: 1; width: 100%; } .distilmt .choice:not(:has(:checked)) + .list { display: none; }
+.distilmt [type=search] { font: inherit; color: inherit; background: var(--panel); border: 1px solid var(--soft);
   border-radius: 4px; padding: .2rem .5rem; max-width: 100%; box-sizing: border-box; }
 .distilmt dt { color: var(--soft); } .distilmt dd { margin: 0; overflow-wrap: anywhere; }
 @media (max-width: 40rem) { .distilmt { padding: 1.3rem 1rem 3rem; } .distilmt h1 { font-size: 1.5rem; }
-  .distilmt figure img { max-width: none; width: 38rem; }
-  .distilmt dl.facts { grid-template-columns: 1fr; } .distilmt dl.facts dd { margin-bottom: .5rem; } }
+  .distilmt figure img { max-width: none; width: 38rem; } .distilmt figure img.narrow { width: 100%; min-width: 0; }
+  .distilmt .list ol { padding: .2rem 0 .2rem 1.7rem; }
+  .distilmt > dl.facts { grid-template-columns: 1fr; } .distilmt > dl.facts dd { margin-bottom: .5rem; } }
 @media (prefers-color-scheme: dark) {
   .distilmt { --ink: #dfdfdb; --soft: #a3a5a3; --rule: #bbb; --hair: #3a3b3c; --paper: #191a1b; --panel: #242627;
     --link: #8fbfe8; }
@@ -75,7 +80,8 @@ _STYLE = """
     font-size: 11pt; max-width: none; padding: 0; }
   .distilmt figure img { filter: none; min-width: 0; max-width: 100%; width: auto; }
   .distilmt .scroll, .distilmt .list { overflow: visible; max-height: none; }
-  .distilmt nav, .distilmt .search, .distilmt .sentences li:nth-child(n+11) { display: none; } .distilmt table { font-size: 8pt; }
+  .distilmt nav, .distilmt .search, .distilmt .choice:not(:has(:checked)), .distilmt .sentences li:nth-child(n+11) {
+    display: none; } .distilmt table { font-size: 8pt; }
   .distilmt figure, .distilmt tr, .distilmt h2, .distilmt h3 { break-inside: avoid; break-after: auto; }
   .distilmt h2, .distilmt h3 { break-after: avoid; } }
 """
@@ -160,6 +166,8 @@ def _table(table: Table, *, titled: bool) -> str:
             content = f"<code>{escape(cell)}</code>" if formula and tag == "td" else escape(cell)
             if tag == "th":  # a long name of a test set may break
                 content = re.sub(r"(?<=\w)([._/])(?=\w)", r"\1<wbr>", content)
+            elif not formula:  # an interval stands below its figure
+                content = re.sub(r" (\([^()]+ to [^()]+\).*)", r"<small>\1</small>", content)
             style = f' class="{kind}"' if kind else ""
             marks.append(f"<{name}{scope}{style}>{content}</{name}>")
         return "".join(marks)
@@ -183,41 +191,50 @@ def _picture(picture: Picture) -> str:
     figure = picture.draw()
     if figure is None:
         return ""
+    narrow = ' class="narrow"' if figure.get_figwidth() < 7 else ""  # inches; wider ones are moved sideways on a phone
     title, caption = escape(picture.title), escape(picture.caption)
     image = base64.b64encode(svg(figure)).decode()
     return (
         f'<h3>{title}</h3>\n<figure class="scroll" tabindex="0" aria-label="{title}">'
-        f'<img alt="{title}: {caption}" src="data:image/svg+xml;base64,{image}">'
+        f'<img{narrow} alt="{title}: {caption}" src="data:image/svg+xml;base64,{image}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-# An attribute and no script element: it works in a notebook too, and finds its own list.
+# An attribute and no script element: it works in a notebook too, and finds its own lists.
 _SEARCH = (
-    "const box = this.closest('.sentences'), words = this.value.toLowerCase(); let shown = 0;"
-    "for (const item of box.querySelectorAll('ol > li')) {"
-    " item.hidden = !item.textContent.toLowerCase().includes(words); shown += !item.hidden }"
-    "box.querySelector('output').textContent = shown + ' shown'"
+    "const words = this.querySelector('[type=search]').value.toLowerCase(), items = [...this.querySelectorAll('li')];"
+    "for (const item of items) item.hidden ="
+    " ![...item.querySelectorAll('dd')].some(text => text.textContent.toLowerCase().includes(words));"
+    "this.querySelector('output').textContent = items.filter(item => item.offsetParent).length + ' shown'"
 )
 
 
 def _sentences(part: Sentences) -> str:
-    items = []
-    for row in part.rows:
-        lines = "".join(
-            f"<dt>{name}</dt><dd>{escape(row[name]) or '<em>empty</em>'}</dd>"
-            for name in ("source", "reference", "teacher", "student")
-        )
-        where = f"{row['test']}, line {row['line']}: {row['difference']:+.1f} chrF"
-        kl = f", KL {row['kl']:.2f}" if row.get("kl") is not None else ""
-        items.append(f'<li><p class="note">{escape(where + kl)}</p><dl class="facts">{lines}</dl></li>')
-    return (
-        f"<h3>Sentences, by how much better the teacher is than {escape(part.system)}</h3>\n"
-        '<div class="sentences"><p class="search"><label>Search <input type="search" '
-        f'oninput="{escape(_SEARCH)}"></label> <output aria-live="polite">{len(items)} shown</output></p>\n'
-        f'<div class="list" tabindex="0" role="region" aria-label="Sentences"><ol>{"".join(items)}</ol></div>\n'
-        '<p class="note">The largest differences of sentence chrF, teacher minus student; the run folder has all.</p></div>'
+    """A form, so that the choice of one report in a notebook is not that of another."""
+    first = next(iter(part.students))
+    lists = "\n".join(
+        f'<label class="choice"><input type="radio" name="student"{" checked" * (name == first)}> {escape(name)}</label>'
+        f'<div class="list" tabindex="0" role="region" aria-label="Sentences of {escape(name)}"><ol>'
+        + "".join(map(_sentence, rows))
+        + "</ol></div>"
+        for name, rows in part.students.items()
     )
+    return (
+        "<h3>Sentences, by how much better the teacher is</h3>\n"
+        f'<form class="sentences" onsubmit="return false" oninput="{escape(_SEARCH)}"><p class="search"><label>Search the '
+        f'sentences <input type="search"></label> <output aria-live="polite">{len(part.students[first])} shown</output></p>\n'
+        f"<fieldset><legend>Student</legend>\n{lists}</fieldset></form>\n"
+        '<p class="note">The largest differences of sentence chrF, teacher minus student; the run folder has all.</p>'
+    )
+
+
+def _sentence(row: Data) -> str:
+    texts = ("source", "reference", "teacher", "student")
+    lines = "".join(f"<dt>{name}</dt><dd>{escape(row[name])}</dd>" for name in texts)
+    kl = f", KL {row['kl']:.2f}" if row.get("kl") is not None else ""
+    where = f"{row['where']}: {row['difference']:+.1f} chrF{kl}"
+    return f'<li><p class="note">{escape(where)}</p><dl class="facts">{lines}</dl></li>'
 
 
 def _code(text: str) -> str:

@@ -49,10 +49,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class Sentences:
-    """Translations of a system beside its teacher's, with a search: keys of `ranked` in docs/report.md."""
+    """Translations of each student beside its teacher's, to choose from and to search: keys of `ranked` in docs/report.md."""
 
-    system: str
-    rows: list[Data]
+    students: dict[str, list[Data]]
 
 
 Part = str | Table | Picture | Methods | Facts | Sentences
@@ -135,10 +134,21 @@ def _text(part: Part, above: str) -> str:
             return "\n\n".join([part.text, references, f"```bibtex\n{part.bibtex}\n```"])
         case Facts():
             return "\n".join(f"- {name}: {value}" for name, value in part.pairs)
-        case Picture() | Sentences():
+        case Sentences():
+            return _ten(part).markdown(level=3)
+        case Picture():
             return ""
         case _:
             return f"- {part}"
+
+
+def _ten(part: Sentences) -> Table:
+    """The first ten of the first student."""
+    student, rows = next(iter(part.students.items()))
+    texts = ("source", "reference", "teacher", "student")
+    head = ["Line", "Source", "Reference", "Teacher", "Student", "chrF, teacher − student"]
+    cells = [[row["where"], *(row[key] for key in texts), f"{row['difference']:+.1f}"] for row in rows[:10]]
+    return Table(f"Sentences, by how much better the teacher is than {student}", head, cells, left=5)
 
 
 def _quality_and_cost(data: Data) -> list[Part | None]:
@@ -198,7 +208,7 @@ def _gap(data: Data) -> list[Part | None]:
     story = story_of(data)
     sentences = ranked(data, story.best.name if story else None)
     tables = gap_tables(data)
-    return [*tables[:1], figure, *tables[1:], Sentences(*sentences) if sentences and sentences[1] else None]
+    return [*tables[:1], figure, *tables[1:], Sentences(sentences) if sentences else None]
 
 
 def _making(data: Data) -> Picture:

@@ -6,6 +6,8 @@ dash, except energy, which is "not measured".
 
 from __future__ import annotations
 
+import re
+
 from distilmt.energy import NOT_MEASURED
 from distilmt.report.cells import DASH, Table, count, duration, energy, ratio_text, size, text
 from distilmt.report.numbers import (
@@ -223,7 +225,9 @@ def _energy_notes(stages: list[Data]) -> list[str]:
         for stage in stages
         if stage["joules"] is not None
     )
-    covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
+    parts = (part for stage in stages for part in stage.get("energy_coverage") or [])
+    # A share of CPU time is another in every stage.
+    covered = dict.fromkeys(re.sub(r" x [\d.e-]+ \(share of", " x (share of", part) for part in parts)
     missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
     notes = []
     if methods:
