@@ -23,11 +23,13 @@ from mkdocs.structure.pages import Page
 
 import distilmt
 from distilmt import cli
+from distilmt.report import Report
 
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
-SPOKEN = re.compile(r"(?<!\[)`docs/([\w/-]+\.md)`(?!\])")
+SPOKEN = re.compile(r"(?<!\[)`docs/([\w/-]+\.(?:md|html))`(?!\])")
+EXAMPLE = ROOT / "docs" / "results" / "multi30k" / "report.json"
 
 
 def commands() -> dict[str, Any]:
@@ -117,6 +119,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     about = f"# Python\n\n{inspect.getdoc(distilmt)}"
     pages["python/index.md"] = "\n".join([about, "", "| name | what it is |", "| --- | --- |", *rows])
     pages |= {f"python/{page}.md": name_page(page, made) for page in set(names().values())}
+    pages["example-report.html"] = Report(str(EXAMPLE)).html()
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
 

@@ -95,6 +95,11 @@ def test_the_newcomers_path_leads_from_page_to_page(site: Path) -> None:
     assert order and re.findall(r"\(docs/([\w-]+)\.md\)", order[0]) == path[1:]
 
 
+def test_there_is_a_report_to_look_at(site: Path) -> None:
+    assert 'href="example-report.html"' in (site / "report.html").read_text()
+    assert (site / "example-report.html").read_text().count("data:image/svg") >= 4
+
+
 def test_every_link_of_a_page_leads_to_a_file_of_the_site(site: Path) -> None:
     for page in site.rglob("*.html"):
         if page.name == "404.html":
