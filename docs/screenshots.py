@@ -19,13 +19,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# From the heading of that section to the end of its figure, where there is one.
-MICROSCOPE = """(() => {
-    const from = [...document.querySelectorAll('h2')].find(e => e.textContent.includes('microscope'))
-    let to = from
-    while (to && to.tagName != 'FIGURE') to = to.nextElementSibling
-    return to && [from.getBoundingClientRect().top, to.getBoundingClientRect().bottom]
-})()"""
+# Where the pictures of the README begin and end: down to the first table; the microscope, down to its figure.
+README = {
+    "top": "[0, document.querySelector('.scroll')?.getBoundingClientRect().bottom]",
+    "microscope": """(() => {
+        const from = [...document.querySelectorAll('h2')].find(e => e.textContent.includes('microscope'))
+        let to = from
+        while (to && to.tagName != 'FIGURE') to = to.nextElementSibling
+        return [from?.getBoundingClientRect().top, to?.getBoundingClientRect().bottom]
+    })()""",
+}
 WIDTHS = (390, 1200)  # a phone and a desk, CSS pixels
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -121,10 +124,10 @@ def main() -> None:
                 (folder / f"{width}{'-dark' * dark}.png").write_bytes(view.picture())
         view.show(page, 980)
         (folder / "paper.pdf").write_bytes(view.paper())
-        (folder / "top.png").write_bytes(view.picture(0, 760))
-        if heights := view.value(MICROSCOPE):
-            top, bottom = heights
-            (folder / "microscope.png").write_bytes(view.picture(top, bottom - top))
+        for name, script in README.items():
+            top, bottom = view.value(script)
+            if bottom:
+                (folder / f"{name}.png").write_bytes(view.picture(top, bottom - top + 10))
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def test_the_plot_marks_the_crossing(tmp_path):
     assert list(teacher.get_ydata()) == pytest.approx([0, 0.1 * 240_000 / 3600])
     assert list(student.get_ydata()) == pytest.approx([3, 3 + 0.01 * 240_000 / 3600])
     assert (*crossing.get_xdata(), *crossing.get_ydata()) == pytest.approx((120_000, 0.1 * 120_000 / 3600))
-    assert "never" in found(data((99, 100, 101), (199, 200, 201)), tmp_path).plot().get_title(loc="center")
+    assert "never" in found(data((99, 100, 101), (199, 200, 201)), tmp_path).plot().get_title(loc="left")
     with pytest.raises(ConfigError, match="energy of seq-kd is unknown, so there is nothing to draw"):
         out.plot("energy")
     with pytest.raises(ConfigError, match=r"--plot x.txt: expected a name that ends in one of"):

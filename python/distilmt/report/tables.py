@@ -227,7 +227,7 @@ def _energy_notes(stages: list[Data]) -> list[str]:
     )
     parts = (part for stage in stages for part in stage.get("energy_coverage") or [])
     # A share of CPU time is another in every stage.
-    covered = dict.fromkeys(re.sub(r" x [\d.e-]+ \(share of", " x (share of", part) for part in parts)
+    covered = dict.fromkeys(re.sub(r" x [\d.e-]+ \((share of CPU time)\)", r" x \1", part) for part in parts)
     missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
     notes = []
     if methods:
