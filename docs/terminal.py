@@ -21,11 +21,12 @@ from pathlib import Path
 
 from distilmt.quickstart import write_corpus
 
-COLUMNS, SECONDS = 118, 150.0
+COLUMNS, SECONDS = 118, 300.0
 OPTIONS = (
-    "--teacher-size 1x1:32:64:2 --teacher-updates 150 --teacher-batch-tokens 1024 --teacher-learning-rate 5e-3 --teacher-warmup 20 "
-    "--teacher-eval-every 75 --student-size 1x1:16:32:2 --method seq-kd --updates 100 --batch-tokens 512 --eval-every 100 "
-    "--max-positions 80 --vocab-size 300 --threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
+    "--teacher-size 1x1:64:256:4 --teacher-updates 300 --teacher-batch-tokens 2304 --teacher-learning-rate 5e-3 "
+    "--teacher-warmup 50 --teacher-eval-every 100 --student-size 1x1:32:128:4 --method seq-kd --updates 200 "
+    "--batch-tokens 2304 --learning-rate 8e-3 --warmup 40 --eval-every 100 --vocab-size 600 "
+    "--threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
 )
 
 
@@ -75,7 +76,7 @@ def svg(lines: list[str]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = write_corpus(Path(folder), 1, train=200, dev=10, test=20)
+        text = write_corpus(Path(folder), 1, train=2000, dev=50, test=50)
         pairs = [word for part, paths in text.items() for word in (f"--{part}", *(Path(path).name for path in paths))]
         command = ["distilmt", "distill", *pairs, *OPTIONS.split(), "--out", "run"]
         found = screen(terminal([sys.executable, "-m", *command], folder).decode(errors="replace"))
