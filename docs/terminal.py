@@ -23,9 +23,9 @@ from distilmt.quickstart import write_corpus
 
 COLUMNS, SECONDS = 118, 300.0
 OPTIONS = (
-    "--teacher-size 1x1:64:256:4 --teacher-updates 300 --teacher-batch-tokens 2304 --teacher-learning-rate 5e-3 "
-    "--teacher-warmup 50 --teacher-eval-every 100 --student-size 1x1:32:128:4 --method seq-kd --updates 200 "
-    "--batch-tokens 2304 --learning-rate 8e-3 --warmup 40 --eval-every 100 --vocab-size 600 "
+    "--teacher-size 1x1:96:384:4 --teacher-updates 400 --teacher-batch-tokens 2304 --teacher-learning-rate 5e-3 "
+    "--teacher-warmup 50 --teacher-eval-every 100 --student-size 1x1:48:192:4 --method seq-kd --updates 300 "
+    "--batch-tokens 2304 --learning-rate 8e-3 --warmup 40 --eval-every 100 --vocab-size 600 --dropout 0 --teacher-dropout 0 "
     "--threads 1 --teacher-threads 1 --label-beam-size 2 --no-microscope"
 )
 
@@ -76,7 +76,7 @@ def svg(lines: list[str]) -> str:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        text = write_corpus(Path(folder), 1, train=2000, dev=50, test=50)
+        text = write_corpus(Path(folder), 1, train=4000, dev=50, test=50)
         pairs = [word for part, paths in text.items() for word in (f"--{part}", *(Path(path).name for path in paths))]
         command = ["distilmt", "distill", *pairs, *OPTIONS.split(), "--out", "run"]
         found = screen(terminal([sys.executable, "-m", *command], folder).decode(errors="replace"))
