@@ -28,7 +28,7 @@ from distilmt.report import Report
 ROOT = Path(__file__).parents[1]
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)")
-SPOKEN = re.compile(r"(?<!\[)`docs/([\w/-]+\.(?:md|html))`(?!\])")
+SPOKEN = re.compile(r"(?<!\[)`docs/([\w/-]+\.md)`(?!\])")
 EXAMPLE = ROOT / "docs" / "results" / "multi30k" / "report.json"
 
 
@@ -144,7 +144,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     if page.file.generated_by and not root:
         return markdown
-    return SPOKEN.sub(spoken, LINK.sub(target, markdown))
+    linked = SPOKEN.sub(spoken, LINK.sub(target, markdown))
+    return linked.replace("`example-report.html`", "[example-report.html](example-report.html)")
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
