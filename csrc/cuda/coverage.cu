@@ -5,7 +5,7 @@
 namespace distilmt::cuda {
 namespace {
 
-__global__ void cover_kernel(const Coverage c) {
+__global__ void __launch_bounds__(kThreads) cover_kernel(const Coverage c) {
   const Slots& s = c.slots;
   const int64_t row = int64_t(blockIdx.x) * warps() + warp();
   if (row >= int64_t{s.launched} * s.beams) return;

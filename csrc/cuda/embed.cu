@@ -6,7 +6,7 @@ namespace distilmt::cuda {
 namespace {
 
 template <class T>
-__global__ void embed_kernel(const Embedding e) {
+__global__ void __launch_bounds__(kThreads) embed_kernel(const Embedding e) {
   const auto [row, c] = element(e.d);
   if (c >= e.d) return;
   const int64_t owner = e.live ? e.live[row / e.beams] : row;

@@ -6,7 +6,7 @@ namespace distilmt::cuda {
 namespace {
 
 template <class T>
-__global__ void epilogue_kernel(const Epilogue e) {
+__global__ void __launch_bounds__(kThreads) epilogue_kernel(const Epilogue e) {
   const auto [row, column] = element(e.n);
   if (column >= e.n) return;
   T* x = static_cast<T*>(e.x) + row * e.n + column;

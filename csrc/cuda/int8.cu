@@ -6,7 +6,7 @@ namespace distilmt::cuda {
 namespace {
 
 template <class T>
-__global__ void quantise_kernel(const Quantising q) {
+__global__ void __launch_bounds__(kThreads) quantise_kernel(const Quantising q) {
   const int64_t row = int64_t(blockIdx.x) * warps() + warp();
   if (row >= q.rows) return;
   const T* x = static_cast<const T*>(q.x) + row * q.k;
@@ -25,7 +25,7 @@ __global__ void quantise_kernel(const Quantising q) {
 }
 
 template <class T>
-__global__ void dequantise_kernel(const Dequantising q) {
+__global__ void __launch_bounds__(kThreads) dequantise_kernel(const Dequantising q) {
   const auto [row, column] = element(q.n);
   if (column >= q.n) return;
   const int64_t i = row * q.n + column;

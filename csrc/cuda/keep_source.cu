@@ -6,7 +6,7 @@ namespace distilmt::cuda {
 namespace {
 
 template <class T>
-__global__ void keep_source_kernel(const SourceKeeping s) {
+__global__ void __launch_bounds__(kThreads) keep_source_kernel(const SourceKeeping s) {
   const int64_t width = 2 * s.d;
   const auto [row, column] = element(width);
   const int64_t token = row / s.layers, layer = row % s.layers;

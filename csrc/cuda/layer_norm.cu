@@ -7,7 +7,7 @@ namespace distilmt::cuda {
 namespace {
 
 template <class T>
-__global__ void layer_norm_kernel(const Norms n) {
+__global__ void __launch_bounds__(kThreads) layer_norm_kernel(const Norms n) {
   const int64_t row = int64_t(blockIdx.x) * warps() + warp();
   if (row >= n.rows) return;
   float* x = n.x + row * n.d;

@@ -23,7 +23,7 @@ __device__ float dot(const float* q, const T* key, int64_t size) {
 }
 
 template <class T>
-__global__ void own_attention_kernel(const OwnAttention a) {
+__global__ void __launch_bounds__(kThreads) own_attention_kernel(const OwnAttention a) {
   __shared__ float queries[kWarps][kHeadSize];
   const Slots& s = a.slots;
   const int64_t unit = int64_t(blockIdx.x) * warps() + warp(), row = unit / a.heads, head = unit % a.heads;

@@ -5,6 +5,8 @@
 
 namespace distilmt::cuda {
 
+constexpr int32_t kMostAsides = 12288;  // room of a row: what shared memory holds without being asked for more
+
 struct SettingAside {
   RowProjection rows;  // aside, its rule and its bans
   Places places;

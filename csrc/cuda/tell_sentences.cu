@@ -5,7 +5,7 @@
 namespace distilmt::cuda {
 namespace {
 
-__global__ void tell_sentences_kernel(const SentenceTable t) {
+__global__ void __launch_bounds__(kThreads) tell_sentences_kernel(const SentenceTable t) {
   const int64_t s = element(t.entries).column;
   if (s >= t.entries) return;
   const int64_t begin = t.begin[s < t.sentences ? s : t.sentences];

@@ -59,6 +59,7 @@ struct TileAttention {
         const float before = highest[i], high = fmaxf(before, warp_largest(real ? score : -FLT_MAX));
         const float share = real ? expf(score - high) : 0, all = warp_sum(share);
         shares[i * kKeys + lane()] = share;
+        __syncwarp();  // all have read highest[i]
         if (lane() == 0) {
           highest[i] = high;
           shrink[i] = expf(before - high);
