@@ -48,7 +48,16 @@ void bind_device(py::module_& m) {
       .def(py::init(&open_device), py::arg("library"), py::arg("cublaslt"), py::arg("cudnn"), py::arg("ordinal"),
            py::call_guard<py::gil_scoped_release>())
       .def_property_readonly("name", &Device::name)
-      .def_property_readonly("free_bytes", &Device::free_bytes);
+      .def_property_readonly("free_bytes", &Device::free_bytes)
+      .def(
+          "prepare_attention",
+          [](Device& device, const Weights& weights, const std::string& compute_type) {
+            const AttentionShape shape = attention_of(weights.config, storage_of(compute_type));
+            const py::gil_scoped_release release;
+            const Device::Turn turn(device);
+            device.prepare(shape);
+          },
+          py::arg("weights"), py::arg("compute_type"), "Raises DeviceError: why cuDNN does not attend in the encoder.");
   py::class_<DeviceModel>(m, "DeviceModel", "A model on a device.")
       .def(py::init([](std::shared_ptr<Device> device, const Weights& weights, const std::string& compute_type,
                        bool cudnn) {

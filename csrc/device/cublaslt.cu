@@ -7,9 +7,17 @@ namespace {
 // Rows that an algorithm is chosen for. Any number of rows then runs it, so that a row's bits do not depend on them.
 constexpr int64_t kRows = 1024;
 
-void check(cublasStatus_t status, const char* call) {
-  if (status != CUBLAS_STATUS_SUCCESS)
-    throw DeviceError(std::string(call) + ": cuBLASLt status " + std::to_string(static_cast<int>(status)));
+std::string shape_of(const Product& p) {
+  return "a product of " + std::to_string(p.m) + " rows, " + std::to_string(p.n) + " outputs and " +
+         std::to_string(p.k) + " inputs";
+}
+
+void check(cublasStatus_t status, const char* call, const Product* product = nullptr) {
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  const std::string message = std::string(call) + (product ? " of " + shape_of(*product) : "") + ": cuBLASLt status " +
+                              std::to_string(static_cast<int>(status));
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) throw OutOfDeviceMemory(message);
+  throw DeviceError(message);
 }
 
 cudaDataType_t type_of(const Product& product) {
@@ -57,6 +65,7 @@ struct CublasLt::Shaped {
 
 CublasLt::CublasLt(const std::string& path) {
   const Library library(path);
+  library.find("cublasLtGetVersion", lt_.version);
   library.find("cublasLtCreate", lt_.create);
   library.find("cublasLtDestroy", lt_.destroy);
   library.find("cublasLtMatmulDescCreate", lt_.desc_create);
@@ -77,6 +86,11 @@ CublasLt::~CublasLt() {
   if (handle_) lt_.destroy(handle_);
 }
 
+std::string CublasLt::version() const {
+  const size_t number = lt_.version();
+  return std::to_string(number / 10000) + "." + std::to_string(number / 100 % 100) + "." + std::to_string(number % 100);
+}
+
 CublasLt::Kind CublasLt::kind_of(const Product& p) {
   return {p.n, p.k, p.storage, p.wide, p.relu, p.bias != nullptr, p.int8};
 }
@@ -94,10 +108,8 @@ cublasLtMatmulAlgo_t CublasLt::choose(const Product& p) {
   const cublasStatus_t status = lt_.heuristic(handle_, shaped.operation, shaped.w, shaped.a, shaped.out, shaped.out,
                                               preference, 1, &best, &found);
   lt_.preference_destroy(preference);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0)
-    throw DeviceError("cuBLASLt has no algorithm without split sums for a product of " + std::to_string(p.n) +
-                      " outputs and " + std::to_string(p.k) + " inputs (status " +
-                      std::to_string(static_cast<int>(status)) + ")");
+  check(status, "cublasLtMatmulAlgoGetHeuristic", &p);
+  if (found == 0) throw DeviceError("cuBLASLt has no algorithm without split sums for " + shape_of(p));
   return best.algo;
 }
 
@@ -109,13 +121,16 @@ void CublasLt::multiply(const Product& p, void* workspace, cudaStream_t stream) 
   const Shaped shaped(lt_, p, p.m);
   cublasLtMatmulHeuristicResult_t checked;
   check(lt_.check(handle_, shaped.operation, shaped.w, shaped.a, shaped.out, shaped.out, &at->second, &checked),
-        "cublasLtMatmulAlgoCheck");
+        "cublasLtMatmulAlgoCheck", &p);
+  if (checked.workspaceSize > kWorkspace)
+    throw DeviceError("cuBLASLt wants " + std::to_string(checked.workspaceSize) + " bytes of workspace for " +
+                      shape_of(p));
   const float one = 1, none = 0;  // of the sums' type
   const int32_t one_integer = 1;  // 0 has the same bits in both
   check(lt_.multiply(handle_, shaped.operation, p.int8 ? static_cast<const void*>(&one_integer) : &one, p.w, shaped.w,
                      p.a, shaped.a, &none, p.out, shaped.out, p.out, shaped.out, &at->second, workspace, kWorkspace,
                      stream),
-        "cublasLtMatmul");
+        "cublasLtMatmul", &p);
 }
 
 }  // namespace distilmt

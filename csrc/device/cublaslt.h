@@ -21,6 +21,8 @@ class CublasLt {
   // workspace: kWorkspace bytes on the device, of this stream alone.
   void multiply(const Product& product, void* workspace, cudaStream_t stream);
 
+  std::string version() const;  // as "13.0.2"
+
   static constexpr size_t kWorkspace = size_t{32} << 20;
 
  private:
@@ -31,6 +33,7 @@ class CublasLt {
   cublasLtMatmulAlgo_t choose(const Product& product);
 
   struct Functions {
+    decltype(&cublasLtGetVersion) version;
     decltype(&cublasLtCreate) create;
     decltype(&cublasLtDestroy) destroy;
     decltype(&cublasLtMatmulDescCreate) desc_create;

@@ -1,4 +1,5 @@
 // A CUDA device. Its two queues are streams that wait for nothing but each other's marks.
+#include <cuda.h>
 #include <cuda_runtime.h>
 
 #include <array>
@@ -10,6 +11,7 @@
 #include "device/cudnn.h"
 #include "device/device.h"
 #include "device/kernel_table.h"
+#include "device/library.h"
 #include "kernels/launch.cuh"
 
 namespace distilmt {
@@ -23,11 +25,42 @@ void check(cudaError_t error, const std::string& call) {
   throw DeviceError(message);
 }
 
+// Keeps the thread's CUDA context. Asked of the driver: to set a device again by its number would make it a context.
+class Context {
+ public:
+  Context() { driver().get(&before_); }
+  ~Context() { driver().set(before_); }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+ private:
+  struct Driver {
+    decltype(&cuCtxGetCurrent) get;
+    decltype(&cuCtxSetCurrent) set;
+    Driver() {
+      const Library library("libcuda.so.1");
+      library.find("cuCtxGetCurrent", get);
+      library.find("cuCtxSetCurrent", set);
+    }
+  };
+  static const Driver& driver() {
+    static const Driver driver;
+    return driver;
+  }
+  CUcontext before_ = nullptr;
+};
+
+std::string dotted(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+
 class CudaDevice : public Device {
  public:
-  CudaDevice(int ordinal, const std::string& cublaslt, const std::string& cudnn)
-      : ordinal_(ordinal), products_(cublaslt), cudnn_(cudnn) {
-    enter();
+  CudaDevice(int ordinal, const std::string& cublaslt, const std::string& cudnn) : ordinal_(ordinal), cudnn_(cudnn) {
+    const Context before;
+    check(cudaGetDeviceProperties(&properties_, ordinal), "cudaGetDeviceProperties");
+    if (properties_.major < kLeastMajor)
+      throw DeviceError(name() + ": compute capability " + std::to_string(kLeastMajor) + ".0 or later is wanted");
+    current();
+    products_.emplace(cublaslt);
     for (Lane& lane : lanes_) {
       check(cudaStreamCreateWithFlags(&lane.stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
       for (cudaEvent_t& event : lane.events)
@@ -36,6 +69,7 @@ class CudaDevice : public Device {
     }
   }
   ~CudaDevice() override {
+    const Context before;
     settle();
     for (const auto& [number, graph] : graphs_) cudaGraphExecDestroy(graph);
     for (Lane& lane : lanes_) {
@@ -46,19 +80,22 @@ class CudaDevice : public Device {
   }
 
   std::string name() const override {
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, ordinal_), "cudaGetDeviceProperties");
-    return properties.name;
+    int driver = 0;
+    check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+    return std::string(properties_.name) + ", compute capability " + std::to_string(properties_.major) + "." +
+           std::to_string(properties_.minor) + ", driver for CUDA " + dotted(driver) +
+           (products_ ? ", cuBLASLt " + products_->version() : "");
   }
   int64_t free_bytes() const override {
-    enter();
+    const Context before;
+    current();
     size_t free = 0, all = 0;
     check(cudaMemGetInfo(&free, &all), "cudaMemGetInfo");
     return static_cast<int64_t>(free);
   }
 
   void* allocate(int64_t bytes) override {
-    enter();
+    current();
     void* memory = nullptr;
     check(cudaMalloc(&memory, bytes), "cudaMalloc of " + std::to_string(bytes) + " bytes");
     check(cudaMemset(memory, 0, bytes), "cudaMemset");
@@ -66,9 +103,13 @@ class CudaDevice : public Device {
     check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
     return memory;
   }
-  void release(void* memory) override { cudaFree(memory); }
+  void release(void* memory) override {
+    const Context before;  // a model goes whenever nobody refers to it any more, in any thread
+    cudaSetDevice(ordinal_);
+    cudaFree(memory);
+  }
   void* map(int64_t bytes) override {
-    enter();
+    current();
     void* memory = nullptr;
     check(cudaHostAlloc(&memory, bytes, cudaHostAllocMapped), "cudaHostAlloc of " + std::to_string(bytes) + " bytes");
     std::memset(memory, 0, bytes);
@@ -77,29 +118,29 @@ class CudaDevice : public Device {
   void unmap(void* memory) override { cudaFreeHost(memory); }
 
   void run(Queue queue, const Work& work) override {
-    enter();
+    current();
     check(static_cast<cudaError_t>(work(lane(queue).stream)), "kernel");
   }
   void multiply(Queue queue, const Product& product) override {
-    enter();
-    products_.multiply(product, lane(queue).workspace, lane(queue).stream);
+    current();
+    products_->multiply(product, lane(queue).workspace, lane(queue).stream);
   }
   void prepare(const AttentionShape& shape) override {
-    enter();
+    current();
     if (!attention_) attention_.emplace(cudnn_, CublasLt::kWorkspace);
     attention_->prepare(shape);
   }
   void attend(Queue queue, const SentenceAttention& attention) override {
-    enter();
+    current();
     attention_->attend(attention, lane(queue).workspace, lane(queue).stream);
   }
   void copy(Queue queue, void* to, const void* from, int64_t bytes) override {
-    enter();
+    current();
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, lane(queue).stream), "cudaMemcpyAsync");
   }
 
   int capture(Queue queue, const std::function<void()>& queue_work) override {
-    enter();
+    current();
     const cudaStream_t stream = lane(queue).stream;
     check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     cudaGraph_t graph = nullptr;
@@ -119,7 +160,7 @@ class CudaDevice : public Device {
     return captured_;
   }
   void launch(Queue queue, int graph) override {
-    enter();
+    current();
     check(cudaGraphLaunch(graphs_.at(graph), lane(queue).stream), "cudaGraphLaunch");
   }
   void drop(int graph) override {
@@ -128,7 +169,7 @@ class CudaDevice : public Device {
   }
 
   Mark mark(Queue queue) override {
-    enter();
+    current();
     Lane& lane = this->lane(queue);
     const Mark mark{queue, lane.marks++};
     // An event is used again: what was marked with it kMarks ago has to be reached.
@@ -155,7 +196,7 @@ class CudaDevice : public Device {
   }
 
   void upload(void* to, const void* from, int64_t bytes) override {
-    enter();
+    current();
     check(cudaMemcpy(to, from, bytes, cudaMemcpyHostToDevice), "cudaMemcpy");
     check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
   }
@@ -163,6 +204,7 @@ class CudaDevice : public Device {
   const Kernels& kernels() const override { return kKernels; }
 
  private:
+  static constexpr int kLeastMajor = 8;  // of the compute capability: what the kernels are compiled for
   static constexpr int64_t kMarks = 64;
   struct Lane {
     cudaStream_t stream = nullptr;
@@ -171,15 +213,17 @@ class CudaDevice : public Device {
     void* workspace = nullptr;
   };
 
+  std::shared_ptr<void> enter() const override { return std::make_shared<Context>(); }
   // Calls may come from any thread.
-  void enter() const { check(cudaSetDevice(ordinal_), "cudaSetDevice " + std::to_string(ordinal_)); }
+  void current() const { check(cudaSetDevice(ordinal_), "cudaSetDevice " + std::to_string(ordinal_)); }
   Lane& lane(Queue queue) { return lanes_[static_cast<int>(queue)]; }
   cudaEvent_t event(const Mark& mark) { return lane(mark.queue).events[mark.number % kMarks]; }
   bool old(const Mark& mark) { return mark.number + kMarks < lane(mark.queue).marks; }
 
   const int ordinal_;
-  CublasLt products_;
   const std::string cudnn_;
+  cudaDeviceProp properties_;
+  std::optional<CublasLt> products_;  // made for the device that is current then
   std::optional<Cudnn> attention_;
   std::array<Lane, kQueues> lanes_;
   std::map<int, cudaGraphExec_t> graphs_;

@@ -33,7 +33,9 @@ void Cudnn::check(const Functions& dnn, cudnnStatus_t status, const char* call) 
   if (status == CUDNN_STATUS_SUCCESS) return;
   char more[512] = "";
   dnn.last_error(more, sizeof more);
-  throw DeviceError(std::string(call) + ": " + dnn.error(status) + (*more ? std::string(", ") + more : ""));
+  const std::string message = std::string(call) + ": " + dnn.error(status) + (*more ? std::string(", ") + more : "");
+  if (status == CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED) throw OutOfDeviceMemory(message);
+  throw DeviceError(message);
 }
 
 // A descriptor of cuDNN's: made, filled, finalized, and dropped with this object.
@@ -118,6 +120,8 @@ void Cudnn::prepare(const AttentionShape& s) {
   if (plans_.count(key_of(s))) return;
   try {
     plans_.emplace(key_of(s), planned(s));
+  } catch (const OutOfDeviceMemory&) {
+    throw;
   } catch (const DeviceError& error) {
     throw DeviceError("cuDNN cannot attend with " + std::to_string(s.heads) + " heads of " +
                       std::to_string(s.d / s.heads) + " columns, choose attention=\"own\": " + error.what());
@@ -201,6 +205,8 @@ void Cudnn::choose(Plan& plan, const Descriptor& graph) const {
     try {
       plan.chosen = plan_of(*config);
       return;
+    } catch (const OutOfDeviceMemory&) {
+      throw;
     } catch (const DeviceError& error) {
       why = error.what();
     }

@@ -18,7 +18,7 @@ DeviceDecoder::DeviceDecoder(const DeviceModel& model, const DeviceShape& shape,
   context_ = Stored(memory, rows * d * number);
   given_ = Stored(memory, rows * d * number);
   inner_ = Stored(memory, rows * model.config.decoder_ffn * number);
-  logits_ = DeviceArray<float>(memory, rows * stride());
+  logits_ = DeviceArray<float>(memory, model.rounded(rows) * stride());
   if (shape.attention)
     attention_ = DeviceArray<float>(memory, rows * model.config.decoder_heads * shape.source_positions);
 }

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -63,6 +64,17 @@ class Device : public Memory {
     int64_t number = 0;
   };
 
+  // A thread's turn at the device: others wait until it is over. What was the thread's CUDA context is so again then.
+  class Turn {
+   public:
+    explicit Turn(Device& device) : alone_(device.turn_), entered_(device.enter()) {}
+
+   private:
+    const std::lock_guard<std::recursive_mutex> alone_;  // recursive: a callback of a run may translate too
+    const std::shared_ptr<void> entered_;
+  };
+
+  // What it is called, and what of it a user may have to know.
   virtual std::string name() const = 0;
   virtual int64_t free_bytes() const = 0;
 
@@ -94,6 +106,12 @@ class Device : public Memory {
   virtual void upload(void* to, const void* from, int64_t bytes) = 0;
 
   virtual const Kernels& kernels() const = 0;
+
+ private:
+  // Lasts as long as a turn.
+  virtual std::shared_ptr<void> enter() const { return nullptr; }
+
+  std::recursive_mutex turn_;
 };
 
 // Values on a device, or mapped, with their owner.

@@ -26,6 +26,7 @@ void DeviceEnsemble::upload() {
 }
 
 void DeviceEnsemble::encode(const EncoderPass& pass) {
+  pass.send(*first().device);
   for (Member& member : members_) member.encoder.queue(pass, member.source, shape_.places, shape_.source_positions);
 }
 

@@ -64,6 +64,9 @@ DeviceArray<uint8_t> quantised(Device& device, const std::vector<float>& w, int6
 
 DeviceMatrix uploaded(Device& device, const PackedMatrix& m, Numbers numbers, int64_t unit = 1) {
   const int64_t n = (m.n + unit - 1) / unit * unit;
+  if (numbers.int8 && (n % kInt8Numbers != 0 || m.k % kInt8Numbers != 0))
+    throw NotOnDevice("int8 with a matrix of " + std::to_string(n) + " outputs and " + std::to_string(m.k) +
+                      " inputs, not multiples of " + std::to_string(kInt8Numbers));
   std::vector<float> bias(m.bias.get(), m.bias.get() + m.n);
   bias.resize(n);
   DeviceMatrix to;
@@ -126,6 +129,7 @@ DeviceModel::DeviceModel(std::shared_ptr<Device> on, const Weights& w, cuda::Sto
     : device(std::move(on)), config(w.config), storage(storage), int8(int8), cudnn(cudnn) {
   const Numbers numbers{storage, int8};
   Device& d = *device;
+  const Device::Turn turn(d);
   if (cudnn) d.prepare(attention());
   encoder = uploaded(d, w.encoder_stack);
   decoder = uploaded(d, w.decoder_stack);

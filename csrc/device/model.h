@@ -9,7 +9,9 @@
 
 namespace distilmt {
 
-constexpr int64_t kColumns = 8;  // what the stride of logits is a multiple of
+constexpr int64_t kColumns = 8;      // what the stride of logits is a multiple of
+constexpr int64_t kInt8Rows = 32;    // what the rows of an int8 product are: fewer than 17 are not to be relied on
+constexpr int64_t kInt8Numbers = 4;  // and its inputs and outputs
 
 struct DeviceMatrix {
   int64_t n = 0, k = 0;
@@ -35,7 +37,15 @@ struct DeviceStack {
   std::vector<DeviceLayer> layers;
 };
 
+// The encoder's, as cuDNN is asked for it.
+inline AttentionShape attention_of(const ModelConfig& c, cuda::Storage storage) {
+  return {storage, c.hidden, c.encoder_heads, c.positions};
+}
+
 struct DeviceModel {
+  // Rows that memory is taken for, where a product has so many: an int8 product has idle ones behind them.
+  int64_t rounded(int64_t rows) const { return int8 ? (rows + kInt8Rows - 1) / kInt8Rows * kInt8Rows : rows; }
+
   // weights: of number float32. int8: matrices are integers in [-127, 127] with a scale per output channel, everything
   // else is stored. cudnn: the encoder attends by cuDNN, else by the kernel of csrc/cuda.
   DeviceModel(std::shared_ptr<Device> device, const Weights& weights, cuda::Storage storage, bool int8 = false,
@@ -47,7 +57,7 @@ struct DeviceModel {
     return own_target_table.get() ? own_target_table.get() : own_source_table.get();
   }
 
-  AttentionShape attention() const { return {storage, config.hidden, config.encoder_heads, config.positions}; }
+  AttentionShape attention() const { return attention_of(config, storage); }
 
   std::shared_ptr<Device> device;
   ModelConfig config;

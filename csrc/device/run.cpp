@@ -114,11 +114,11 @@ int DeviceRun::longest(const std::vector<int>& prefix) const {
   return std::min(job_.options.max_length, static_cast<int>(models_.positions()) - static_cast<int>(prefix.size()));
 }
 
-// One step more. The steps are captured for slots, slots / 2, slots / 4 ... of which the least that holds all
-// sentences in search is taken: who they are the device knows, how many at most the host.
+// One step more. The steps are captured for all slots, half of them, a quarter ... rounded up, of which the least that
+// holds all sentences in search is taken: who they are the device knows, how many at most the host.
 void DeviceRun::step() {
   int launched = shape_.slots;
-  while (launched % 2 == 0 && launched / 2 >= in_search_) launched /= 2;
+  while (launched > 1 && (launched + 1) / 2 >= in_search_) launched = (launched + 1) / 2;
   if (job_.neighbours) {  // which the host asks, and so it waits
     queue(launched, Part::layers);
     device_.wait(device_.mark(Queue::decode));

@@ -12,6 +12,7 @@ ResidualStack::ResidualStack(const DeviceModel& model, const DeviceStack& stack,
       x_(memory, max_rows * model.config.hidden),
       input_(memory, max_rows * model.config.hidden * cuda::bytes(model.storage)) {
   if (!model.int8) return;
+  max_rows = model.rounded(max_rows);
   integers_ = DeviceArray<int8_t>(memory, max_rows * std::max(model.config.hidden, ffn));
   scale_ = DeviceArray<float>(memory, max_rows);
   sums_ = DeviceArray<int32_t>(memory, max_rows * std::max(widest, std::max(3 * model.config.hidden, ffn)));
@@ -74,7 +75,7 @@ void ResidualStack::multiply_int8(const void* in, const DeviceMatrix& w, const f
   const Kernels& kernels = model_.device->kernels();
   int32_t* const sums = wide ? static_cast<int32_t*>(out) : sums_.get();  // in place: of one size
   run(kernels.quantise, cuda::Quantising{model_.storage, in, rows_, w.k, integers_.get(), scale_.get()});
-  Product product{integers_.get(), w.weight.get(), nullptr, sums, rows_, w.n, w.k, model_.storage};
+  Product product{integers_.get(), w.weight.get(), nullptr, sums, model_.rounded(rows_), w.n, w.k, model_.storage};
   product.int8 = true;
   model_.device->multiply(queue_, product);
   run(kernels.dequantise, cuda::Dequantising{wide ? cuda::Storage::float32 : model_.storage, sums, scale_.get(),

@@ -25,10 +25,11 @@ void check_supported(const DeviceModels& models, const Request& request, const P
   refuse(!o.sample && o.beam_size > kMostBeams, "beam_size above 64");
   refuse(!o.sample && o.n_best > o.beam_size, "n_best above beam_size");
   refuse(request.soft_labels > cuda::kMostCandidates, "soft_labels above 128");
-  size_t aside = request.scoring ? 0 : o.banned.size();
-  if (!request.scoring && reads_text(o)) aside += plan.target;
+  size_t aside = !request.scoring && reads_text(o) ? plan.target : 0;
   if (!request.scoring && request.neighbours) aside += DeviceSearch::kMostNeighbours;
-  refuse(request.soft_labels > 0 && aside > cuda::kMostBanned,
+  refuse(aside > cuda::kMostAsides,
+         "repetition_penalty or no_repeat_ngram_size over more than 12288 positions, 128 fewer with neighbours");
+  refuse(request.soft_labels > 0 && aside + (request.scoring ? 0 : o.banned.size()) > cuda::kMostBanned,
          "soft_labels with more than 1024 ids that are banned, penalised or neighbours'");
   for (const DeviceModel* model : models.members)
     for (int64_t heads : {model->config.encoder_heads, model->config.decoder_heads})
@@ -82,6 +83,7 @@ DeviceShape fitting(const DeviceModels& models, const Request& request, const Jo
 }  // namespace
 
 std::vector<Output> run(const DeviceModels& models, const Request& request, const std::function<void(size_t)>& tick) {
+  const Device::Turn turn(*models.members[0]->device);
   std::vector<Output> outputs(request.sources.size());
   Job job;
   const Plan plan = prepare(models.positions(), request, outputs, job);

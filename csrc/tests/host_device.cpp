@@ -111,6 +111,8 @@ void HostDevice::run(Queue queue, const Work& work) {
 }
 
 void HostDevice::multiply(Queue queue, const Product& product) {
+  if (product.int8 && (product.m % 32 != 0 || product.n % 4 != 0 || product.k % 4 != 0))
+    throw DeviceError("cuBLASLt is not relied on for such an int8 product");
   queue_task(queue, [product] { multiply_on_host(product); });
 }
 

@@ -71,6 +71,12 @@ TEST(cuda_attention_by_cudnn_says_what_it_cannot) {
                "cuDNN cannot attend with 3 heads of 16 columns, choose attention=\"own\": it wants a workspace of 512");
   CHECK_THROWS(cudnn.prepare({Storage::float32, 48, 3, 9}), "it takes float16 and bfloat16");
   CHECK_THROWS(cudnn.prepare({Storage::float16, 36, 3, 9}), "heads of a multiple of 8 columns");
+  try {
+    cudnn.prepare({Storage::float16, 48, 3, int64_t{1} << 40});
+    CHECK(false);
+  } catch (const OutOfDeviceMemory& error) {  // which is said as it is, and not as a shape that cuDNN does not take
+    CHECK(std::string(error.what()).rfind("cudnnBackendFinalize: ", 0) == 0);
+  }
   CHECK(cudnn.plans() == 0);
   cudnn.prepare({Storage::float16, 48, 3, 9});
   cudnn.prepare({Storage::float16, 48, 3, 9});

@@ -1,6 +1,7 @@
 // The translator on a device, whole: a device of threads of this processor and the kernels compiled for the host,
 // against the CPU engine on random models.
 #include <algorithm>
+#include <thread>
 
 #include "common/isa.h"
 #include "device/translator.h"
@@ -79,6 +80,29 @@ TEST(device_int8_is_near_float32) {
   CHECK(worst < 0.1 && least > 0);
 }
 
+// An int8 product has idle rows behind the few of a small step; the bits are those of a large one.
+TEST(device_int8_has_the_same_bits_for_a_few_rows) {
+  const auto device = std::make_shared<HostDevice>();
+  const DeviceModel model(device, random_weights(fixed_model().first), cuda::Storage::float16, true);
+  Request r = fixed_request(kSentences);
+  r.soft_labels = 3;
+  const auto truth = run(model, r, kNothing);
+  for (int i = 0; i < 3; ++i) {
+    Request alone = r;
+    alone.sources = {r.sources[i]};
+    CHECK(identical(run(model, alone, kNothing), {truth[i]}));
+  }
+  check_company_slots_and_order(model, r);
+}
+
+TEST(device_refuses_int8_of_matrices_that_cublaslt_does_not_take) {
+  const auto device = std::make_shared<HostDevice>();
+  ModelConfig config = fixed_model().first;
+  config.decoder_ffn = 42;
+  CHECK_THROWS(DeviceModel(device, random_weights(config), cuda::Storage::float16, true),
+               "int8 with a matrix of 42 outputs and 24 inputs, not multiples of 4: not there on a device yet");
+}
+
 TEST(device_numbers_that_are_not_finite_concern_their_own_sentence) {
   const auto device = std::make_shared<HostDevice>();
   ModelConfig config = fixed_model().first;
@@ -118,6 +142,31 @@ TEST(device_names_what_it_does_not_have) {
     };
   });
   refused("beam_size above 64", [](Request& r) { r.options.beam_size = 65; });
+  ModelConfig longest = fixed_model().first;
+  longest.positions = 12289;
+  const DeviceModel large(device, random_weights(longest), cuda::Storage::float32);
+  Request r = fixed_request(1);
+  r.options.max_length = 12289;
+  r.options.no_repeat_ngram_size = 2;
+  CHECK_THROWS(run(large, r, kNothing), "no_repeat_ngram_size over more than 12288 positions");
+}
+
+TEST(device_serves_two_threads_in_turn) {
+  const auto device = std::make_shared<HostDevice>();
+  const Weights weights = fixed_model().second;
+  const Request r = fixed_request(kSentences);
+  const auto truth = run(DeviceModel(device, weights, cuda::Storage::float32), r, kNothing);
+  const DeviceModel model(device, weights, cuda::Storage::float32);
+  std::vector<Output> found[2];
+  std::vector<std::thread> threads;
+  for (auto& outputs : found) threads.emplace_back([&] { outputs = run(model, r, kNothing); });
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& outputs : found) CHECK(identical(outputs, truth));
+  std::vector<Output> within;  // a callback of a run has its turn already
+  run(model, r, [&](size_t) {
+    if (within.empty()) within = run(model, r, kNothing);
+  });
+  CHECK(identical(within, truth));
 }
 
 TEST(device_stops_when_a_tick_throws) {

@@ -35,6 +35,10 @@ TEST(device_captures_one_graph_per_shape_and_serves_the_tail_with_smaller_ones) 
   run(model, r, kNothing);
   CHECK(device->captures >= 2 && device->captures <= 3);  // 4, 2 and 1 slots
   CHECK(device->launches > device->captures && device->graphs() == 0);
+  const int before = device->captures;
+  r.slots = 7;
+  run(model, r, kNothing);
+  CHECK(device->captures - before >= 3);  // 7, 4, 2 and 1 slots
 }
 
 TEST(device_with_little_memory_has_fewer_pages_then_fewer_slots) {

@@ -6,7 +6,12 @@
 
 #include "tests/cuda_on_host/cuda_runtime.h"
 
-enum cudnnStatus_t { CUDNN_STATUS_SUCCESS, CUDNN_STATUS_BAD_PARAM, CUDNN_STATUS_NOT_SUPPORTED };
+enum cudnnStatus_t {
+  CUDNN_STATUS_SUCCESS,
+  CUDNN_STATUS_BAD_PARAM,
+  CUDNN_STATUS_NOT_SUPPORTED,
+  CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED,
+};
 enum cudnnDataType_t { CUDNN_DATA_FLOAT, CUDNN_DATA_HALF, CUDNN_DATA_BFLOAT16, CUDNN_DATA_INT32 };
 enum cudnnBackendHeurMode_t { CUDNN_HEUR_MODE_A = 3 };
 enum cudnnBackendNumericalNote_t {

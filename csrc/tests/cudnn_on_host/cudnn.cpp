@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -33,6 +34,9 @@ cudnnStatus_t said(const F& act) {
   } catch (const std::invalid_argument& error) {
     last = error.what();
     return CUDNN_STATUS_BAD_PARAM;
+  } catch (const std::bad_alloc&) {
+    last = "no memory";
+    return CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED;
   }
 }
 
@@ -144,7 +148,7 @@ void attend(const Operation& o, const std::map<int64_t, void*>& data) {
 }
 
 constexpr int kEngines = 3, kRestless = 0, kGreedy = 1, kRight = 2;
-constexpr int64_t kWorkspace = 512;
+constexpr int64_t kWorkspace = 512, kMostTokens = 1 << 30;  // of a sentence: for more there is no memory
 
 void execute(const Descriptor& plan, const Descriptor& pack) {
   expect(plan.final && pack.final, "not finalized");
@@ -172,7 +176,10 @@ void finalize(Descriptor& d) {
   if (d.type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR) d.one<void*>(CUDNN_ATTR_OPERATIONGRAPH_HANDLE);
   if (d.type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR) {
     d.one<void*>(CUDNN_ATTR_EXECUTION_PLAN_HANDLE);
-    d.engine = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG).engine;
+    const Descriptor& config = d.part(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG);
+    const Descriptor& graph = config.part(CUDNN_ATTR_ENGINECFG_ENGINE).part(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH);
+    if (Operation(graph.part(CUDNN_ATTR_OPERATIONGRAPH_OPS)).q.dims[2] > kMostTokens) throw std::bad_alloc();
+    d.engine = config.engine;
   }
   d.final = true;
 }
