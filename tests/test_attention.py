@@ -12,7 +12,7 @@ import pytest
 from distilmt import ConfigError, Translator, _native, attention, device, libraries
 from distilmt.attention import chosen
 from distilmt.doctor import doctor
-from distilmt.errors import ResourceError
+from distilmt.errors import DeviceFailed, ResourceError
 from marian import random_model, save
 
 
@@ -105,13 +105,46 @@ def test_the_processor_has_nothing_to_choose(tiny_model_folder: Path) -> None:
         Translator(tiny_model_folder, engine="transformers", attention="cudnn")
 
 
+class Device:
+    """A device whose cuDNN takes every model, or has a reason not to."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.refusal = refusal
+
+    def prepare_attention(self, weights: Any, compute_type: str) -> None:
+        if self.refusal:
+            raise _native.DeviceError(self.refusal)
+
+
+def test_auto_asks_cudnn_before_it_is_chosen(
+    cudnn: Callable[[int], Path],
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where it has no plan after all the own kernel serves, and that is said; by name it is asked for in earnest."""
+    cudnn(92000)
+    why = "cuDNN cannot attend with 2 heads: it proposes none"
+
+    def made(on: Device, weights: Any, numbers: str, by_cudnn: bool) -> None:
+        if by_cudnn:
+            on.prepare_attention(weights, numbers)
+
+    monkeypatch.setattr(device, "opened", lambda number: Device(why))
+    monkeypatch.setattr(_native, "DeviceModel", made)
+    assert Translator(tiny_model_folder, device="cuda").attention == "own"
+    assert f"{tiny_model_folder}: its attention on cuda is the own kernel's: {why}" in capsys.readouterr().err
+    with pytest.raises(DeviceFailed, match=f"cannot be put on cuda: {why} - see"):
+        Translator(tiny_model_folder, device="cuda", attention="cudnn")
+
+
 def test_a_translator_says_and_does_what_was_chosen(
     cudnn: Callable[[int], Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model goes to the device with the choice; what is redone in float32 has the own kernel."""
     cudnn(92000)
     made: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(device, "opened", lambda number: number)
+    monkeypatch.setattr(device, "opened", lambda number: Device())
     monkeypatch.setattr(_native, "DeviceModel", lambda on, weights, numbers, by_cudnn: made.append((numbers, by_cudnn)))
     found = [Translator(tiny_model_folder, device="cuda", attention=name) for name in ("auto", "cudnn", "own")]  # type: ignore[arg-type]
     assert [each.attention for each in found] == ["cudnn", "cudnn", "own"]
@@ -125,8 +158,12 @@ def test_a_translator_says_and_does_what_was_chosen(
     assert Translator(tiny_model_folder, device="cuda", compute_type="float32").attention == "own"
 
 
-@pytest.mark.usefixtures("no_cudnn")
-def test_a_labelling_job_is_of_one_attention(tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_a_labelling_job_is_of_one_attention(
+    cudnn: Callable[[int], Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    """That of its workers: cuDNN's for heads of 8 columns, not for heads of 6."""
+    cudnn(92000)
+    narrow = save(random_model(seed=1, std=0.3, end_bias=2.0, d_model=24), tmp_path / "narrow")
     from distilmt.label import LabelConfig
     from distilmt.labels.job import read_texts
     from distilmt.labels.manifest import describe
@@ -134,12 +171,13 @@ def test_a_labelling_job_is_of_one_attention(tiny_model_folder: Path, tmp_path: 
 
     (tmp_path / "text").write_text("Ein Hund .\n")
 
-    def numbers(**asked: Any) -> Any:
+    def numbers(model: Path = tiny_model_folder, **asked: Any) -> Any:
         config = LabelConfig(
-            model=str(tiny_model_folder), source=str(tmp_path / "text"), out="o", compute_type="float16" if asked else "auto",
+            model=str(model), source=str(tmp_path / "text"), out="o", compute_type="float16" if asked else "auto",
             asked=ModelOptions(**asked),
         )  # fmt: skip
-        return describe(config, tiny_model_folder, *read_texts(config))["numbers"]
+        return describe(config, model, *read_texts(config))["numbers"]
 
-    assert numbers(device="cuda:1")["attention"] == "own"
+    assert numbers(device="cuda:1")["attention"] == "cudnn"
+    assert numbers(narrow, device="cuda:1")["attention"] == "own"
     assert "attention" not in numbers()

@@ -10,7 +10,7 @@ import pytest
 
 import distilmt
 from distilmt.cli import main
-from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.errors import ConfigError, DataError, DeviceFailed, MemoryExhausted, ResourceError
 from distilmt.forced import forced_blobs
 from distilmt.label import LabelConfig, read_labels
 from distilmt.labels.lease import look
@@ -48,14 +48,14 @@ class Translator:
     def score(self, texts: list[str], targets: list[str], **_: Any) -> list[Scored]:
         self.calls.append(len(texts))
         if len(texts) > 2 or "huge" in texts:
-            raise ResourceError("memory is exhausted")
+            raise MemoryExhausted("memory is exhausted")
         sound = Scored([-0.5, -0.5], -0.5, "ok", soft([[0.5], [0.5]]))
         return [Scored([], 0.0, "not_finite") if text == "nan" else sound for text in texts]
 
     def translate(self, texts: list[str], **_: Any) -> list[Translation]:
         self.calls.append(len(texts))
         if len(texts) > 2 or "huge" in texts:
-            raise ResourceError("memory is exhausted")
+            raise MemoryExhausted("memory is exhausted")
         nan = Translation([Hypothesis([], "", 0.0, [])], "not_finite")
         empty = Translation([Hypothesis([], "", -0.1, [-0.1])], "empty_hypothesis")
         known = {"nan": nan, "empty": empty}
@@ -76,6 +76,22 @@ def test_case_34_no_memory_halves_the_batch_and_keeps_the_order() -> None:
     assert records[3].cause == "the teacher gives no finite numbers for it" and not records[3].candidates
     assert [record.text for record in records[:2]] == ["aa", "bb"] and len(records[5].candidates) == 1
     assert records[6].cause == "control character U+0001"
+
+
+def test_a_device_that_fails_is_no_want_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would fail for every line from then on: none is quarantined for it."""
+    teacher = Teacher.__new__(Teacher)
+    teacher.config = LabelConfig(model="m", source="s", out="o")
+    teacher._search, teacher.translator = {}, Translator()  # type: ignore[assignment]
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise DeviceFailed("device: kernel: an illegal memory access was encountered")
+
+    for name, targets in (("translate", None), ("score", ["x", "x"])):
+        with monkeypatch.context() as patch:
+            patch.setattr(Translator, name, fail)
+            with pytest.raises(DeviceFailed, match="illegal memory access"):
+                teacher.label([Line(1, "a", "ok"), Line(2, "b", "ok")], targets)
 
 
 def test_the_forced_pass_has_the_same_rules() -> None:

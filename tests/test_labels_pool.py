@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from distilmt.cli import main
+from distilmt.errors import DeviceFailed
 from distilmt.labels import pool, ray, worker
 from distilmt.labels.cost import cost
 from distilmt.labels.events import events_of
@@ -20,6 +23,7 @@ from distilmt.labels.pool import _Pool
 from distilmt.labels.source import read_text
 from distilmt.labels.status import status
 from distilmt.labels.worker import LabelConfig, Work
+from distilmt.model_options import ModelOptions
 from toy_labels import ToyTeacher, command, write_source
 
 WORKER = """#!{python}
@@ -62,6 +66,26 @@ def test_deaths_have_a_limit(
     monkeypatch.setattr(pool, "DEATHS", 1)
     assert run(tmp_path, monkeypatch, "os._exit(7)") == 4
     assert "2 workers died, the last of exit code 7 - " in capfd.readouterr().err and ray.DEATHS == 100
+
+
+def test_a_worker_whose_device_fails_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It counts as a death: a strike against the place where it happened."""
+    failed = tmp_path / "failed"
+    monkeypatch.setenv("FAILED", str(failed))
+    body = (
+        "from distilmt.errors import DeviceFailed; first = not os.path.exists(os.environ['FAILED']); "
+        "open(os.environ['FAILED'], 'a').close()\n"
+        "        if first: raise DeviceFailed('device: kernel: unspecified launch failure')\n"
+        "        return super().label(lines, targets)"
+    )
+    assert run(tmp_path, monkeypatch, body) == 0
+    said = capfd.readouterr().err
+    assert "distilmt: device: kernel: unspecified launch failure" in said
+    assert "a worker died (exit code 4); another takes its place" in said
+    assert [event["code"] for event in events_of(tmp_path / "job") if event["event"] == "died"] == [4]
+    assert "held" in states(tmp_path / "job")
 
 
 def test_sigterm_to_the_workers_gives_their_shards_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +151,44 @@ def test_a_ray_actor_tells_what_it_did(tmp_path: Path, monkeypatch: pytest.Monke
     assert sum(event["lines"] for event in events if event["event"] == "batch") == 24
     found = cost(tmp_path / "job")
     assert found["decoding_seconds"] > 0 and found["worker_seconds"] > 0 and found["joules"] is None
+
+
+@pytest.mark.parametrize(("device", "gpus", "actors"), [("cpu", 0, "cpu"), ("cuda", 1, "cuda"), ("cuda:3", 1, "cuda")])
+def test_ray_gives_each_actor_a_gpu_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, actors: str
+) -> None:
+    """Of which it sees no other; and one whose device fails gets a successor."""
+    asked: list[Any] = []
+    errors = {name: type(name, (Exception,), {"cause": None}) for name in ("RayActorError", "RayTaskError")}
+
+    class Fake(ModuleType):
+        exceptions = SimpleNamespace(**errors)
+
+        def is_initialized(self) -> bool:
+            return True
+
+        def remote(self, **options: Any) -> Any:
+            asked.append(options)
+            run = SimpleNamespace(remote=lambda data: asked.append(worker.from_json(data)) or len(asked))
+            return lambda _: SimpleNamespace(remote=lambda: SimpleNamespace(run=run))
+
+        def wait(self, tasks: list[Any]) -> Any:
+            return tasks[:1], tasks[1:]
+
+        def get(self, task: Any) -> None:
+            if len(asked) == 2:
+                error = errors["RayTaskError"]()
+                error.cause = DeviceFailed("device: kernel")
+                raise error
+
+    job = toy_work(tmp_path)
+    job = replace(job, config=replace(job.config, asked=ModelOptions(device=device)))
+    monkeypatch.setitem(sys.modules, "ray", Fake("ray"))
+    monkeypatch.setattr(ray, "prepare", lambda config: job)
+    monkeypatch.setattr(ray, "_merged", lambda *_: None)
+    ray.label(job.config, threads_each=2)
+    assert asked[0] == {"num_cpus": 2, "num_gpus": gpus, "max_restarts": 0}
+    assert [each.config.asked.device for each in asked[1:]] == [actors] * 2
 
 
 def test_lines_that_an_attempt_keeps_are_shown_once(tmp_path: Path) -> None:

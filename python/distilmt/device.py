@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt import attention as attentions
-from distilmt.errors import ConfigError, ResourceError
+from distilmt.errors import ConfigError, DeviceFailed, MemoryExhausted, ResourceError
 from distilmt.libraries import MAJOR, cublaslt, cudnn
 
 if TYPE_CHECKING:
@@ -88,19 +88,40 @@ def opened(number: int) -> _native.Device:
 
 
 def load(folder: Path, compute_type: str, threads: int, device: str, attention: str) -> NativeModel:
-    """`native_model.load`, with the weights on the device. Raises: ResourceError: its memory does not suffice, or cuDNN
-    refuses the model. Else what `attention.chosen` raises."""
+    """`native_model.load`, with the weights on the device. Raises: MemoryExhausted: its memory does not suffice.
+    DeviceFailed: it says no, or cuDNN, asked for by name, refuses the model. ConfigError: what a device does not have yet.
+    Else what `attention.chosen` raises."""
     from distilmt import _native, native_model
 
     model = native_model.load(folder, "float32", threads)
     assert isinstance(model.weights, _native.Weights)
     who = attentions.chosen(attention, "cuda", compute_type, model.columns)
+    on = opened(ordinal(device) or 0)
     try:
-        weights = _native.DeviceModel(opened(ordinal(device) or 0), model.weights, compute_type, who == "cudnn")
-    except (_native.DeviceError, MemoryError) as error:
-        remedy = "free its memory, or take another" if isinstance(error, MemoryError) else "see `distilmt doctor`"
-        raise ResourceError(f"{folder}: cannot be put on {device}: {error} - {remedy}") from None
+        if attention == "auto" and who == "cudnn" and (why := _refusal(on, model.weights, compute_type)):
+            print(f"distilmt: {folder}: its attention on {device} is the own kernel's: {why}", file=sys.stderr)
+            who = "own"
+        weights = _native.DeviceModel(on, model.weights, compute_type, who == "cudnn")
+    except _native.NotOnDevice as error:
+        raise ConfigError(f"{folder}: {error}") from None
+    except MemoryError as error:
+        raise MemoryExhausted(
+            f"{folder}: cannot be put on {device}: {error} - free its memory, or take another"
+        ) from None
+    except _native.DeviceError as error:
+        raise DeviceFailed(f"{folder}: cannot be put on {device}: {error} - see `distilmt doctor`") from None
     return replace(model, weights=weights, attention=who)
+
+
+def _refusal(on: _native.Device, weights: _native.Weights, compute_type: str) -> str:
+    """Why cuDNN does not attend in this model's encoder; "": it does."""
+    from distilmt import _native
+
+    try:
+        on.prepare_attention(weights, compute_type)
+    except _native.DeviceError as error:
+        return str(error)
+    return ""
 
 
 def decode(
@@ -119,7 +140,7 @@ def decode(
     neighbours: Any,
 ) -> Any:
     """`_native.decode` of models on their device. Raises: ConfigError: what a device does not have yet, by its name.
-    ResourceError: the device failed. MemoryError: its memory does not suffice even for one sentence."""
+    DeviceFailed. MemoryError: its memory does not suffice even for one sentence."""
     from distilmt import _native
 
     try:
@@ -130,4 +151,4 @@ def decode(
     except _native.NotOnDevice as error:
         raise ConfigError(str(error)) from None
     except _native.DeviceError as error:
-        raise ResourceError(f"device: {error} - see `distilmt doctor` and the driver's log") from None
+        raise DeviceFailed(f"device: {error} - see `distilmt doctor` and the driver's log") from None

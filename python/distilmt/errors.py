@@ -28,3 +28,11 @@ class ResourceError(UserError, OSError):
     """Disk, memory, a device or another process stands in the way (exit code 4)."""
 
     exit_code = 4
+
+
+class MemoryExhausted(ResourceError):
+    """Memory does not suffice for a call; it may suffice for a part of it."""
+
+
+class DeviceFailed(ResourceError):
+    """A device said no to a call, and may to all that follow: a process that has seen it had better be another."""

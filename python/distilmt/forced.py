@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from distilmt import corpus, progress
-from distilmt.errors import ConfigError, DataError, ResourceError, UserError
+from distilmt.errors import ConfigError, DataError, MemoryExhausted, ResourceError, UserError
 from distilmt.soft_labels import SoftLabelsStore, SoftLabelsWriter, encode, encode_states
 from distilmt.vocab import Vocab
 
@@ -88,15 +88,15 @@ def forced_blobs(
 
 
 def in_halves(
-    items: Sequence[A], call: Callable[[Sequence[A]], list[B]], alone: Callable[[A, ResourceError], C]
+    items: Sequence[A], call: Callable[[Sequence[A]], list[B]], alone: Callable[[A, MemoryExhausted], C]
 ) -> list[B | C]:
     """`call(items)`, in halves where memory does not suffice; `alone` says what stands for an item that is too large by
-    itself (fault case 34)."""
+    itself (fault case 34). Whatever else `call` raises is raised."""
     if not items:
         return []
     try:
         return list(call(items))
-    except ResourceError as error:
+    except MemoryExhausted as error:
         if len(items) == 1:
             return [alone(items[0], error)]
         half = len(items) // 2

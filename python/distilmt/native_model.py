@@ -141,10 +141,20 @@ def load(folder: Path, compute_type: str, threads: int = 1) -> NativeModel:
         raise DataError(f"{path}: {error} - fetch or save the model again") from None
     prefix = [token(folder, config, "bos_token_id", source_vocab)] if family.begin else []
     suffix = [token(folder, {"eos_token_id": generation.eos}, "eos_token_id", source_vocab)]
-    columns = hidden // config["encoder_attention_heads"]
+    columns = _columns(config)
     return NativeModel(
         config["model_type"], weights, generation, source_vocab, target_vocab, positions, prefix, suffix, columns
     )
+
+
+def columns_of(folder: Path) -> int:
+    """Columns of an attention head of the encoder, of a folder that `load` takes."""
+    own = read_json(folder / "config.json")
+    return _columns(COMMON | FAMILIES[own["model_type"]].defaults | own)
+
+
+def _columns(config: Mapping[str, Any]) -> int:
+    return int(config["d_model"] // config["encoder_attention_heads"])
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from distilmt import device as devices
 from distilmt.attention import Attention
 from distilmt.compute_type import ComputeType
 from distilmt.ensemble import MEANS, agreed, shares
-from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.errors import ConfigError, DataError, MemoryExhausted
 from distilmt.search import resolve, whole
 from distilmt.soft_labels import SoftLabels
 
@@ -503,7 +503,7 @@ class Translator:
                     outputs[i] = ("redone_float32" if status == "ok" else status, hypotheses)
         except MemoryError:
             workers = f"{self.threads} workers" if self.device == "cpu" else self.device
-            raise ResourceError(
+            raise MemoryExhausted(
                 f"{workers} of {self.slots or 'the default'} slots: memory is exhausted - "
                 "use fewer threads or slots, or a smaller beam_size or max_length"
             ) from None

@@ -45,12 +45,13 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
     from distilmt import _native, attention
     from distilmt.compute_type import chosen
     from distilmt.device import kind
+    from distilmt.native_model import columns_of
 
     device = kind(config.asked.device)
     asked = asdict(replace(config.asked, also=()))
     del asked["device"], asked["attention"]
     compute_type = chosen(config.compute_type, device)
-    who = attention.chosen(config.asked.attention, device, compute_type)
+    who = attention.chosen(config.asked.attention, device, compute_type, columns_of(model))
     manifest: dict[str, Any] = plain({
         "format": FORMAT,
         "engine": version("distilmt"),

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.config import resolve
+from distilmt.device import kind
 from distilmt.energy import Meter
-from distilmt.errors import ConfigError, ResourceError
+from distilmt.errors import ConfigError, DeviceFailed, ResourceError
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels.events import Log
 from distilmt.labels.job import carry_out, prepare
@@ -56,7 +57,8 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
     """`distilmt.label` with its `workers` as Ray actors.
 
     Args:
-        threads_each: CPUs that Ray reserves for a worker, and its threads.
+        threads_each: CPUs that Ray reserves for a worker, and its threads; with device="cuda" a GPU too, the only one
+            that it sees.
     Raises: ConfigError: Ray is not installed, or an option; DataError, ResourceError: as `distilmt.label`.
     """
     try:
@@ -70,8 +72,11 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
     if not ray.is_initialized():
         ray.init()
 
-    actor_class: Any = ray.remote(num_cpus=threads_each, max_restarts=0)(_Actor)
-    data = to_json(replace(job, threads=threads_each))
+    device = kind(config.asked.device)
+    gpus = 1 if device == "cuda" else 0
+    actor_class: Any = ray.remote(num_cpus=threads_each, num_gpus=gpus, max_restarts=0)(_Actor)
+    own = replace(job.config, asked=replace(job.config.asked, device=device))  # an actor's GPU is its first
+    data = to_json(replace(job, config=own, threads=threads_each))
     running: dict[Any, Any] = {}
     for _ in range(config.workers):
         actor = actor_class.remote()
@@ -83,14 +88,15 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
             running.pop(task)
             try:
                 ray.get(task)
-            except ray.exceptions.RayActorError as error:
+            except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
+                cause = getattr(error, "cause", None)
+                if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(cause, DeviceFailed):
+                    raise cause from None
                 deaths += 1
                 if deaths > DEATHS:
                     raise ResourceError(f"{config.out}: {deaths} workers died ({error}) - see the cluster") from None
                 actor = actor_class.remote()
                 running[actor.run.remote(data)] = actor
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from None
     return _merged(job, Path(config.out))
 
 

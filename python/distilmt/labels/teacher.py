@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilmt.errors import ConfigError, ResourceError, UserError
+from distilmt.errors import ConfigError, MemoryExhausted, ResourceError, UserError
 from distilmt.forced import forced_blobs, in_halves
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.verdicts import verdict_of
@@ -100,7 +100,7 @@ class Teacher:
                 some, soft_labels=self.config.soft_labels, too_long=self.config.too_long, **self._search
             )
 
-        def alone(text: str, error: ResourceError) -> str:
+        def alone(text: str, error: MemoryExhausted) -> str:
             return f"no memory for its {len(self.translator.vocab.encode_source([text])[0])} tokens ({error})"
 
         return in_halves(texts, translate, alone)

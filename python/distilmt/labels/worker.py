@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.config import resolve, to_dict
-from distilmt.errors import DataError, ResourceError, UserError
+from distilmt.errors import DataError, DeviceFailed, ResourceError, UserError
 from distilmt.label import LabelConfig
 from distilmt.labels.lease import Lease
 from distilmt.labels.records import Record, from_frames, to_frame
@@ -80,8 +80,9 @@ def work(job: Work, teacher: Any, report: Report) -> None:
         try:
             _label_shard(job, shards, lease, sources, targets, teacher, report)
         except BaseException as error:
-            # What ends a worker in good order is no strike against the shard.
-            lease.end("failed" if isinstance(error, Exception) else "released")
+            # What ends a worker in good order is no strike against the shard; a device that fails is one, as a death.
+            failed = "held" if isinstance(error, DeviceFailed) else "failed"
+            lease.end(failed if isinstance(error, Exception) else "released")
             raise
 
 
@@ -248,7 +249,11 @@ def main() -> int:
 
         teacher = Teacher(job.config, job.threads)
         say({"ready": True})
-        work(job, teacher, say)
+        try:
+            work(job, teacher, say)
+        except DeviceFailed as error:  # said as a death is, by the exit code: another process takes this one's place
+            print(f"distilmt: {error}", file=sys.stderr)
+            return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
