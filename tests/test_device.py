@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ def test_ranks_of_torchrun_count(monkeypatch: pytest.MonkeyPatch) -> None:
         if rank is not None:
             monkeypatch.setenv("LOCAL_RANK", rank)
         assert [_placed(job, i).config.asked.device for i in range(2)] == expected
+
+
+def test_a_labelling_on_a_device_takes_more_lines_at_a_time() -> None:
+    from distilmt.bill.forecast import ForecastConfig
+    from distilmt.config import resolve, to_dict
+    from distilmt.label import LabelConfig
+    from distilmt.model_options import ModelOptions
+
+    for name, lines in (("cpu", 1000), ("cuda", 16_000), ("cuda:1", 16_000)):
+        config = LabelConfig(model="m", source="s", out="o", asked=ModelOptions(device=name))
+        assert (config.shard_lines, config.batch_lines) == (lines, lines)
+        assert resolve(LabelConfig, to_dict(config)) == config and replace(config, batch_lines=7).batch_lines == 7
+        assert ForecastConfig(model="m", source="s", asked=config.asked).batch_lines == lines
 
 
 @pytest.mark.parametrize("nvcc", [True, False])

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
     from distilmt.bill.forecast import Forecast
     from distilmt.run import Run
 
+LINES, DEVICE_LINES = 1000, 16_000  # a device has a thousand in flight, and fewer and fewer at the end of a call
+
+
+def lines_field(help: str) -> Any:
+    """A field of lines, by default what `fill_in_lines` gives it."""
+    return field(default=None, metadata={"help": f"{help}; default: {LINES:,}, on a CUDA device {DEVICE_LINES:,}"})
+
+
+def fill_in_lines(config: Any, device: str) -> None:
+    """Gives the shard_lines and batch_lines of a configuration, where they are None, the default of a device."""
+    for name in ("shard_lines", "batch_lines"):
+        if getattr(config, name) is None:
+            object.__setattr__(config, name, LINES if device == "cpu" else DEVICE_LINES)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelConfig:
@@ -47,13 +61,8 @@ class LabelConfig:
     shard: str | None = field(
         default=None, metadata={"help": "work at every N-th shard alone, from the I-th (1 to N)", "metavar": "I/N"}
     )
-    shard_lines: int = field(
-        default=1000,
-        metadata={"help": "lines of a shard, which one worker takes at a time and three small files are about"},
-    )
-    batch_lines: int = field(
-        default=1000, metadata={"help": "lines decoded and written at a time: most that a kill costs"}
-    )
+    shard_lines: int = lines_field("lines of a shard, which one worker takes at a time and three small files are about")
+    batch_lines: int = lines_field("lines decoded and written at a time: most that a kill costs")
     lease_seconds: float = field(
         default=60.0, metadata={"help": "a worker of another machine that is silent for so long has lost its shard"}
     )
@@ -74,6 +83,7 @@ class LabelConfig:
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
+        fill_in_lines(self, self.asked.device)
         for name in ("workers", "shard_lines", "batch_lines"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(self, name)}")

@@ -21,6 +21,7 @@ from distilmt.compute_type import ComputeType
 from distilmt.config import resolve
 from distilmt.energy import NOT_MEASURED, EnergyOptions
 from distilmt.errors import ConfigError
+from distilmt.label import LabelConfig, fill_in_lines, lines_field
 from distilmt.lines import OnInvalidUtf8
 from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.report.cells import DASH, Table, duration, size
@@ -28,7 +29,6 @@ from distilmt.report.cells import DASH, Table, duration, size
 if TYPE_CHECKING:
     from distilmt.bill.pace import Pace
     from distilmt.bill.sample import Sample
-    from distilmt.label import LabelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,12 +57,12 @@ class ForecastConfig:
     )
     sample: int = field(default=300, metadata={"help": "lines to decode for each choice"})
     repeats: int = field(default=3, metadata={"help": "timed decodings of the sample: their spread is the interval"})
-    batch_lines: int = field(default=1000, metadata={"help": "lines that a process of the job decodes at a time"})
+    batch_lines: int = lines_field("lines that a process of the job decodes at a time")
     processes: int = field(
         default=1,
         metadata={"help": "processes that share the threads, as `label --workers`: as many batches at a time"},
     )
-    shard_lines: int = field(default=1000, metadata={"help": "lines of a shard of the job"})
+    shard_lines: int = lines_field("lines of a shard of the job")
     seed: int = field(default=1, metadata={"help": "of the draw of the sample"})
     max_hours: float | None = field(default=None, metadata={"help": "no choice that takes more hours"})
     max_kg: float | None = field(default=None, metadata={"help": "no choice with more kg of CO2e"})
@@ -84,6 +84,7 @@ class ForecastConfig:
     metering: EnergyOptions = field(default_factory=EnergyOptions)
 
     def __post_init__(self) -> None:
+        fill_in_lines(self, self.asked.device)
         for name in ("beams", "compute_types"):
             if not getattr(self, name):
                 raise ConfigError(f"--{name.replace('_', '-')} must name at least one")
@@ -196,8 +197,6 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
         DataError: text or model that cannot be used. ResourceError: memory.
     """
     config = resolve(ForecastConfig, config, **options)
-    from distilmt.label import LabelConfig
-
     search = SearchFlags(n_best=config.n_best, length_penalty=config.length_penalty, max_length=config.max_length)
     job = LabelConfig(
         model=config.model, source=config.source, out="", soft_labels=config.soft_labels, too_long=config.too_long,
