@@ -64,7 +64,7 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             SimpleNamespace(version=SimpleNamespace(cuda="13.0"), cuda=SimpleNamespace(is_available=lambda: False)),
             True,
-            "built, not used: torch finds no CUDA device",
+            "built; the translator has it where a device is (below), the losses do not: torch finds no CUDA device",
         ),
     ],
 )

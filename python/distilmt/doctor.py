@@ -127,10 +127,11 @@ def _cuda() -> str:
         return "not built: no CUDA compiler was found then; DISTILMT_CUDA=ON makes that an error (README)"
     import torch
 
+    but = "built; the translator has it where a device is (below), the losses do not:"
     if torch.version.cuda is None:
-        return f"built, not used: torch {torch.__version__} is a CPU build; a CUDA build of torch can use it"
+        return f"{but} torch {torch.__version__} is a CPU build; a CUDA build of torch can use it"
     if not torch.cuda.is_available():
-        return "built, not used: torch finds no CUDA device"
+        return f"{but} torch finds no CUDA device"
     ctypes.CDLL(str(library))
     return "loaded"
 
