@@ -1,7 +1,7 @@
 """The fused loss against eager PyTorch, its four matrix products alone and, on demand, the fused losses of others.
 
     python benchmarks/bench_linear_kd.py [--rows 1024 4096] [--vocab 32000] [--width 256 512 1024] [--threads 2]
-        [--rounds 5] [--compile] [--peers] [--bfloat16]
+        [--rounds 5] [--compile] [--peers] [--bfloat16] [--device cuda]
 
 NLL + KL with the gradients of hidden states and weight. Eager is what one writes by hand with torch.nn.functional.
 --compile adds torch.compile of it (slow to build). --peers adds Liger's chunked loss (`pip install liger-kernel`; 1,024
@@ -10,7 +10,7 @@ torch.nn.functional.linear_cross_entropy by chunks; a peer that is absent or fai
 out. --bfloat16 gives all of them states and weights of bfloat16, eager and compiled under autocast. The products (two
 projections, two gradients; for NLL one projection) run over whole matrices, where ours go by chunks.
 
-Writes benchmarks/results/linear_kd.json, or linear_kd_bfloat16.json.
+Writes benchmarks/results/linear_kd.json, with _bfloat16 and _cuda in its name where these are asked for.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def fused_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     return linear_kd(hidden, weight, targets, terms=[NativeTerm("nll")]).loss
 
 
-def autocast(loss: Loss) -> Loss:
-    return torch.autocast("cpu", torch.bfloat16)(loss)  # type: ignore[no-any-return]
+def autocast(loss: Loss, device: str) -> Loss:
+    return torch.autocast(device, torch.bfloat16)(loss)  # type: ignore[no-any-return]
 
 
 def eager_nll(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
@@ -106,10 +106,12 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     given = parser.parse_args()
+    torch.set_default_device(given.device)
     results = []
     dtype = torch.bfloat16 if given.bfloat16 else torch.float32
-    by_hand = autocast(eager) if given.bfloat16 else eager
+    by_hand = autocast(eager, given.device) if given.bfloat16 else eager
     for size in sizes(given):
         ours, teacher = new_student(size, dtype), new_head(size, dtype)
         losses: dict[str, Loss] = {"fused": fused, "eager": by_hand}
@@ -125,7 +127,8 @@ def main() -> None:
             losses = {"fused": fused_nll, "eager": eager_nll}
             losses |= peers({"linear_cross_entropy": chunked_nll}, ours)
             results.append(compete(losses, size, given.rounds, "nll", ours))
-    print(save("linear_kd_bfloat16" if given.bfloat16 else "linear_kd", {"results": results}))
+    name = "linear_kd" + "_bfloat16" * given.bfloat16 + "_cuda" * (given.device == "cuda")
+    print(save(name, {"results": results}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ The latter holds for a whole process, so each measurement runs in a fresh one, p
 
     python benchmarks/bench_train.py --size 4x4:256:1024:4 --updates 30 --rounds 3
 
-Prints target tokens/s of both, the ratio of the medians, and the last losses; writes benchmarks/results/train.json.
+Both are on a GPU where torch finds one, unless CUDA_VISIBLE_DEVICES is empty. Prints target tokens/s of both, the ratio
+of the medians, and the last losses; writes benchmarks/results/train.json, on a GPU train_cuda.json.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ from distilmt.vocab import Vocab
 
 def plain_loop(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: TrainingOptions) -> tuple[float, float]:
     """Target tokens per second and the mean loss of the last five updates."""
-    model.train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"  # as the trainer
+    model.to(device).train()
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-9, weight_decay=0
     )
@@ -48,7 +50,7 @@ def plain_loop(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: Traini
             group["lr"] = options.learning_rate * min(1, step / max(1, options.warmup))
         batch = collate(pairs, indices, eos=vocab.eos_id, pad=vocab.pad_id)
         batch.pop("lines")
-        loss = model(**batch, use_cache=False).loss
+        loss = model(**{key: value.to(device) for key, value in batch.items()}, use_cache=False).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -103,10 +105,11 @@ def main() -> None:
     print(f"plain loop {plain:,.0f} tokens/s, loss {runs['plain'][-1][1]:.4f}")
     print(f"distilmt   {mine:,.0f} tokens/s, loss {runs['ours'][-1][1]:.4f}")
     print(f"ratio      {mine / plain:.2f}")
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     save(
-        "train",
+        "train" if device == "cpu" else "train_cuda",
         {
-            "signature": signature("train", f"{given.size}|vocab:{given.vocab_size}|batch_tokens:4096"),
+            "signature": signature("train", f"{given.size}|vocab:{given.vocab_size}|batch_tokens:4096", device=device),
             "tokens_per_second_and_loss": runs,
             "ratio_of_medians": mine / plain,
         },

@@ -55,9 +55,15 @@ def summary(seconds: dict[str, list[float]], baseline: str) -> dict[str, dict[st
 
 
 def peak_bytes(run: Callable[[], Any]) -> int:
-    """Most tensor memory that `run` holds at one time beyond what was held before (CPU, as the profiler sees it)."""
+    """Most tensor memory that `run` holds at one time beyond what was held before (of the processor as the profiler sees
+    it, where CUDA is the default device of torch as its allocator does)."""
     import torch
 
+    if torch.get_default_device().type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         run()
     held = peak = 0

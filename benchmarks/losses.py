@@ -1,6 +1,7 @@
 """What the benchmarks of losses share: sizes and options, the bare matrix products, one table and one entry per size.
 
-All is float32 on the CPU. Memory is what a call and its backward hold at their peak beyond the inputs, gradients included.
+All is float32 on torch's default device. Memory is what a call and its backward hold at their peak beyond the inputs,
+gradients included.
 """
 
 from __future__ import annotations
@@ -97,6 +98,9 @@ def measured(
     **facts: Any,
 ) -> dict[str, Any]:
     """Seconds of all and peak memory of all but the floor; prints them as ratios to baseline and floor."""
+    if torch.get_default_device().type == "cuda":
+        runs = {name: _to_the_end(run) for name, run in runs.items()}
+        facts["device"] = torch.cuda.get_device_name()
     memory = {name: peak_bytes(run) for name, run in runs.items() if name != floor}
     seconds = interleaved(runs, rounds)
     table = summary(seconds, baseline)
@@ -111,3 +115,13 @@ def measured(
             flush=True,
         )
     return entry
+
+
+def _to_the_end(run: Callable[[], Any]) -> Callable[[], None]:
+    """A run that is over when the device is done."""
+
+    def waited() -> None:
+        run()
+        torch.cuda.synchronize()
+
+    return waited

@@ -4,8 +4,8 @@
         --source ../shared/data/multi30k.test_2016_flickr.de.gz --beams 1 4 12
 
 Every sentence whose best hypotheses differ must have a tie (closest decision of `generate` within 1e-5) on its way,
-else the run fails. Prints and writes benchmarks/results/parity_translate.json: sentences, identical ones, ties, and the
-largest difference of scores.
+else the run fails. Prints and writes benchmarks/results/parity_translate.json, with --device cuda
+parity_translate_cuda.json: sentences, identical ones, ties, and the largest difference of scores.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4, 12])
     parser.add_argument("--sentences", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="of the translator; `generate` stays on the processor")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
 
@@ -40,7 +41,7 @@ def main() -> None:
     sources = [ids for ids in Vocab.load(options.model).encode_source(lines) if ids]
     model = models.load(options.model)
     model.generation_config.max_length = None
-    translator = Translator(options.model, compute_type="float32", threads=options.threads)
+    translator = Translator(options.model, device=options.device, compute_type="float32", threads=options.threads)
     results = []
     for beam_size in options.beams:
         start = time.perf_counter()
@@ -55,7 +56,8 @@ def main() -> None:
         })  # fmt: skip
         print(results[-1], flush=True)
     shape = f"{options.model.name}:{options.source.name}"
-    print(save("parity_translate", {"signature": signature("parity_translate", shape), "results": results}))
+    found = {"signature": signature("parity_translate", shape, device=options.device), "results": results}
+    print(save("parity_translate" if options.device == "cpu" else "parity_translate_cuda", found))
 
 
 if __name__ == "__main__":

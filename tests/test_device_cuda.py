@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
+import signal
+import threading
+import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import distilmt
 from distilmt import ConfigError, Translator, attention, device
-from distilmt.errors import ResourceError
+from distilmt.errors import MemoryExhausted, ResourceError
+from distilmt.model_options import ModelOptions
 from distilmt.translate import Translation
 from marian import random_model, save
 
@@ -80,9 +89,14 @@ def test_float32_says_what_the_cpu_says(folder: Path, sources: list[list[int]], 
     for a, b in (pair for pair, equal in zip(zip(truth, found, strict=True), same, strict=True) if equal):
         for x, y in zip(a.hypotheses, b.hypotheses, strict=True):
             assert y.log_probs == pytest.approx(x.log_probs, abs=1e-4)
+            if search.get("soft_labels"):
+                assert x.soft_labels is not None and y.soft_labels is not None
+                assert np.mean(x.soft_labels.ids == y.soft_labels.ids) > 0.99  # the last two may be near each other
+                for name in ("log_probs", "tail_mass", "entropy"):
+                    assert getattr(y.soft_labels, name) == pytest.approx(getattr(x.soft_labels, name), abs=1e-4)
 
 
-KINDS = [("float32", "own"), ("float16", "own"), ("float16", "cudnn"), ("bfloat16", "own"), ("bfloat16", "cudnn")]
+KINDS = [("float32", "own"), *product(("float16", "bfloat16", "int8"), ("own", "cudnn"))]
 
 
 @pytest.mark.parametrize(("compute_type", "by"), KINDS)
@@ -100,6 +114,60 @@ def test_a_result_depends_on_its_sentence_alone(
     for slots in (1, 7, 64):
         few = Translator(folder, slots=slots, **options)
         assert said(few.translate_ids(sources[:100], **search)) == truth[:100]
+
+
+def test_int8_of_a_few_rows(folder: Path, sources: list[list[int]]) -> None:
+    """Steps of 1 to 16 rows, and encoder passes of as many tokens, give the bits of large ones."""
+    short = [source[: 1 + i % 16] for i, source in enumerate(sources[:48])]
+    for beam_size in (1, 3, 4):
+        search: dict[str, Any] = {"beam_size": beam_size, "max_length": 20}
+        truth = said(Translator(folder, device="cuda", compute_type="int8").translate_ids(short, **search))
+        for slots in range(1, 16 // beam_size + 1):
+            few = Translator(folder, device="cuda", compute_type="int8", slots=slots)
+            assert said(few.translate_ids(short, **search)) == truth
+        assert [said(few.translate_ids([each], **search))[0] for each in short] == truth
+
+
+def test_little_memory_makes_it_slower_and_nothing_else(folder: Path, sources: list[list[int]]) -> None:
+    """Whatever the device says is free another may take: fewer slots are tried, down to one."""
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a torch for CUDA, to take the memory")
+    translator = Translator(folder, device="cuda", compute_type="float16", slots=4096)
+    search: dict[str, Any] = {"beam_size": 12, "n_best": 12, "soft_labels": 50, "max_length": 39}
+    truth = said(translator.translate_ids(sources, **search))
+    for left in (2**30, 2**28, 2**26):
+        torch.cuda.empty_cache()
+        taken = torch.empty(max(0, torch.cuda.mem_get_info()[0] - left), dtype=torch.uint8, device="cuda")
+        try:
+            assert said(translator.translate_ids(sources, **search)) == truth
+        except ResourceError as error:
+            assert isinstance(error, MemoryExhausted) and left < 2**28
+        del taken
+    assert said(translator.translate_ids(sources, **search)) == truth
+
+
+def test_a_killed_worker_loses_nothing(tmp_path: Path, tiny_model_folder: Path) -> None:
+    (tmp_path / "text").write_text("".join(f"the dog sees {i} .\n" for i in range(3000)))
+    options: dict[str, Any] = {"model": str(tiny_model_folder), "source": str(tmp_path / "text"), "beam_size": 4}
+    options |= {"asked": ModelOptions(device="cuda"), "shard_lines": 200, "batch_lines": 50}
+    distilmt.label(**options, out=str(tmp_path / "one"))
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed:
+            for path in (tmp_path / "two" / "leases").glob("*.0"):
+                lease = json.loads(path.read_bytes())
+                if lease["state"] == "held" and lease["records"] > 0:
+                    os.kill(lease["owner"]["pid"], signal.SIGKILL)
+                    return killed.append(lease["owner"]["pid"])
+            time.sleep(0.005)
+
+    threading.Thread(target=kill, daemon=True).start()
+    distilmt.label(**options, out=str(tmp_path / "two"), workers=2)
+    assert killed
+    for name in ("pseudo.txt", "statuses.txt", "labels.json"):
+        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
 
 
 @pytest.mark.parametrize("compute_type", ["float16", "bfloat16", "int8"])
