@@ -72,7 +72,13 @@ void HostDevice::work(Lane& lane) {
   }
 }
 
+std::shared_ptr<void> HostDevice::enter() const {
+  ++turns_;
+  return {&turns_, [this](void*) { --turns_; }};
+}
+
 void HostDevice::queue_task(Queue queue, Task task) {
+  if (turns_ == 0) throw DeviceError("work that is queued outside a turn");
   Lane& lane = this->lane(queue);
   if (lane.recording) return lane.recording->push_back(std::move(task));
   if (error_) throw DeviceError("kernel: error " + std::to_string(error_));

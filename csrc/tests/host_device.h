@@ -64,6 +64,7 @@ class HostDevice : public Device {
     bool leave = false;
     std::vector<Task>* recording = nullptr;
   };
+  std::shared_ptr<void> enter() const override;
   void queue_task(Queue queue, Task task);
   void work(Lane& lane);
   Lane& lane(Queue queue) { return lanes_[static_cast<int>(queue)]; }
@@ -73,6 +74,7 @@ class HostDevice : public Device {
   Cudnn cudnn_{kCudnnOnHost, kCudnnWorkspace};
   std::vector<unsigned char> workspace_ = std::vector<unsigned char>(kCudnnWorkspace);
   std::atomic<int> error_{0};
+  mutable std::atomic<int> turns_{0};  // that last
   std::map<void*, int64_t> sizes_;
   std::array<Lane, kQueues> lanes_;
   std::map<int, std::vector<Task>> graphs_;
