@@ -73,7 +73,8 @@ void HostDevice::work(Lane& lane) {
 }
 
 std::shared_ptr<void> HostDevice::enter() const {
-  ++turns_;
+  if (turns_++ == 0) whose_ = std::this_thread::get_id();
+  shared = shared || whose_ != std::this_thread::get_id();
   return {&turns_, [this](void*) { --turns_; }};
 }
 

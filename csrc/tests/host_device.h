@@ -52,6 +52,7 @@ class HostDevice : public Device {
   int64_t says_free = 0;  // what free_bytes returns, where it shall lie
   int64_t peak = 0;       // bytes taken at a time, at most
   int launches = 0, captures = 0, refusals = 0;
+  mutable std::atomic<bool> shared{false};  // two threads have had turns at once
 
  private:
   using Task = std::function<void()>;
@@ -75,6 +76,7 @@ class HostDevice : public Device {
   std::vector<unsigned char> workspace_ = std::vector<unsigned char>(kCudnnWorkspace);
   std::atomic<int> error_{0};
   mutable std::atomic<int> turns_{0};  // that last
+  mutable std::atomic<std::thread::id> whose_{};
   std::map<void*, int64_t> sizes_;
   std::array<Lane, kQueues> lanes_;
   std::map<int, std::vector<Task>> graphs_;

@@ -162,6 +162,7 @@ TEST(device_serves_two_threads_in_turn) {
   for (auto& outputs : found) threads.emplace_back([&] { outputs = run(model, r, kNothing); });
   for (std::thread& thread : threads) thread.join();
   for (const auto& outputs : found) CHECK(identical(outputs, truth));
+  CHECK(!device->shared);
   std::vector<Output> within;  // a callback of a run has its turn already
   run(model, r, [&](size_t) {
     if (within.empty()) within = run(model, r, kNothing);

@@ -89,7 +89,7 @@ def label(config: LabelConfig | None = None, *, threads_each: int = 1, **options
             try:
                 ray.get(task)
             except (ray.exceptions.RayActorError, ray.exceptions.RayTaskError) as error:
-                cause = getattr(error, "cause", None)
+                cause: BaseException = getattr(error, "cause", error)
                 if isinstance(error, ray.exceptions.RayTaskError) and not isinstance(cause, DeviceFailed):
                     raise cause from None
                 deaths += 1
