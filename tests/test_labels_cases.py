@@ -82,7 +82,7 @@ def test_a_device_that_fails_is_no_want_of_memory(monkeypatch: pytest.MonkeyPatc
     """It would fail for every line from then on: none is quarantined for it."""
     teacher = Teacher.__new__(Teacher)
     teacher.config = LabelConfig(model="m", source="s", out="o")
-    teacher._search, teacher.translator = {}, Translator()  # type: ignore[assignment]
+    teacher._search, teacher._eos, teacher.translator = {}, 9, Translator()  # type: ignore[assignment]
 
     def fail(*_: Any, **__: Any) -> Any:
         raise DeviceFailed("device: kernel: an illegal memory access was encountered")
