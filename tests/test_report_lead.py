@@ -35,7 +35,7 @@ def test_three_plain_sentences_and_a_line_of_statistics():
         "1.50 kWh (1.35 to 1.65)."
     )
     assert payback.startswith(
-        "Serving it in its teacher's place pays back the machine time of making it after 667 k sentences"
+        "Serving it in its teacher's place pays back the machine time of making it after 667,000 sentences"
     )
     assert all(len(sentence.split()) <= 35 for sentence in lead.sentences)
     assert not any(word in lead.text for word in ("flickr", "Holm", "p =", "95%"))
@@ -91,7 +91,7 @@ def test_a_student_that_closes_nothing():
         ),
         ([1.0], [9.0], "sentences; timed once, so how sure that is is not known."),
         ([8.5, 8.6, 8.7], [8.0, 9.0, 10.0], "; it is not sure that it ever does."),
-        ([0.9, 1.0, 1.1], [8.9, 9.0, 9.1], "k sentences (between "),
+        ([0.9, 1.0, 1.1], [8.9, 9.0, 9.1], ",000 sentences (between "),
     ],
 )
 def test_a_pay_back_is_told_with_its_interval(student, teacher, said):
@@ -112,7 +112,9 @@ def test_runs_of_unlike_systems_have_a_line_each_and_their_own_pay_back():
     both = merge([Report(told()), Report(other)])
     first, second = leads(both.data)
     assert (first.run, second.run) == ("A <b>title</b> & more", "bigger")
-    assert second.text.startswith("bigger: The best of 2") and "667 k" in first.text and "sentences" not in second.text
+    assert (
+        second.text.startswith("bigger: The best of 2") and "667,000" in first.text and "sentences" not in second.text
+    )
     text = both.markdown()
     assert "### Pay-back of each run" in text and "| A <b>title</b> & more | word-kd | time |" in text
     assert "Not said: bigger: the decoding of 'seq-kd (bigger)' was not timed by sentences" in text
@@ -126,5 +128,5 @@ def test_runs_of_the_same_systems_have_one_lead_and_one_pay_back_over_all():
     both = merge([Report(told()), Report(other)])
     (lead,) = leads(both.data)
     # 1.5 h and 3 h of making; a sentence takes 9 ms of the teacher, 0.9 and 1 ms of the student.
-    assert f"after {2.25 * 3600 / (9e-3 - 0.95e-3) / 1e6:.2f} M sentences" in lead.sentences[-1]
+    assert f"after {round(2.25 * 3600 / (9e-3 - 0.95e-3), -4):,.0f} sentences" in lead.sentences[-1]
     assert "### Pay-back of each run" in both.markdown()

@@ -64,6 +64,10 @@ def test_precision_and_energy_are_those_that_the_run_recorded():
             del entry["training"]["precision"]  # a run of an older version: what was asked for
     text = paragraphs(data)[0].text
     assert "decoded in int8 with" in text and "Energy was not measured." in text and "autocast" not in text
+    for number, stage in enumerate(data["stages"]):
+        stage |= {"joules": 1.0, "energy_method": "RAPL"}
+        stage["energy_coverage"] = [f"RAPL package-0 x 0.{number}5 (share of CPU time)"]
+    assert "Energy: RAPL, over RAPL package-0 x share of CPU time." in paragraphs(data)[0].text
     data["setup"]["training"]["precision"] = "float32"
     assert "; float32; dev BLEU chose the checkpoint" in paragraphs(data)[0].text
     data["setup"]["training"]["precision"] = "auto"

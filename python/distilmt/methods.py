@@ -111,7 +111,7 @@ METHODS = {
             "seq-inter", "seq-inter", PLAIN,
             "the hypothesis of the teacher's beam that is nearest the reference in its place (Kim & Rush 2016, section 3.3)",
         ),
-        Method("mbr", "mbr", PLAIN, "the hypothesis of the beam with the highest expected chrF (Finkelstein & Freitag 2024)"),
+        Method("mbr", "mbr", PLAIN, "the hypothesis of the beam with the highest expected chrF (Finkelstein et al. 2024)"),
         Method("mixed", "mixed", PLAIN, "by sentence gold or the teacher's output, by --pseudo-share (NeMo's ratios)"),
         Method(
             "hybrid", "hybrid", "NLL() + WordKD()",

@@ -1,6 +1,6 @@
 """Minimum Bayes risk: of the teacher's n-best list the hypothesis with the highest expected chrF takes the reference's place.
 
-Source: Finkelstein & Freitag 2024 (arXiv:2309.10966), with chrF for their learned metrics and the teacher's own list for its
+Source: Finkelstein et al. 2024 (arXiv:2309.10966), with chrF for their learned metrics and the teacher's own list for its
 samples: a generalised interpolation, in which the list stands for the reference.
 """
 

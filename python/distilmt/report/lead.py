@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from distilmt.report.cells import duration, sentences, text
+from distilmt.report.cells import duration, text
 from distilmt.report.numbers import Data, runs_of
 from distilmt.report.story import Story, story_of
 
@@ -84,6 +84,11 @@ def _cost(story: Story) -> list[str]:
     return [f"{part[0].upper()}{part[1:]}." for part in ["; ".join(parts)] if part]
 
 
+def _number(value: float) -> str:
+    """Of three figures, written out."""
+    return f"{float(f'{value:.3g}'):,.0f}"
+
+
 def _payback(story: Story) -> list[str]:
     """In machine time, with how sure it is."""
     after, (low, high) = story.paid_back, story.interval
@@ -92,14 +97,15 @@ def _payback(story: Story) -> list[str]:
     serving = "Serving it in its teacher's place"
     if after == math.inf:
         never = f"{serving} does not pay back the machine time of making it, for it is no faster than its teacher"
-        maybe = f"; within the spread of its timings it might, after {sentences(low)} sentences at the earliest"
-        return [never + maybe * (low is not None and math.isfinite(low)) + "."]
-    pays = f"{serving} pays back the machine time of making it after {sentences(after)} sentences"
+        if low is None or low == math.inf:
+            return [f"{never}."]
+        return [f"{never}; within the spread of its timings it might, after {_number(low)} sentences at the earliest."]
+    pays = f"{serving} pays back the machine time of making it after {_number(after)} sentences"
     if low is None or high is None:
         return [f"{pays}; timed once, so how sure that is is not known."]
     if high == math.inf:
-        return [f"{pays}, at the earliest after {sentences(low)}; it is not sure that it ever does."]
-    return [f"{pays} (between {sentences(low)} and {sentences(high)})."]
+        return [f"{pays}, at the earliest after {_number(low)}; it is not sure that it ever does."]
+    return [f"{pays} (between {_number(low)} and {_number(high)})."]
 
 
 def _statistics(story: Story) -> str:

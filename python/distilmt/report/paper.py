@@ -10,6 +10,7 @@ from typing import Any
 from distilmt.report.cells import count
 from distilmt.report.citations import bibtex, citation, cited
 from distilmt.report.numbers import Data, runs_of, systems_of, tests_of
+from distilmt.report.tables import energy_covered
 
 _SCHEDULES = {
     "linear": "linear decay", "inverse_sqrt": "decay with the inverse square root of the update", "cosine": "cosine decay",
@@ -184,7 +185,7 @@ def _energy(stages: list[Data]) -> str:
     }  # fmt: skip
     if not ways:
         return "Energy was not measured."
-    covered = dict.fromkeys(part for stage in stages for part in stage.get("energy_coverage") or [])
+    covered = energy_covered(stages)
     return (
         f"Energy: {', '.join(way + kind for way, kind in ways.items())}{', over ' * bool(covered)}{', '.join(covered)}."
     )

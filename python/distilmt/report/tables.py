@@ -219,15 +219,19 @@ def _energy_of(stages: list[Data]) -> str:
     return guessed + energy(sum(joules)) if None not in joules else energy(None)
 
 
+def energy_covered(stages: list[Data]) -> list[str]:
+    """What the stages' energy is of, each part once: a share of CPU time is another in every stage, and is left out."""
+    parts = (part for stage in stages for part in stage.get("energy_coverage") or [])
+    return list(dict.fromkeys(re.sub(r" x [\d.e-]+ \((share of CPU time)\)", r" x \1", part) for part in parts))
+
+
 def _energy_notes(stages: list[Data]) -> list[str]:
     methods = dict.fromkeys(
         f"{stage['energy_method']} (estimated)" if stage.get("energy_kind") == "estimated" else stage["energy_method"]
         for stage in stages
         if stage["joules"] is not None
     )
-    parts = (part for stage in stages for part in stage.get("energy_coverage") or [])
-    # A share of CPU time is another in every stage.
-    covered = dict.fromkeys(re.sub(r" x [\d.e-]+ \((share of CPU time)\)", r" x \1", part) for part in parts)
+    covered = energy_covered(stages)
     missing = dict.fromkeys(reason for stage in stages for reason in stage.get("energy_missing") or [])
     notes = []
     if methods:
