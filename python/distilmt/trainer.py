@@ -59,7 +59,7 @@ PROGRESS = "progress.json"  # tokens, seconds and patience so far
 @dataclass
 class FitResult:
     """What a training produced: the best checkpoint's folder `model`, its `dev_bleu` at `best_update`; `updates`, `target_tokens`
-    and `seconds` in all; a `curve` with one entry per evaluation; `skipped_updates`, whose gradient was not finite."""
+    and `seconds` in all; a `curve` with one entry per evaluation; `skipped_updates`, whose gradient was not finite; `precision`."""
 
     model: Path
     dev_bleu: float

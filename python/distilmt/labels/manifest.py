@@ -51,7 +51,8 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
     asked = asdict(replace(config.asked, also=()))
     del asked["device"], asked["attention"]
     compute_type = chosen(config.compute_type, device)
-    who = attention.chosen(config.asked.attention, device, compute_type, columns_of(model))
+    columns = {} if device == "cpu" else {"columns": columns_of(model)}  # read where there is something to choose
+    who = attention.chosen(config.asked.attention, device, compute_type, **columns)
     manifest: dict[str, Any] = plain({
         "format": FORMAT,
         "engine": version("distilmt"),
