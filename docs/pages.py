@@ -98,7 +98,8 @@ def on_config(config: MkDocsConfig) -> None:
 
     group("Commands").extend(["commands/index.md", *(_page(words) for words in commands())])
     group("Python").extend(["python/index.md", *(f"python/{page}.md" for page in dict.fromkeys(names().values()))])
-    reports = sorted((ROOT / "docs" / "results").rglob("report.md"))
+    found = (ROOT / "docs" / "results").rglob("*.md")
+    reports = sorted(path for path in found if path.name in ("report.md", "payback.md"))
     group("Results").extend(str(path.relative_to(ROOT / "docs")) for path in reports)
 
 
