@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from distilmt import study
+from distilmt.errors import UserError
 from distilmt.run import read_events
 from distilmt.storage import read_json, write_json
 
@@ -112,6 +113,11 @@ if __name__ == "__main__":
         "gate": gate,
     }
     for name, draw in drawn.items():
-        if figure := draw():
+        try:
+            figure = draw()
+        except UserError as error:  # costs no other figure
+            print(f"{name}.svg: {error}", file=sys.stderr)
+            continue
+        if figure:
             figure.savefig(out / f"{name}.svg", metadata={"Date": None})
             print(out / f"{name}.svg")
