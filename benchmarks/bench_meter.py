@@ -102,6 +102,8 @@ def main() -> None:
                 cpu[name].append(time.process_time() - cpu_start)
                 wall[name].append(time.monotonic() - began)
                 if name in errors:
+                    if meter.usage.joules is None:
+                        parser.error(f"{name}: {meter.usage.energy_missing[0]}; take more --seconds")
                     true = joules(left) - joules(entered)
                     errors[name].append(meter.usage.joules / true - 1)
     found = {

@@ -30,7 +30,7 @@ WORDS = {
     "bench_knn": "--store {store} --tokens 40 --probes 1 --k 2 --queries 8 --threads 1",
     "bench_label": "--model {model} --source {source} --workers 1 --name tiny -- --beam-size 1",
     "bench_linear_kd": f"{LOSS} --peers",
-    "bench_meter": "--seconds 0.1 --rounds 1",
+    "bench_meter": "--seconds 1 --rounds 1",
     "bench_methods": f"{TEXT} {STUDENT} --lines 12 --batch-tokens 256 --updates 1",
     "bench_select": "--lines 8 --size 3 --threads 1 --rounds 1",
     "bench_selective": LOSS,
