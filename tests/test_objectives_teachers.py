@@ -104,7 +104,7 @@ def test_who_learns_from_whom(term: str, kind: str) -> None:
             evaluate(f"{term}()", teacher)
         return
     out = evaluate(f"NLL() + {term}()", teacher)
-    assert out.loss.isfinite() and out.agreement.isnan() == (kind in SPARSE)
+    assert out.loss.isfinite() and 0 <= out.agreement <= 1
     if kind in ("logits", "Ensemble", "list") and term != "LogitMSE":  # which sees the log of the mean
         torch.testing.assert_close(out.loss, evaluate(f"NLL() + {term}()").loss)
 
@@ -203,6 +203,20 @@ def test_temperature_of_a_top_k_teacher() -> None:
     torch.testing.assert_close(evaluate("WordKD(2.0)", TopK(ids, log_q)).loss, mean(4 * kl(lq, LP2.gather(1, ids))))
     with pytest.raises(ConfigError, match=r"has temperature 1, got 2\.0 - the tail's shape is unknown"):
         evaluate("WordKD(2.0, tail='rest')", TopK(ids, log_q))
+
+
+def test_agreement_with_stored_words() -> None:
+    """With the likeliest of them, wherever it stands; a row of which nothing is stored agrees with nothing."""
+    first = LP.argmax(1)
+    ids = torch.stack([(first + 1) % VOCAB, first, (first + 2) % VOCAB], 1)
+    log_q = torch.tensor([[-1.0, -0.5, -2.0]]).repeat(ROWS, 1).double()
+    log_q[1], log_q[3] = torch.tensor([-0.5, -1.0, -2.0]), -torch.inf
+    assert evaluate("WordKD()", TopK(ids, log_q)).agreement == 3 / 5
+    assert evaluate("0.5 * NLL() + SelectiveKD(0.4)", TopK(ids, log_q)).agreement in (0, 0.5, 1)
+    mask = torch.arange(ROWS) == 4
+    assert evaluate("SelectiveKD(by='mask')", TopK(ids, log_q), mask=mask).agreement == 1
+    assert evaluate("WordKD() + SelectiveKD(by='mask')", TopK(ids, log_q), mask=mask).agreement == 3 / 5
+    assert evaluate("NLL()", TopK(ids, log_q)).agreement.isnan()
 
 
 def test_reports_are_means_over_the_targets() -> None:

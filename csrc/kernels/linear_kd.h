@@ -149,7 +149,8 @@ struct LinearKDRows {
 
   real* loss;       // [rows]
   real* nll;        // [rows] -log p_y at temperature 1
-  real* agreement;  // [rows] 1 where student and first teacher have the same top token, else 0
+  real* agreement;  // [rows] 1 where student and first dense teacher, or if there is none the sparse one, have the same
+                    // top token, else 0
   real* looked;     // [rows] 1 where gated terms look
   real* shift;      // [rows] d loss / d z of smoothing's uniform share, in each unbanned column; where `uniform` is
   real* values;     // [terms] of [rows], `value_stride` apart; 0 where a term does not look

@@ -47,7 +47,7 @@ struct KDRow {
   scalar z_max, total_z[kMaxTemperatures], log_z[kMaxTemperatures];  // largest logit; sum exp((z - z_max) / T), its log
   scalar v_max[kMaxTeachers];
   scalar total[kDense], mean[kDense];     // by dense term: sums of its Moment
-  bool agrees = false;                    // both largest logits in one column
+  bool agrees = false;                    // student and teacher have their largest logits in one column
   scalar dense[kMaxTemperatures] = {};    // the gradient's multiple of p^T
   scalar unknown[kMaxTemperatures] = {};  // and of p^T / (1 - P) in the columns that a sparse teacher does not know,
   scalar outside[kMaxTemperatures] = {};  // log(1 - P)
@@ -218,10 +218,28 @@ struct KDRow {
       total[k] = group.sum(all[k]);
       mean[k] = group.sum(sums[k]);
     });
-    agrees = vs[0] && group.largest(nearest) == 0;
+    agrees = rows.teachers[0].logits ? vs[0] && group.largest(nearest) == 0 : agrees_with_sparse();
   }
 
  private:
+  // Whether a likeliest word of the sparse teacher, where a term looks at it, has the largest logit.
+  DISTILMT_HD bool agrees_with_sparse() const {
+    bool looked = false;
+    for (int i = 0; i < rows.term_count; ++i)
+      looked = looked || (rows.terms[i].kind == TermKind::sparse_kl && looks(rows.terms[i]));
+    if (!looked) return false;
+    const int64_t first = row * rows.sparse.k;
+    scalar top = lowest();
+    for (int64_t j = 0; j < rows.sparse.k; ++j) top = maximum(top, rows.sparse.log_probs[first + j]);
+    for (int64_t j = 0; j < rows.sparse.k; ++j) {
+      const int64_t id = rows.sparse.ids[first + j];
+      if (top > lowest() && rows.sparse.log_probs[first + j] == top && id >= 0 && id < vocab &&
+          student_number(id) == z_max)
+        return true;
+    }
+    return false;
+  }
+
   // Below all logits but those of banned columns, whose difference from it is -inf as it should be.
   DISTILMT_HD static constexpr scalar bottom() { return sizeof(scalar) == 4 ? scalar(-3e38) : scalar(-1e308); }
 

@@ -64,7 +64,7 @@ inline const Objective kObjectives[] = {
 inline double half(int64_t i, double phase) { return std::round(6 * std::sin(i * 0.7 + phase)) / 2; }
 
 // Three rows and all that an objective needs, each buffer as long as the contract says. Two columns are banned. In row
-// 0 student and teacher agree on the target; of the sparse teacher, row 1 lacks entries and row 2 all. Gated terms do
+// 0 student and teachers agree on the target; of the sparse teacher, row 1 lacks entries and row 2 all. Gated terms do
 // not look at row 1, which then has no teacher.
 template <class real, class storage = real>
 struct Example {
@@ -106,7 +106,7 @@ struct Example {
       for (int64_t v = 0; v < vocab; ++v) uniform[r] += banned(v) ? real(0) : real(to_number(student[r * stride + v]));
       for (int64_t j = 0; j < kSparse; ++j) {
         const bool absent = r == 2 || (r == 1 && j % 2);
-        ids.push_back(absent ? -1 - (int64_t(1) << 40) : 6 * j + r);
+        ids.push_back(absent ? -1 - (int64_t(1) << 40) : r + j == 0 ? 7 : 6 * j + r);
         log_probs.push_back(absent ? lowest : real(-1.25 - 0.5 * j));
       }
     }
@@ -134,6 +134,8 @@ struct Example {
       prepare(its);
       rows.entries += gradient_entries(its);
       if (term.kind == TermKind::nll && term.a > 0) rows.uniform = uniform.data();
+      if (has_dense_teacher(its))
+        rows.teachers[0] = {teachers[0].data(), teacher_bias.data(), gated ? index.data() : nullptr};
     }
     entry_ids.resize(kRows * rows.entries);
     entry_values.resize(kRows * rows.entries);
@@ -145,7 +147,6 @@ struct Example {
     rows.targets = targets.data();
     rows.row_weights = row_weights.data();
     rows.chosen = gated ? chosen : nullptr;
-    rows.teachers[0] = {teachers[0].data(), teacher_bias.data(), gated ? index.data() : nullptr};
     rows.teachers[1] = {teachers[1].data(), nullptr, nullptr};
     rows.sparse = {ids.data(), log_probs.data(), kSparse};
     rows.unbanned = unbanned.data();

@@ -60,9 +60,12 @@ def linear_kd(
     if denominator is None:
         denominator = has_target.sum().clamp(min=1)
     agreement = torch.zeros_like(nll)
+    if v is None and sparse is not None:
+        known = sparse.log_probs.to(z.dtype)
+        v = torch.full_like(z, -torch.inf).scatter_reduce(1, sparse.ids.clamp(min=0), known, "amax")
     if v is not None:
-        seen = chosen if all(term.gated for term in terms if term.teacher == "teachers") else has_target
-        top = (z == z.amax(1, keepdim=True)) & (v == v.amax(1, keepdim=True))
+        seen = chosen if all(term.gated for term in terms if term.teacher in ("teachers", "sparse")) else has_target
+        top = (z == z.amax(1, keepdim=True)) & (v == v.amax(1, keepdim=True)) & (v > -torch.inf)
         agreement = (top.any(1) & seen).to(nll.dtype)
     return LinearKD(
         loss.sum() / denominator,

@@ -110,9 +110,9 @@ class StudentLoss(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
 
-        Beside the terms stand the number of `tokens`, and the plain `nll` of the first pass; where there is a dense teacher,
-        `agreement`; where tokens are selected, `selected`; and the `gate` as it is. Those of targets that the student said
-        begin with `own_`, and have no nll.
+        Beside the terms stand the number of `tokens`, and the plain `nll` of the first pass; where there is a teacher,
+        `agreement` (with its own words, not with neighbours); where tokens are selected, `selected`; and the `gate` as it is.
+        Those of targets that the student said begin with `own_`, and have no nll.
 
         Args:
             own: the targets are the student's.
@@ -150,9 +150,7 @@ class StudentLoss(nn.Module):
                 sums[name] = sums.get(name, 0) + value * out.tokens / passes
             if number == 1:
                 sums["nll"] = out.nll * out.tokens
-                if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(
-                    stored, TopK | Neighbours
-                ):
+                if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(stored, Neighbours):
                     sums["agreement"] = out.agreement * out.tokens
                 if any(term.gated for _, term in part.terms):
                     sums["selected"], gate["gate"] = out.selected * out.tokens, out.gate

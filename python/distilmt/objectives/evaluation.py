@@ -40,8 +40,8 @@ class Evaluation:
         nll: -log p(target) in nats, mean over the targets, without smoothing: comparable whatever the objective.
         tokens: number of targets, int64.
         selected: share of the targets that selective terms looked at; 1 without such a term.
-        agreement: share of the targets where student and dense teacher have the same top token; where all terms that look at
-            the teacher select tokens, of these tokens alone. NaN without a dense one.
+        agreement: share of the targets where student and teacher have the same top token, of a stored one among its stored
+            words; where all terms that look at the teacher select tokens, of these tokens alone. NaN without a teacher.
         gate: what decided the selection, float32; NaN without one.
     """
 

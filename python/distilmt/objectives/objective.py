@@ -173,9 +173,9 @@ class Objective:
                 loss = loss + weight * total / (count if denominator is None else denominator)
                 terms[name] = total.detach() / count
         selected = result.chosen.sum() / count if gated else torch.ones_like(result.loss.detach())
-        dense = [n for n in natives if n.teacher == "teachers"]
-        looked = result.chosen.sum().clamp(min=1) if dense and all(n.gated for n in dense) else count
-        agreement = result.agreement.sum() / looked if dense else torch.full_like(result.loss.detach(), math.nan)
+        learning = [n for n in natives if n.teacher in ("teachers", "sparse")]
+        looked = result.chosen.sum().clamp(min=1) if learning and all(n.gated for n in learning) else count
+        agreement = result.agreement.sum() / looked if learning else torch.full_like(result.loss.detach(), math.nan)
         gate = result.gate[0] if own is None else own[1]
         return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, gate)
 

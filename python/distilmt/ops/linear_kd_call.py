@@ -101,7 +101,8 @@ class LinearKD(NamedTuple):
         loss: scalar.
         values: [terms, rows] of each term in nats, without its weight; 0 where a gated term does not look.
         nll: [rows] -log p(target) in nats, without smoothing, at temperature 1.
-        agreement: [rows] 1 where student and dense teacher have the same top token; 0 without a teacher.
+        agreement: [rows] 1 where student and teacher, a dense one before a sparse one, have the same top token; 0 without a
+            teacher.
         chosen: [rows] 1 where gated terms look.
         gate: float32 [1]; NaN without a choice.
         scores: float32 [rows] of the choice, NaN in rows without a target; empty without a choice.
