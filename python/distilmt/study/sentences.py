@@ -44,17 +44,11 @@ def by_sentences(study: Study, planned: Planned) -> Tested:
     """
     others = [name for name in study.levels if name != planned.factor]
     found: dict[str, Paired] = {}
-    measure = cast(Literal["bleu", "chrf"], planned.outcome.partition("_")[0])
     for own in itertools.product(*(study.levels[name] for name in others)):
         at = dict(zip(others, own, strict=True))
         for pair in planned.pairs:
-            (one, references, language), (two, same, _) = (
-                _translations(study, at | {planned.factor: level}, planned.text_name) for level in pair
-            )
-            if references != same:
-                raise DataError(f"{' and '.join(pair)} have different references - there is nothing to pair")
             name = f"{pair[0]} − {pair[1]}" + (f" ({treatment_name(at)})" if at else "")
-            found[name] = paired(one, two, references, measure=measure, target_lang=language)
+            found[name] = compared(study, planned.outcome, *(at | {planned.factor: level} for level in pair))
     ps = [_p(each) if len(found) <= MOST else None for each in found.values()]
 
     def layout(p_holm: Sequence[float | None], family: int) -> Layout:
@@ -71,6 +65,20 @@ def by_sentences(study: Study, planned: Planned) -> Tested:
         return Layout(f"Planned: {planned.outcome} by {planned.factor}, over sentences", head, body, notes)
 
     return Tested(ps, layout)
+
+
+def compared(study: Study, outcome: str, system: dict[str, str], baseline: dict[str, str]) -> Paired:
+    """Two treatments, named by their levels, in bleu, chrf, bleu_NAME or chrf_NAME, over seeds and sentences.
+
+    Raises:
+        DataError: translations are missing, or the reference text has changed.
+    """
+    measure, _, further = outcome.partition("_")
+    (one, references, language), (two, same, _) = (_translations(study, each, further) for each in (system, baseline))
+    if references != same:
+        names = " and ".join(map(treatment_name, (system, baseline)))
+        raise DataError(f"{names} have different references - there is nothing to pair")
+    return paired(one, two, references, measure=cast(Literal["bleu", "chrf"], measure), target_lang=language)
 
 
 def _p(found: Paired) -> float:

@@ -4,15 +4,16 @@
 
 in processor seconds, wall seconds or joules: label and train are a cell's own columns, e_student what serving one
 sentence took in it, e_teacher the same of cells of a `decode` study with the same teacher, text and search. The choice
-for N sentences: of the methods with N* <= N the best, and of those that the blocks do not tell apart from the best the
-one that has cost least by then. Where none has paid back, the teacher serves. docs/payback.md works an example.
+for N sentences: of the methods with N* <= N the best, and of those that cannot be told apart from the best the one
+that has cost least by then. Where none has paid back, the teacher serves. docs/payback.md works an example.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +27,7 @@ from distilmt.statistics.layout import number
 from distilmt.storage import disk_errors, write_bytes, write_json
 from distilmt.study.plots import MARKERS, new_axes, pareto
 from distilmt.study.records import Record, record_of, require_same
+from distilmt.study.sentences import compared
 from distilmt.study.spec import Source, Study, read
 from distilmt.study.summary import Mean, mean_of
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 Cost = Literal["cpu_seconds", "seconds", "joules"]
 SERVED = (1e4, 1e6, 1e9)
+MANY = 3  # blocks: Student's t of two bounds hardly anything
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,8 @@ class StudyPayback:
         ]  # fmt: skip
         picks = ["Sentences served", "Choice", self.quality, f"Spent, {unit}", f"Teacher alone, {unit}", "Saved"]
         rule = [
-            "The best method that has paid back; of those that the blocks do not tell apart from it, the cheapest by then."
+            "The best method that has paid back; of those that cannot be told apart from it, the cheapest by then: 95 % interval "
+            f"over blocks, or of fewer than {MANY} over seeds and sentences."
         ]
         return [
             Layout(f"What it gained, what it cost: {self.name}", head, [*rows, teacher], notes),
@@ -174,7 +178,12 @@ def payback(
     rows = [_worth(name, found, first, each, quality, cost) for name, found in cells.items()]
     scores = [record["outcomes"][quality] for record in timed if quality in record["outcomes"]]
     own = fmean(scores) if scores else None
-    choices = [(n, _choice(rows, n)) for n in serve]
+
+    @functools.cache
+    def alike(one: str, other: str) -> bool:
+        return _alike(study, quality, *(next(row for row in rows if row.treatment == name) for name in (one, other)))
+
+    choices = [(n, _choice(rows, n, alike)) for n in serve]
     result = StudyPayback(study.config.name, cost, quality, baseline, rows, (own, fmean(each)), choices)
     _write(result, study.folder)
     return result
@@ -183,11 +192,15 @@ def payback(
 def _cells(study: Study) -> dict[str, dict[int, Record]]:
     """Cells that are done, by treatment and block."""
     require_same(study)
-    found: dict[str, dict[int, Record]] = {", ".join(levels.values()): {} for levels, _ in study.treatments}
+    found: dict[str, dict[int, Record]] = {_name(levels): {} for levels, _ in study.treatments}
     for cell in study.cells():
         if (record := record_of(study, cell)).get("status") == "done":
-            found[", ".join(cell.levels.values())][cell.block] = record
+            found[_name(cell.levels)][cell.block] = record
     return {name: blocks for name, blocks in found.items() if blocks}
+
+
+def _name(levels: dict[str, str]) -> str:
+    return ", ".join(levels.values())
 
 
 def _teacher(study: Study, served: Record, asked: Study) -> list[Record]:
@@ -254,21 +267,24 @@ def _worth(
     return Worth(name, qualities, gain, fmean(label), fmean(train), own, after, low, high)
 
 
-def _choice(rows: Sequence[Worth], served: float) -> Worth | None:
-    paid = [row for row in rows if row.after <= served]
+def _choice(rows: Sequence[Worth], served: float, alike: Callable[[str, str], bool]) -> Worth | None:
+    paid = sorted((row for row in rows if row.after <= served), key=lambda row: row.spent(served))
     if not paid:
         return None
     best = max(paid, key=lambda row: row.quality)
-    return min((row for row in paid if row is best or _alike(row, best)), key=lambda row: row.spent(served))
+    return next(row for row in paid if row is best or alike(row.treatment, best.treatment))
 
 
-def _alike(row: Worth, best: Worth) -> bool:
-    """Whether the blocks that both have do not tell them apart: 0 lies in the interval of the mean difference."""
+def _alike(study: Study, quality: str, row: Worth, best: Worth) -> bool:
+    """Whether 0 lies in the 95 % interval of the mean difference."""
     blocks = [block for block in row.qualities if block in best.qualities]
-    if len(blocks) < 2:
-        return False
-    found = mean_of([best.qualities[block] - row.qualities[block] for block in blocks])
-    return found.low is not None and found.low <= 0
+    if len(blocks) < MANY and quality.partition("_")[0] in ("bleu", "chrf"):
+        levels = {_name(each): each for each, _ in study.treatments}
+        found = compared(study, quality, levels[best.treatment], levels[row.treatment])
+        return found.low <= 0
+    return (
+        len(blocks) > 1 and (mean_of([best.qualities[block] - row.qualities[block] for block in blocks]).low or 0) <= 0
+    )
 
 
 def _gain(row: Worth) -> str:
