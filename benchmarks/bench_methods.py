@@ -3,9 +3,9 @@
     python benchmarks/bench_methods.py --model TEACHER --text train.de.gz train.en.gz [--lines 3000] [--updates 30] [--threads 1]
 
 Steps (batch, loss, gradients, optimizer) of the student alone, of word-level distillation from a teacher that runs and from its
-stored words (k 8), of selection by batch and by queue, of the ranking on given prefixes, and from stored neighbours (k 16); and
-the teacher's forward pass, output layer included, by itself. Prints each by the step of the student alone; writes
-benchmarks/results/methods.json.
+stored words (k 8), of selection by batch and by queue, of the ranking on given prefixes, of queue and ranking together, and from
+stored neighbours (k 16); and the teacher's forward pass, output layer included, by itself. Prints each by the step of the student
+alone; writes benchmarks/results/methods.json.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ ONLINE = {
     "selective": SMOOTHED + "SelectiveKD(rate=0.5)",
     "selective-global": SMOOTHED + "SelectiveKD(rate=0.5, level='global', queue_size=30000)",
     "ranking": SMOOTHED + "WordKD() + 0.5 * Ranking()",
+    "queue and ranking": SMOOTHED + "SelectiveKD(rate=0.5, level='global', queue_size=30000) + 0.5 * Ranking()",
 }
 
 

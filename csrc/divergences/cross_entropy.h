@@ -1,4 +1,4 @@
-// H(q, p) = -sum q log p: forward KL plus the teacher's entropy; the same gradient, another number in the log.
+// H(q, p) = -sum q log p: forward KL plus the teacher's entropy; the same slope, another number in the log.
 // Source: Kim & Rush 2016 (arXiv:1606.07947), section 3.1.
 #pragma once
 #include "divergences/scalar.h"
@@ -7,11 +7,6 @@ namespace distilmt {
 
 struct CrossEntropy {
   DISTILMT_HD static constexpr Mean mean() { return {true, -1, 0}; }
-
-  template <class real>
-  DISTILMT_HD real slope(real, real lq) const {
-    return -exp(lq);
-  }
 };
 
 }  // namespace distilmt

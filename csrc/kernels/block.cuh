@@ -57,22 +57,28 @@ struct Block {
   }
   __device__ number total(number x) const { return sum(x); }
   template <class Logit>
-  __device__ Top<number> next_top(const Logit& logit, int64_t vocab, Top<number> top) const {
-    const auto follows = [&](number x, int64_t id) { return x < top.value || (x == top.value && id > top.id); };
-    number best = -HUGE_VAL;
-    each(vocab, [&](int64_t id) {
-      const number x = logit(id);
-      if (follows(x, id)) best = maximum(best, x);
-    });
-    const number value = largest(best);
-    // The lowest id of that value; ids are exact in a float up to 2^24, in a double beyond.
-    double first = HUGE_VAL;
-    each(vocab, [&](int64_t id) {
-      const number x = logit(id);
-      if (x == value && follows(x, id) && id < first) first = double(id);
-    });
-    first = -Block<double>{ids, ids, counts}.largest(-first);
-    return first < HUGE_VAL ? Top<number>{value, int64_t(first)} : Top<number>{number(NAN), 0};
+  __device__ void tops(const Logit& logit, int64_t vocab, int k, int64_t* ids) const {
+    number last = HUGE_VAL;
+    for (int i = 0; i < k; ++i) {
+      const auto follows = [&](number x, int64_t id) {
+        return i == 0 ? x <= last : x < last || (x == last && id > ids[i - 1]);
+      };
+      number best = -HUGE_VAL;
+      each(vocab, [&](int64_t id) {
+        const number x = logit(id);
+        if (follows(x, id)) best = maximum(best, x);
+      });
+      const number value = largest(best);
+      // The lowest id of that value; ids are exact in a float up to 2^24, in a double beyond.
+      double first = HUGE_VAL;
+      each(vocab, [&](int64_t id) {
+        const number x = logit(id);
+        if (x == value && follows(x, id) && id < first) first = double(id);
+      });
+      first = -Block<double>{this->ids, this->ids, counts}.largest(-first);
+      last = first < HUGE_VAL ? value : number(NAN);
+      ids[i] = first < HUGE_VAL ? int64_t(first) : 0;
+    }
   }
   __device__ int64_t member() const { return threadIdx.x; }
   __device__ int64_t members() const { return kThreads; }

@@ -12,9 +12,9 @@
 // Reading. One pass over the logits of student and teachers gives all normalisers, the agreement and the values of nll,
 // forward_kl, cross_entropy, reverse_kl, logit_mse and sparse_kl; another one writes the gradient. Read again for their
 // values are the logits of terms whose formula needs a normaliser, a mean or an order first: jensen_shannon, skew_kl,
-// skew_reverse_kl, total_variation and a centred logit_mse once, sparse_kl with a rest once, top1 and top1_to_gold
-// twice, ranking twice per token, adaptive_kl until its head is found (at most 32 times). A CPU, whose row lies in a
-// near cache, finds the largest logits in a pass of their own before the first.
+// skew_reverse_kl, total_variation and a centred logit_mse once, sparse_kl with a rest once, ranking, top1 and
+// top1_to_gold once (on a GPU twice per token), adaptive_kl until its head is found (at most 32 times). A CPU, whose
+// row lies in a near cache, finds the largest logits in a pass of their own before the first.
 //
 // Raw pointers and sizes; no Torch. `storage` is what logits and their gradient lie in memory as: float, bfloat16 or
 // float16, computed in float; or double. On the CPU float and bfloat16 are vectorised per instruction set; all else

@@ -10,8 +10,8 @@
 //   largest(x), sum(x)       over all members; everybody gets the result, and sees what others stored before
 //   each_entry(k, f)         f(j) for this member's share of 0 .. k - 1, one number at a time, the same in every pass
 //   total(x)                 sum over members of one number each
-//   next_top(logit, vocab, top)  the entry of logit(at) that follows `top` in order of value (larger first), then id
-//                            (lower first); of NaN alone: id 0 and NaN
+//   tops(logit, vocab, k, ids)   to every member the ids of the k first entries of logit(at) in order of value (larger
+//                            first), then id (lower first); 0 for those that are missing where entries are NaN
 //   leader()                 true for one member
 //   sync()                   waits until all members have come here
 #pragma once
@@ -19,12 +19,6 @@
 #include "kernels/linear_kd.h"
 
 namespace distilmt {
-
-template <class scalar>
-struct Top {
-  scalar value = HUGE_VAL;
-  int64_t id = -1;
-};
 
 // kDense: the most terms with a dense teacher that there are; 1 or kMaxTerms.
 template <class Group_, class scalar_, class storage_, int kDense_>

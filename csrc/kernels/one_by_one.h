@@ -1,6 +1,8 @@
 // The Group of a CPU thread (kernels/linear_kd_reading.h) that takes one number at a time, computed in `number` and
 // stored as whatever kernels/half.h knows: for tests, float64 and float16.
 #pragma once
+#include <algorithm>
+
 #include "kernels/half.h"
 #include "kernels/linear_kd_reading.h"
 
@@ -32,13 +34,18 @@ struct OneByOne {
   }
   number total(number x) const { return x; }
   template <class Logit>
-  Top<number> next_top(const Logit& logit, int64_t vocab, Top<number> top) const {
-    Top<number> next{number(-HUGE_VAL), -1};
-    for (int64_t id = 0; id < vocab; ++id) {
-      const number x = logit(id);
-      if ((x < top.value || (x == top.value && id > top.id)) && (x > next.value || next.id < 0)) next = {x, id};
+  void tops(const Logit& logit, int64_t vocab, int k, int64_t* ids) const {
+    number last = HUGE_VAL;
+    for (int i = 0; i < k; ++i) {
+      int64_t next = -1;
+      for (int64_t id = 0; id < vocab; ++id) {
+        const number x = logit(id);
+        const bool follows = i == 0 ? x <= last : x < last || (x == last && id > ids[i - 1]);
+        if (follows && (next < 0 || x > logit(next))) next = id;
+      }
+      last = next < 0 ? number(NAN) : logit(next);
+      ids[i] = std::max<int64_t>(next, 0);
     }
-    return next.id < 0 ? Top<number>{number(NAN), 0} : next;
   }
   bool leader() const { return true; }
   void sync() const {}

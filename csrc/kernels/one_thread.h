@@ -21,7 +21,7 @@ DISTILMT_INLINE Lanes operator-(Lanes a, Lanes b) { return a.v - b.v; }
 DISTILMT_INLINE Lanes operator-(Lanes a) { return -a.v; }
 DISTILMT_INLINE Lanes operator*(Lanes a, Lanes b) { return a.v * b.v; }
 DISTILMT_INLINE Lanes operator/(Lanes a, Lanes b) { return a.v / b.v; }
-DISTILMT_INLINE Lanes exp(Lanes a) { return exp(a.v); }
+DISTILMT_INLINE Lanes exp(Lanes a) { return exp_below(a.v); }  // of log-probabilities, and of ratios' logs up to 80
 DISTILMT_INLINE Lanes log(Lanes a) { return log(a.v); }
 DISTILMT_INLINE Lanes absolute(Lanes a) { return maximum(a.v, -a.v); }
 DISTILMT_INLINE Lanes sign(Lanes a) {
@@ -81,43 +81,33 @@ struct OneThread {
   DISTILMT_INLINE bool leader() const { return true; }
   DISTILMT_INLINE void sync() const {}
 
-  // Equals of `top` behind it, or else the first place of the largest value below it.
+  // One pass, which keeps the k largest so far; hardly any column is larger than the last of them.
   template <class Logit>
-  Top<float> next_top(const Logit& logit, int64_t vocab, Top<float> top) const {
-    if (top.id >= 0) {
-      const int64_t tie = first_place(logit, vocab, top.id + 1, top.value);
-      if (tie >= 0) return {top.value, tie};
-    }
-    const vec bound = broadcast(top.value), lowest = broadcast(-__builtin_inff());
-    vec best = lowest;
+  void tops(const Logit& logit, int64_t vocab, int k, int64_t* ids) const {
+    constexpr float kLowest = -__builtin_inff();
+    float values[kMaxRanking], last = kLowest;
+    int found = 0;
+    const auto take = [&](float x, int64_t id) {
+      int at = found < k ? found++ : k - 1;
+      for (; at > 0 && x > values[at - 1]; --at) {
+        values[at] = values[at - 1];
+        ids[at] = ids[at - 1];
+      }
+      values[at] = x;
+      ids[at] = id;
+      if (found == k) last = values[k - 1];
+    };
     each(vocab, [&](auto at) {
       const vec x = logit(at).v;
-      best = maximum(x < bound ? x : lowest, best);
+      for (unsigned larger = greater_mask(x, broadcast(last)); larger != 0; larger &= larger - 1) {
+        const int lane = __builtin_ctz(larger);
+        if (x[lane] > last) take(x[lane], at.column + lane);
+      }
     });
-    const float value = distilmt::DISTILMT_ISA_NAMESPACE::largest(best);
-    const int64_t first = value < top.value ? first_place(logit, vocab, 0, value) : -1;
-    return first < 0 ? Top<float>{float(NAN), 0} : Top<float>{value, first};
+    for (int64_t id = 0; found < k && id < vocab; ++id)
+      if (first(logit(column(id))) == kLowest) ids[found++] = id;
+    for (; found < k; ++found) ids[found] = 0;
   }
-
- private:
-  // The first place from `begin` on where logit is `value`, or -1.
-  template <class Logit>
-  static int64_t first_place(const Logit& logit, int64_t vocab, int64_t begin, float value) {
-    const vec wanted = broadcast(value);
-    const auto place = [&](vec x, int64_t id, int64_t count) {
-      for (int64_t lane = 0; lane < count; ++lane)
-        if (x[lane] == value) return id + lane;
-      return int64_t(-1);
-    };
-    int64_t id = begin;
-    for (; id + kWidth <= vocab; id += kWidth) {
-      const vec x = logit(Whole{id}).v;
-      if ((greater_mask(x, wanted) | greater_mask(wanted, x)) == kAllLanes) continue;
-      if (const int64_t found = place(x, id, kWidth); found >= 0) return found;
-    }
-    return id < vocab ? place(logit(Part{id, vocab - id}).v, id, vocab - id) : -1;
-  }
-  static constexpr unsigned kAllLanes = (1u << kWidth) - 1;
 };
 
 }  // namespace

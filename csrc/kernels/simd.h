@@ -223,23 +223,31 @@ DISTILMT_INLINE vec exp(vec x) {
   return scale_by_power(fma(p, r * r, r + 1.0f), n);
 }
 
-// e^x for x <= 0, to be summed: within 2e-7 (1 - x) of itself, and half the instructions of exp. -infinity gives 0, NaN
-// stays NaN. 2^(n + f) with |f| <= 1/2; the polynomial has the least largest relative error of its degree, 7.5e-8.
+// e^x for x <= 0: within 2e-7 (1 - x) of itself, and half the instructions of exp; up to 80 as near. -infinity gives 0,
+// NaN stays NaN. 2^(n + f) with |f| <= 1/2; the polynomial has the least largest relative error of its degree, 7.5e-8.
 DISTILMT_INLINE vec exp_below(vec x) {
-  const vec low = broadcast(-160.0f);
-  vec y = x * 1.44269504088896341f;
+  const vec y = x * 1.44269504088896341f;
 #if defined(__AVX512F__)
-  y = (vec)_mm512_maskz_max_ps(static_cast<__mmask16>(-1), (__m512)low, (__m512)y);  // NaN in y passes
+  const vec low = broadcast(-160.0f);
+  const vec bounded = (vec)_mm512_maskz_max_ps(static_cast<__mmask16>(-1), (__m512)low, (__m512)y);  // NaN in y passes
+  const vec n = nearest(bounded);
 #else
-  y = y < low ? low : y;
+  const vec low = broadcast(-126.0f), magic = broadcast(12582912.0f);
+  const vec bounded = low > y ? low : y, shifted = bounded + magic, n = shifted - magic;  // as `nearest`
 #endif
-  const vec n = nearest(y), f = y - n;
+  const vec f = bounded - n;
   vec p = broadcast(1.32765e-3f);
   p = fma(p, f, broadcast(9.67554e-3f));
   p = fma(p, f, broadcast(5.550713e-2f));
   p = fma(p, f, broadcast(2.402212e-1f));
   p = fma(p, f, broadcast(6.9314697e-1f));
-  return scale_by_power(fma(p, f, broadcast(1.00000007f)), n);
+  p = fma(p, f, broadcast(1.00000007f));
+#if defined(__AVX512F__)
+  return scale_by_power(p, n);
+#else
+  // n lies in the last bits of `shifted`: nine of them, moved to the exponent.
+  return y < low ? vec{} : p * (vec)(((ivec)shifted << 23) + (127 << 23));
+#endif
 }
 
 // ln x within 2 ulp; 0 gives -infinity, infinity itself, what is below 0 NaN. Denormals count as 0.

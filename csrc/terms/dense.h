@@ -91,18 +91,6 @@ DISTILMT_HD void with_nonlinear(const KDTerm<scalar>& term, scalar share, const 
   }
 }
 
-// Of any term.
-template <class scalar, class F>
-DISTILMT_HD void with_divergence(const KDTerm<scalar>& term, scalar share, const F& f) {
-  switch (term.kind) {
-    case TermKind::forward_kl: return f(ForwardKL{});
-    case TermKind::reverse_kl: return f(ReverseKL{});
-    case TermKind::cross_entropy:
-    case TermKind::top1_to_gold: return f(CrossEntropy{});
-    default: return with_nonlinear(term, share, f);
-  }
-}
-
 // The divergence as a mean, where it is one.
 DISTILMT_HD constexpr bool is_mean(TermKind kind) {
   return kind == TermKind::forward_kl || kind == TermKind::reverse_kl || kind == TermKind::cross_entropy ||
@@ -188,12 +176,21 @@ struct Slope {
   DenseTerm<scalar> state;
   scalar log_z, z_max, v_max;
 
+  // Means under the teacher all have forward KL's. In line: a call would cost the loop its registers.
   template <class real>
   DISTILMT_HD real operator()(real x, real y) const {
+    if (term.moment.weight != Moment<scalar>::teacher) return of_others(x, y);
+    return ForwardKL{}.slope(x, y * term.moment.per_s - state.log_v) * state.scale;
+  }
+
+ private:
+  template <class real>
+  DISTILMT_HD real of_others(real x, real y) const {
     if (term.kind == TermKind::logit_mse) return logit_gap(x + z_max, y + v_max, term, state.a) * state.scale;
     const real lp = x * term.moment.per_t - log_z, lq = y * term.moment.per_s - state.log_v;
     real slope(0);
-    with_divergence(term, state.a, [&](auto divergence) { slope = divergence.slope(lp, lq); });
+    const auto take = [&](auto divergence) { slope = divergence.slope(lp, lq); };
+    term.kind == TermKind::reverse_kl ? take(ReverseKL{}) : with_nonlinear(term, state.a, take);
     return slope * state.scale;
   }
 };

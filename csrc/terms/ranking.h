@@ -20,13 +20,8 @@ DISTILMT_HD scalar measure_ranking(Row& row, const KDTerm<scalar>& term, int pla
   const auto v = [&](int64_t id) { return group.first(teacher(group.column(id))); };
   const int k = term.count;
   int64_t t[kMaxRanking] = {}, s[kMaxRanking] = {};
-  Top<scalar> in_t, in_s;
-  for (int i = 0; i < k; ++i) {
-    in_t = group.next_top(teacher, row.vocab, in_t);
-    in_s = group.next_top(student, row.vocab, in_s);
-    t[i] = in_t.id;
-    s[i] = in_s.id;
-  }
+  group.tops(teacher, row.vocab, k, t);
+  group.tops(student, row.vocab, k, s);
   const auto p = [&](int64_t id) { return exp(row.log_p(id, term.slot)); };
   const auto wrong = [&](int i, int j) { return v(t[i]) > v(s[j]) && p(s[j]) > p(t[i]); };
   const scalar first = p(t[0]), scale = row.scale(term) / term.temperature;

@@ -9,31 +9,32 @@
 namespace distilmt {
 
 template <class Row>
-DISTILMT_HD Top<typename Row::scalar> teachers_top(const Row& row, int t) {
+DISTILMT_HD int64_t teachers_top(const Row& row, int t) {
   const auto* const v = row.teacher(t);
-  return row.group.next_top([&](auto at) { return row.teacher_logit(v, t, at); }, row.vocab,
-                            Top<typename Row::scalar>{});
+  int64_t top;
+  row.group.tops([&](auto at) { return row.teacher_logit(v, t, at); }, row.vocab, 1, &top);
+  return top;
 }
 
 template <class Row, class scalar>
 DISTILMT_HD scalar measure_top1(Row& row, const KDTerm<scalar>& term, int k) {
-  const Top<scalar> top = teachers_top(row, term.teacher);
+  const int64_t top = teachers_top(row, term.teacher);
   const scalar log_v = log(row.total[k]), share = term.a != 0 ? exp(-log_v) : scalar(1);
   const scalar scale = row.scale(term) * share / term.temperature;
   row.dense[term.slot] += scale;
-  if (row.group.leader()) row.entry(term, 0, top.id, -scale);
-  return weigh(share, -row.log_p(top.id, term.slot)) + 0 * log_v;  // NaN anywhere in the teacher is seen
+  if (row.group.leader()) row.entry(term, 0, top, -scale);
+  return weigh(share, -row.log_p(top, term.slot)) + 0 * log_v;  // NaN anywhere in the teacher is seen
 }
 
 template <class Row, class scalar>
 DISTILMT_HD scalar move_top1_to_gold(Row& row, const KDTerm<scalar>& term, const DenseTerm<scalar>& s) {
-  const Top<scalar> top = teachers_top(row, term.teacher);
+  const int64_t top = teachers_top(row, term.teacher);
   const scalar mass = exp(-s.log_v), scale = row.scale(term) * mass / term.temperature;
   if (row.group.leader()) {
-    row.entry(term, 0, top.id, scale);
+    row.entry(term, 0, top, scale);
     row.entry(term, 1, row.target, -scale);
   }
-  return top.id == row.target ? 0 : mass * (row.log_p(top.id, term.slot) - row.log_p(row.target, term.slot));
+  return top == row.target ? 0 : mass * (row.log_p(top, term.slot) - row.log_p(row.target, term.slot));
 }
 
 }  // namespace distilmt

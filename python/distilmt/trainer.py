@@ -215,9 +215,7 @@ class _Trainer(Seq2SeqTrainer):
         super().log(logs, start_time)
         if self.is_world_process_zero():
             facts: dict[str, Any] = {"update": self.state.global_step, **logs}
-            if (
-                self.gates
-            ):  # of every micro-batch since the last entry: which tokens were hard enough, over the training
+            if self.gates:  # of every micro-batch since the last entry: how hard a token had to be
                 gates = map(float, self.gates)
                 facts["gates"] = [gate if math.isfinite(gate) else None for gate in gates]  # JSON knows no infinity
             append_event(self.folder / "events.jsonl", "log", durable=False, **facts)
@@ -321,7 +319,7 @@ def fit(
     if directed is None:
         loss = StudentLoss(
             student, objective, teacher if stored is None else stored, of_own, snapshot=snapshot, mix=mix
-        )  # fmt: skip
+        )
         dev_of: Any = partial(dev_scores, dev=dev, options=options, target_lang=target_lang)
     else:
         loss, dev_of = directed.loss(student, objective), partial(directed.dev_scores, options=options)
