@@ -57,7 +57,10 @@ struct Chunk {
 // Equal chunks of `rows` rows, as few as the budget allows.
 template <class real, class storage>
 Chunk plan_chunks(const Call& c, int64_t rows) {
-  const int64_t vocab = c.vocab(), stride = c.masked ? (vocab + 63) / 64 * 64 : vocab, row = stride * sizeof(storage);
+  // Rows begin on whole lines of the cache: a CPU's product of 5,999 columns takes 1.5 times that of 6,000 if they do
+  // not.
+  const int64_t columns = c.masked ? 64 : 16;
+  const int64_t vocab = c.vocab(), stride = (vocab + columns - 1) / columns * columns, row = stride * sizeof(storage);
   const int64_t buffers = 1 + std::min<int64_t>(2, c.teachers.size() / 3) + !c.snapshot.empty();
   const bool rounds = c.weight && product_dtype(c, c.hidden, kDtype<real>, false) != kDtype<storage>;
   const bool keep = c.looks_first() && c.scores_student() && rows * row <= c.selection_bytes;

@@ -42,7 +42,7 @@ struct FilteredGradients {
     torch::stable::parallel_for(0, vocab, 512, [&](int64_t from, int64_t end) {
       std::vector<float> part(end - from);
       for (int64_t r = 0; r < rows; ++r) {
-        float* row = data<float>(g, r * vocab + from);
+        float* row = data<float>(g, r * g.stride(0) + from);
         if (shift)
           for (int64_t c = 0; c < end - from; ++c) row[c] += shift[r] * open[from + c];
         for (int64_t c = 0; c < end - from; ++c) part[c] += std::fabs(row[c]);
