@@ -148,6 +148,8 @@ def test_methods_and_explain(capsys):
         assert cli.main(["explain", name]) == 0
         out = capsys.readouterr().out
         assert not [part for part in parts if part not in out], name
+    assert cli.main(["explain", "WordKD"]) == 2 and "write WordKD()" in capsys.readouterr().err
+    assert cli.main(["explain", "word-kdd"]) == 2 and "did you mean word-kd?" in capsys.readouterr().err
     assert cli.main(["explain", "seq-kd+wordkd"]) == 2
     assert "did you mean word-kd" in capsys.readouterr().err
     assert cli.main(["explain", "NLR()"]) == 2

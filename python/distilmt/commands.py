@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -214,9 +213,9 @@ def explain(expression: str) -> str:
 
     Of a method's name: its data and its objectives, in order.
     """
-    from distilmt.methods import ALONE, METHODS, named
+    from distilmt.methods import named
 
-    if not {ALONE.name, *METHODS} & set(re.split("[+/]", expression)):
+    if "(" in expression or not expression.islower():  # terms; names of methods are in small letters
         return _explained(expression)
     method = named(expression)
     parts = ["\n".join(_listed(method))]
