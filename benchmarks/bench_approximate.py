@@ -17,10 +17,10 @@ import torch
 
 from common import interleaved, save, signature, summary
 from distilmt import models
-from distilmt.batches import collate, encode_pairs
 from distilmt.corpus import load_corpus
 from distilmt.objectives import NLL, Head, WordKD
-from distilmt.student_loss import head
+from distilmt.training.batches import collate, encode_pairs
+from distilmt.training.student_loss import head
 from distilmt.vocab import Vocab
 
 OBJECTIVE = 0.5 * NLL(label_smoothing=0.1) + 0.5 * WordKD()

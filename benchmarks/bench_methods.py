@@ -22,14 +22,14 @@ import torch
 
 from common import save, signature
 from distilmt import knn, models
-from distilmt.batches import BatchPlan, collate, encode_pairs
 from distilmt.corpus import load_corpus, write_lines
 from distilmt.label import label
 from distilmt.objectives import parse
 from distilmt.soft_labels import SoftLabels
-from distilmt.stored_teacher import StoredTeacher
-from distilmt.student_loss import StudentLoss
-from distilmt.trainer_support import keep_freed_memory, pair_lengths
+from distilmt.training.batches import BatchPlan, collate, encode_pairs
+from distilmt.training.stored_teacher import StoredTeacher
+from distilmt.training.student_loss import StudentLoss
+from distilmt.training.trainer_support import keep_freed_memory, pair_lengths
 from distilmt.vocab import Vocab
 
 SMOOTHED = "0.5 * NLL(label_smoothing=0.1) + 0.5 * "

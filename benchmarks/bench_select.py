@@ -19,10 +19,10 @@ from typing import Any
 from sacrebleu.metrics import BLEU, CHRF
 
 from common import interleaved, save, signature, summary
-from distilmt.grammar import generate
 from distilmt.labels.rank import RankOptions, rank
 from distilmt.labels.records import Candidate, Record
-from distilmt.lines import read_lines
+from distilmt.text.grammar import generate
+from distilmt.text.lines import read_lines
 
 Score = Callable[[str, str], float]
 

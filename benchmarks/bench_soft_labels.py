@@ -23,13 +23,13 @@ import torch
 
 from common import save, signature
 from distilmt import models
-from distilmt.batches import BatchPlan, collate, encode_pairs
 from distilmt.corpus import Corpus, load_corpus
 from distilmt.objectives import parse
 from distilmt.soft_labels import SoftLabels, SoftLabelsStore, SoftLabelsWriter, decode, encode
-from distilmt.stored_teacher import StoredTeacher
-from distilmt.student_loss import StudentLoss
-from distilmt.trainer_support import pair_lengths
+from distilmt.training.batches import BatchPlan, collate, encode_pairs
+from distilmt.training.stored_teacher import StoredTeacher
+from distilmt.training.student_loss import StudentLoss
+from distilmt.training.trainer_support import pair_lengths
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 

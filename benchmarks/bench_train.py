@@ -26,13 +26,13 @@ from transformers import MarianMTModel
 
 from common import save, signature
 from distilmt import models
-from distilmt.batches import BatchPlan, Pairs, collate, encode_pairs
 from distilmt.corpus import load_corpus
-from distilmt.grammar import generate
 from distilmt.objectives import parse
+from distilmt.text.grammar import generate
 from distilmt.train import TrainingOptions
-from distilmt.trainer import fit
-from distilmt.trainer_support import pair_lengths
+from distilmt.training.batches import BatchPlan, Pairs, collate, encode_pairs
+from distilmt.training.trainer import fit
+from distilmt.training.trainer_support import pair_lengths
 from distilmt.vocab import Vocab
 
 
@@ -61,7 +61,7 @@ def plain_loop(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: Traini
 
 
 def ours(model: MarianMTModel, pairs: Pairs, vocab: Vocab, options: TrainingOptions) -> tuple[float, float]:
-    """The same through `distilmt.trainer.fit`, whose clock leaves evaluation out."""
+    """The same through `distilmt.training.trainer.fit`, whose clock leaves evaluation out."""
     with tempfile.TemporaryDirectory() as folder:
         result = fit(
             model, vocab, pairs, (["eins"], ["one"]), objective=parse("NLL()"), teacher=None, options=options,

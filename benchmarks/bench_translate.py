@@ -32,7 +32,7 @@ import torch
 from transformers import MarianConfig, MarianMTModel
 
 from common import interleaved, save, signature
-from distilmt.sizes import Size, parse_size
+from distilmt.marian.sizes import Size, parse_size
 from distilmt.translate import Translator
 
 LENGTH = 28

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import MarianMTModel
 
-    from distilmt.batches import Pairs
     from distilmt.knn import Datastore
+    from distilmt.training.batches import Pairs
     from distilmt.vocab import Vocab
 
 # A suite that was started in the background ignores Ctrl-C, and the programs that it tests would inherit that.
@@ -106,7 +106,7 @@ def two_sentences(tiny_vocab: Vocab) -> dict[str, Tensor]:
 @pytest.fixture(scope="session")
 def vocabulary() -> Vocab:
     """Of 40 generated pairs, those of `pairs`."""
-    from distilmt.grammar import generate
+    from distilmt.text.grammar import generate
     from distilmt.vocab import Vocab
 
     return Vocab.train([line for side in zip(*generate(40, seed=1), strict=True) for line in side], 120)
@@ -115,8 +115,8 @@ def vocabulary() -> Vocab:
 @pytest.fixture(scope="session")
 def pairs(vocabulary: Vocab) -> Pairs:
     """A corpus for trainings of a second."""
-    from distilmt.batches import encode_pairs
-    from distilmt.grammar import generate
+    from distilmt.text.grammar import generate
+    from distilmt.training.batches import encode_pairs
 
     sources, targets = zip(*generate(40, seed=1), strict=True)
     return encode_pairs(sources, targets, range(1, 41), vocabulary, max_tokens=64, what="test")

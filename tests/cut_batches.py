@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from distilmt import models, trainer
-from distilmt.batches import Pairs, Ragged
-from distilmt.grammar import generate
+from distilmt import models
 from distilmt.objectives import parse
+from distilmt.text.grammar import generate
 from distilmt.train import TrainingOptions
+from distilmt.training import trainer
+from distilmt.training.batches import Pairs, Ragged
 from distilmt.vocab import Vocab
 
 way, out = sys.argv[1], Path(sys.argv[2])

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import typer
 
-from distilmt import cli, flags
+from distilmt import cli
+from distilmt.interface import flags
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

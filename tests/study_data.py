@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from distilmt.study import noise, read
 from distilmt.study.records import open_folder, path_of
 from distilmt.study.spec import Study

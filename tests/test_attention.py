@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from distilmt import ConfigError, Translator, _native, attention, device, libraries
-from distilmt.attention import chosen
-from distilmt.doctor import doctor
+from distilmt import ConfigError, Translator, _native
 from distilmt.errors import DeviceFailed, ResourceError
+from distilmt.interface.doctor import doctor
+from distilmt.translator import attention, device, libraries
+from distilmt.translator.attention import chosen
 from marian import random_model, save
 
 
@@ -167,7 +168,7 @@ def test_a_labelling_job_is_of_one_attention(
     from distilmt.label import LabelConfig
     from distilmt.labels.job import read_texts
     from distilmt.labels.manifest import describe
-    from distilmt.model_options import ModelOptions
+    from distilmt.translator.model_options import ModelOptions
 
     (tmp_path / "text").write_text("Ein Hund .\n")
 

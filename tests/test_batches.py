@@ -7,8 +7,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from distilmt.batches import IGNORED, BatchPlan, Pairs, Ragged, collate
 from distilmt.errors import ConfigError
+from distilmt.training.batches import IGNORED, BatchPlan, Pairs, Ragged, collate
 
 EOS, PAD = 0, 99
 

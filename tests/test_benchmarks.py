@@ -16,10 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from distilmt.grammar import generate
+from distilmt.text.grammar import generate
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-IMPORTED = ["distilmt.trainer", "torch._dynamo", "torch.profiler", "transformers.models.marian.modeling_marian"]
+IMPORTED = [
+    "distilmt.training.trainer",
+    "torch._dynamo",
+    "torch.profiler",
+    "transformers.models.marian.modeling_marian",
+]
 LOSS = "--rows 16 --vocab 64 --width 8 --threads 1 --rounds 1"
 TEXT = "--model {model} --text {source} {target}"
 STUDENT = "--size 1x1:16:32:2"

@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from conftest import lively_model
 from distilmt import models
-from distilmt.check import check
 from distilmt.errors import DataError
-from distilmt.probe import Probe, _greedy, _probe_ids, ctranslate2_greedy
+from distilmt.marian.check import check
+from distilmt.marian.probe import Probe, _greedy, _probe_ids, ctranslate2_greedy
+from distilmt.marian.weights import WEIGHTS
 from distilmt.vocab import Vocab
-from distilmt.weights import WEIGHTS
 
 
 @pytest.fixture

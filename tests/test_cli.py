@@ -11,8 +11,8 @@ import typer
 
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.flags import command
-from distilmt.invocation import invocation
+from distilmt.interface.flags import command
+from distilmt.interface.invocation import invocation
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from distilmt.learned_metrics import Learned, learned
+from distilmt.quality.learned_metrics import Learned, learned
 
 PYTHON = os.environ.get("DISTILMT_COMET_PYTHON", "")
 pytestmark = pytest.mark.skipif(not PYTHON, reason="needs DISTILMT_COMET_PYTHON, an interpreter with unbabel-comet")

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from distilmt import cli
-from distilmt.methods import METHODS
+from distilmt.distilling.methods import METHODS
 from shell import distilmt
 
 TEXT = "the dog sees the cat .\n\nHund\u2028Katze\r\n  \nthe tree\x00\nthe house".encode()
@@ -160,7 +160,7 @@ def test_check_fails_with_the_model(tmp_path: Path, capsys, monkeypatch):
     def check(model: str, lines: list[str] | None, unsafe_pickle: bool) -> SimpleNamespace:
         return SimpleNamespace(ok=lines != ["broken"], model=model, lines=lines)
 
-    monkeypatch.setitem(sys.modules, "distilmt.check", SimpleNamespace(check=check))
+    monkeypatch.setitem(sys.modules, "distilmt.marian.check", SimpleNamespace(check=check))
     assert cli.main(["check", "m"]) == 0
     assert "model='m', lines=None" in capsys.readouterr().out
     (tmp_path / "probe").write_text("\nbroken\n\x00\n")

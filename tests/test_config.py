@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 
-from distilmt.config import as_call, load, options, resolve, to_dict
 from distilmt.errors import ConfigError
-from distilmt.values import convert, describe
+from distilmt.interface.config import as_call, load, options, resolve, to_dict
+from distilmt.interface.values import convert, describe
 
 
 @dataclass(frozen=True)

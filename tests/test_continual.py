@@ -11,9 +11,9 @@ from torch import Tensor
 
 import test_trainer as training
 from conftest import lively_model
-from distilmt.batches import Pairs
 from distilmt.objectives import Head, parse
-from distilmt.student_loss import StudentLoss
+from distilmt.training.batches import Pairs
+from distilmt.training.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 
 ONE = torch.tensor(1.0)

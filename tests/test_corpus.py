@@ -15,11 +15,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from distilmt import files
 from distilmt.corpus import escaped, file_hash, load_corpus, load_dataset_corpus, open_text, read_lines, read_pairs
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.files import write_lines
-from distilmt.split import split
+from distilmt.text import files
+from distilmt.text.files import write_lines
+from distilmt.text.split import split
 
 Write = Callable[..., Path]
 

@@ -13,9 +13,9 @@ import typer
 
 from distilmt import objectives
 from distilmt.cli import app
+from distilmt.distilling.methods import METHODS, RECIPES, named
 from distilmt.errors import ConfigError
-from distilmt.methods import METHODS, RECIPES, named
-from distilmt.sizes import SIZES
+from distilmt.marian.sizes import SIZES
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/coverage.md").read_text(encoding="utf-8")

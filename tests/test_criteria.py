@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilmt.batches import encode_pairs
 from distilmt.errors import ConfigError
 from distilmt.objectives import Evaluation, Head, parse
 from distilmt.objectives.criteria import CRITERIA
+from distilmt.training.batches import encode_pairs
 from distilmt.vocab import Vocab
 
 # Two sentences, of three and of two targets, and a row without one.

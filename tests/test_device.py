@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from distilmt import ConfigError, Translator, device
-from distilmt.compute_type import chosen
+from distilmt import ConfigError, Translator
 from distilmt.errors import ResourceError
+from distilmt.translator import device
+from distilmt.translator.compute_type import chosen
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_ranks_of_torchrun_count(monkeypatch: pytest.MonkeyPatch) -> None:
     from distilmt.label import LabelConfig
     from distilmt.labels.pool import _placed
     from distilmt.labels.worker import Work
-    from distilmt.model_options import ModelOptions
+    from distilmt.translator.model_options import ModelOptions
 
     monkeypatch.setattr(device, "count", lambda: 4)
     config = LabelConfig(model="m", source="s", out="o", workers=2, asked=ModelOptions(device="cuda"))
@@ -104,9 +105,9 @@ def test_ranks_of_torchrun_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_labelling_on_a_device_takes_more_lines_at_a_time() -> None:
     from distilmt.bill.forecast import ForecastConfig
-    from distilmt.config import resolve, to_dict
+    from distilmt.interface.config import resolve, to_dict
     from distilmt.label import LabelConfig
-    from distilmt.model_options import ModelOptions
+    from distilmt.translator.model_options import ModelOptions
 
     for name, lines in (("cpu", 1000), ("cuda", 16_000), ("cuda:1", 16_000)):
         config = LabelConfig(model="m", source="s", out="o", asked=ModelOptions(device=name))

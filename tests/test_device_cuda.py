@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import distilmt
-from distilmt import ConfigError, Translator, attention, device
+from distilmt import ConfigError, Translator
 from distilmt.errors import MemoryExhausted, ResourceError
-from distilmt.model_options import ModelOptions
 from distilmt.translate import Translation
+from distilmt.translator import attention, device
+from distilmt.translator.model_options import ModelOptions
 from marian import random_model, save
 
 pytestmark = pytest.mark.cuda

@@ -12,11 +12,11 @@ import distilmt
 from distilmt import corpus
 from distilmt.bill.rates import Rates
 from distilmt.distill import DistillConfig, set_name
+from distilmt.distilling.methods import named
+from distilmt.distilling.recipe_options import LabelSearch
 from distilmt.errors import ConfigError, DataError
 from distilmt.label import Labels, read_labels
-from distilmt.methods import named
 from distilmt.quickstart import write_corpus
-from distilmt.recipe_options import LabelSearch
 from distilmt.recipes.seq_kd import seq_kd
 from distilmt.train import TrainingOptions
 

@@ -18,10 +18,10 @@ import yaml
 import distilmt
 from conftest import lively_model
 from distilmt import cli, models
-from distilmt.config import resolve
 from distilmt.distill import DistillConfig
-from distilmt.files import write_lines
+from distilmt.interface.config import resolve
 from distilmt.quickstart import write_corpus
+from distilmt.text.files import write_lines
 from docs_pages import IDS, PAGES, ROOT, blocks, distilmt_lines, lines_of, options, parse, prose
 
 SHORT = {"updates": 2, "batch_tokens": 256, "eval_every": 2, "max_positions": 64, "threads": 1}

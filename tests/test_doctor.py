@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from distilmt import doctor as module
-from distilmt.doctor import Diagnosis, doctor
+from distilmt.interface import doctor as module
+from distilmt.interface.doctor import Diagnosis, doctor
 
 
 @pytest.fixture(scope="module")

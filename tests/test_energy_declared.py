@@ -163,9 +163,9 @@ def test_idle_measures_the_machine_at_rest(tmp_path, monkeypatch):
 
 
 def test_options_are_flags_of_every_command_that_works():
-    from distilmt.config import load
     from distilmt.distill import DistillConfig
     from distilmt.evaluate import EvaluateConfig
+    from distilmt.interface.config import load
     from distilmt.label import LabelConfig
     from distilmt.train import TrainConfig
 

@@ -16,7 +16,7 @@ import pytest
 from distilmt.energy import EnergyOptions, Meter, Usage, killed, total
 from distilmt.errors import DataError
 from distilmt.run import Run
-from distilmt.stage import total as total_of_records
+from distilmt.state.stage import total as total_of_records
 from fake_machine import NO_NVML, Clock, make_zone
 
 KNOWN = Usage(

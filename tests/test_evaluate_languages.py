@@ -10,7 +10,7 @@ import pytest
 from distilmt.corpus import load_corpus
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate, score
-from distilmt.files import language_of
+from distilmt.text.files import language_of
 from distilmt.train import TrainingOptions
 
 
@@ -48,7 +48,7 @@ def test_languages_are_told_by_names(name, language):
 
 
 def test_a_training_is_judged_the_same_way(tmp_path, monkeypatch):
-    from distilmt import trainer_support
+    from distilmt.training import trainer_support
 
     class Fake:
         def __init__(self, *_, **__): ...

@@ -11,12 +11,12 @@ from torch import Tensor
 
 import test_trainer as training
 from conftest import lively_model
-from distilmt.batches import Pairs
-from distilmt.methods import ALONE, METHODS, named
+from distilmt.distilling.methods import ALONE, METHODS, named
 from distilmt.objectives import Head, parse
-from distilmt.own_batches import own_objective
-from distilmt.own_targets import OwnTargets
-from distilmt.student_loss import StudentLoss
+from distilmt.training.batches import Pairs
+from distilmt.training.own_batches import own_objective
+from distilmt.training.own_targets import OwnTargets
+from distilmt.training.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 
 ONE = torch.tensor(1.0)

@@ -14,7 +14,7 @@ import zstandard
 
 from distilmt.corpus import load_corpus, read_lines
 from distilmt.errors import DataError
-from distilmt.lines import Line
+from distilmt.text.lines import Line
 
 Write = Callable[..., Path]
 

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from distilmt import models
 from distilmt.errors import DataError, UserError
+from distilmt.marian.weights import WEIGHTS, read_header
 from distilmt.vocab import Vocab, require_same
-from distilmt.weights import WEIGHTS, read_header
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_case_41_a_real_refusal_of_the_kernel(tmp_path: Path) -> None:
     script = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from distilmt.cli import _fail\n"
-        "from pathlib import Path; from distilmt.storage import write_bytes, append_event\n"
+        "from pathlib import Path; from distilmt.state.storage import write_bytes, append_event\n"
         "try: write_bytes(Path(sys.argv[1]), b'x' * 10000)\n"
         "except OSError as error: code = _fail(error)\n"
         "try:\n  for _ in range(100): append_event(sys.argv[2], 'log', text='y' * 100)\n"
@@ -65,7 +65,7 @@ def test_case_41_a_real_refusal_of_the_kernel(tmp_path: Path) -> None:
     assert first.startswith(f"distilmt: {tmp_path / 'a'}: File too large (10,000 bytes were to be written) - raise the")
     assert second.startswith(f"distilmt: {tmp_path / 'log'}: File too large")
     assert (tmp_path / "a").read_bytes() == b"before" and sorted(os.listdir(tmp_path)) == ["a", "log"]
-    from distilmt.storage import append_event, read_events
+    from distilmt.state.storage import append_event, read_events
 
     whole = len(read_events(tmp_path / "log"))
     append_event(tmp_path / "log", "log", text="after")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sentencepiece
 
-from distilmt import spm
 from distilmt.errors import DataError
 from distilmt.vocab import Vocab, require_same, vocabulary_problems
+from distilmt.vocabulary import spm
 from opus import opus_folder, sentences
 
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from distilmt.batches import BatchPlan, MixedPlan
+from distilmt.distilling.recipe_options import RecipeOptions
 from distilmt.labels.rank import Ranked, RankOptions, rank
 from distilmt.labels.records import Candidate, Record
 from distilmt.objectives.layer_tables import copied, supervised
-from distilmt.own_targets import OwnTargets
-from distilmt.recipe_options import RecipeOptions
 from distilmt.recipes import mbr, seq_inter
 from distilmt.recipes.denoise import noised
+from distilmt.training.batches import BatchPlan, MixedPlan
+from distilmt.training.own_targets import OwnTargets
 
 
 def first_of(texts: list[str], scores: list[float], options: RankOptions, gold: str | None = None) -> Ranked:

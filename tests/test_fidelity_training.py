@@ -11,15 +11,16 @@ from torch import Tensor
 from transformers import MarianMTModel
 
 from conftest import lively_model
-from distilmt import models, trainer
-from distilmt.batches import encode_pairs
-from distilmt.layer_init import copy_layers
-from distilmt.methods import FINE_TUNING, METHODS, PLAIN, RELEASED, Phase
+from distilmt import models
+from distilmt.distilling.methods import FINE_TUNING, METHODS, PLAIN, RELEASED, Phase
+from distilmt.distilling.recipe_options import RecipeOptions
 from distilmt.objectives import Head, LayerTerm, LogitMSE, Neighbours, parse
 from distilmt.objectives.expression import _TERMS
-from distilmt.recipe_options import RecipeOptions
-from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
+from distilmt.training import trainer
+from distilmt.training.batches import encode_pairs
+from distilmt.training.layer_init import copy_layers
+from distilmt.training.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 
 ONE = torch.tensor(1.0)

@@ -207,7 +207,7 @@ def test_2000_lines_take_what_300_foretell(shared: Path, tmp_path, monkeypatch):
     """Within 20 %; in processor time of one worker, since what else the machine does is in no forecast."""
     from distilmt.label import LabelConfig
     from distilmt.labels.teacher import Teacher
-    from distilmt.lines import read_lines
+    from distilmt.text.lines import read_lines
 
     def in_processor_time(*given: Any) -> Any:
         began = time.process_time()

@@ -11,7 +11,7 @@ import torch
 from conftest import lively_model
 from distilmt import models
 from distilmt.errors import DataError
-from distilmt.gap import own_mode, top1_agreement
+from distilmt.quality.gap import own_mode, top1_agreement
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 

@@ -11,8 +11,8 @@ from statistics import mean
 
 import pytest
 
-from distilmt import lexicon
-from distilmt.grammar import (
+from distilmt.text import lexicon
+from distilmt.text.grammar import (
     Phrase,
     clock,
     draw_sentence,
@@ -23,7 +23,7 @@ from distilmt.grammar import (
     ordinal,
     splits,
 )
-from distilmt.lexicon import Noun
+from distilmt.text.lexicon import Noun
 
 CORPUS = generate(20_000, seed=1)
 NOUNS = {noun.german: noun for noun in lexicon.PEOPLE + lexicon.THINGS}
@@ -34,7 +34,7 @@ def words(text: str) -> list[str]:
 
 
 def test_equal_seeds_give_equal_corpora_in_every_process():
-    code = "from distilmt.grammar import generate; print(ascii(generate(500, 7)))"
+    code = "from distilmt.text.grammar import generate; print(ascii(generate(500, 7)))"
     hashes = set()
     for hash_seed in ("1", "2"):  # the order of sets and dictionaries of strings must not matter
         run = [sys.executable, "-c", code]

@@ -11,10 +11,10 @@ pytest.importorskip("faiss", reason="nearest neighbours need FAISS: pip install 
 
 from conftest import lively_model
 from distilmt import knn, models
-from distilmt.commands import TranslateConfig
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate
+from distilmt.interface.commands import TranslateConfig
+from distilmt.interface.config import resolve
 from distilmt.knn.datastore import shares
 from distilmt.study.decode import DecodeTask, load
 from distilmt.translate import Translator

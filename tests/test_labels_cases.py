@@ -11,17 +11,17 @@ import pytest
 import distilmt
 from distilmt.cli import main
 from distilmt.errors import ConfigError, DataError, DeviceFailed, MemoryExhausted, ResourceError
-from distilmt.forced import forced_blobs
 from distilmt.label import LabelConfig, read_labels
 from distilmt.labels.lease import look
 from distilmt.labels.manifest import read_manifest
 from distilmt.labels.source import read_text
 from distilmt.labels.teacher import Teacher
 from distilmt.labels.worker import Work, work
-from distilmt.lines import Line
-from distilmt.model_options import SearchFlags
 from distilmt.soft_labels import decode
+from distilmt.text.lines import Line
 from distilmt.translate import Hypothesis, Scored, Translation
+from distilmt.translator.forced import forced_blobs
+from distilmt.translator.model_options import SearchFlags
 from test_soft_labels import soft
 from toy_labels import ToyTeacher, command
 

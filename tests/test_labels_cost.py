@@ -13,11 +13,11 @@ import pytest
 import distilmt
 from distilmt.cli import main
 from distilmt.energy import Usage
-from distilmt.files import write_lines
 from distilmt.labels.cost import ELSEWHERE, cost, of_store
 from distilmt.labels.events import NOTE_SECONDS, Log, events_of
 from distilmt.labels.status import status
 from distilmt.soft_labels import SoftLabels
+from distilmt.text.files import write_lines
 from distilmt.train import TrainingOptions
 from test_stored_teacher import SOURCES, TARGETS, TINY
 from toy_labels import ToyTeacher, command, write_source

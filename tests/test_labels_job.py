@@ -21,9 +21,9 @@ from distilmt.labels.export import export
 from distilmt.labels.records import read_records
 from distilmt.labels.redo import RedoConfig, redo
 from distilmt.labels.status import status, verify
-from distilmt.model_options import SearchFlags
 from distilmt.soft_labels import SoftLabels, decode
 from distilmt.translate import Translator
+from distilmt.translator.model_options import SearchFlags
 from shell import distilmt as shell
 
 LINES = [f"the dog sees {n} ." for n in range(20)] + ["", "the dog sees 3 .", "x\x01y", "a" * 600]

@@ -21,10 +21,10 @@ from distilmt.labels.records import Candidate, read_records
 from distilmt.labels.redo import redo
 from distilmt.labels.status import status, verify
 from distilmt.labels.teacher import Teacher
-from distilmt.lines import Line
-from distilmt.long_lines import join
 from distilmt.soft_labels import SoftLabels, encode
+from distilmt.text.lines import Line
 from distilmt.translate import Hypothesis, Translation
+from distilmt.translator.long_lines import join
 from toy_labels import ToyTeacher, write_source
 
 

@@ -25,7 +25,7 @@ from distilmt.labels.shards import Shards
 from distilmt.labels.source import Reader, read_text
 from distilmt.labels.verdicts import VerdictOptions, verdict_of
 from distilmt.labels.worker import Work, work
-from distilmt.lines import Line, read_lines
+from distilmt.text.lines import Line, read_lines
 from distilmt.translate import Hypothesis, Translation
 
 RECORD = Record(5, "copy", [Candidate("ä b", [1, 2, 300_000], -0.5, -1.0, 4)], b"s\0", b"f", "why")

@@ -23,7 +23,7 @@ from distilmt.labels.pool import _Pool
 from distilmt.labels.source import read_text
 from distilmt.labels.status import status
 from distilmt.labels.worker import LabelConfig, Work
-from distilmt.model_options import ModelOptions
+from distilmt.translator.model_options import ModelOptions
 from toy_labels import ToyTeacher, command, write_source
 
 WORKER = """#!{python}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from distilmt.files import write_lines
+from distilmt.text.files import write_lines
 
 LINES = int(os.environ.get("DISTILMT_LINES", "500000"))
 MEBIBYTES = 160  # the interpreter with what a job imports takes half of it

@@ -9,14 +9,14 @@ import torch
 
 from conftest import lively_model
 from distilmt import models
-from distilmt.config import resolve
+from distilmt.distilling.methods import named
+from distilmt.distilling.recipe_options import RecipeOptions
 from distilmt.errors import ConfigError
-from distilmt.layer_init import copy_layers
-from distilmt.methods import named
+from distilmt.interface.config import resolve
+from distilmt.marian.sizes import parse_size
 from distilmt.objectives.layer_tables import every_nth
-from distilmt.recipe_options import RecipeOptions
-from distilmt.sizes import parse_size
 from distilmt.train import TrainConfig, TrainingOptions, first_student
+from distilmt.training.layer_init import copy_layers
 from distilmt.vocab import Vocab
 
 

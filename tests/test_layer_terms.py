@@ -24,7 +24,7 @@ from distilmt.objectives import (
 )
 from distilmt.objectives.layer_combination import groups
 from distilmt.objectives.layer_tables import copied, supervised
-from distilmt.student_loss import StudentLoss
+from distilmt.training.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 
 ALL = [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import EvaluateConfig, evaluate
-from distilmt.learned_metrics import BATCH, Learned, Unavailable, learned
+from distilmt.interface.config import resolve
+from distilmt.quality.learned_metrics import BATCH, Learned, Unavailable, learned
 
 COMET = """
 import sys

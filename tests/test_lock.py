@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from distilmt import lock as module
 from distilmt.errors import ResourceError
-from distilmt.lock import Lock
 from distilmt.run import Run
+from distilmt.state import lock as module
+from distilmt.state.lock import Lock
 
 CONFIG = {"seed": 1}
 # Opens the run folder argv[1], says so, and then does what standard input tells: nothing, or the end.
@@ -162,7 +162,7 @@ import sys
 import time
 from pathlib import Path
 from distilmt.errors import ResourceError
-from distilmt.lock import Lock
+from distilmt.state.lock import Lock
 try:
     Lock(Path(sys.argv[1])).acquire()
     print("won", flush=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from distilmt.errors import ConfigError
-from distilmt.long_lines import join
-from distilmt.search import DEFAULTS
 from distilmt.translate import Hypothesis, Translation, Translator
+from distilmt.translator.long_lines import join
+from distilmt.translator.search import DEFAULTS
 
 
 @pytest.fixture(scope="module")

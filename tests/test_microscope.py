@@ -12,13 +12,13 @@ from bill_data import told
 from conftest import lively_model
 from distilmt import models
 from distilmt.corpus import Corpus
-from distilmt.files import lines_hash
 from distilmt.report import Report
 from distilmt.report.gap import binned, gap_figure, gap_tables, ranked
 from distilmt.report.microscope import Microscope, divergence, spread
 from distilmt.report.numbers import systems_of
 from distilmt.run import Run
 from distilmt.soft_labels import SoftLabels
+from distilmt.text.files import lines_hash
 from distilmt.translate import Translator
 from report_data import rows
 

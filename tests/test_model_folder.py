@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from distilmt import models
 from distilmt.errors import DataError
-from distilmt.weights import WEIGHTS
+from distilmt.marian.weights import WEIGHTS
 
 
 @pytest.fixture

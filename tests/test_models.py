@@ -14,10 +14,11 @@ from torch import nn
 from transformers import MarianMTModel
 
 from conftest import lively_model
-from distilmt import models, storage
+from distilmt import models
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.model_folder import sinusoids
+from distilmt.marian.model_folder import sinusoids
 from distilmt.models import Size
+from distilmt.state import storage
 from distilmt.vocab import Vocab
 
 
@@ -162,7 +163,7 @@ def test_full_disk_leaves_the_old_model(
             raise OSError(28, "No space left on device")
         storage.write_bytes(path, data)
 
-    monkeypatch.setattr("distilmt.weights.write_bytes", full)
+    monkeypatch.setattr("distilmt.marian.weights.write_bytes", full)
     with pytest.raises(ResourceError, match=r"m: No space left on device - free space"):
         models.save(models.create(Size(1, 1, 32, 64, 4), tiny_vocab), tiny_vocab, folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

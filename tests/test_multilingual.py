@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from distilmt import models, trainer
-from distilmt.batches import Pairs, collate, encode_pairs
+from distilmt import models
 from distilmt.errors import ConfigError
-from distilmt.grammar import generate
 from distilmt.multilingual.directions import Direction, read_directions
 from distilmt.multilingual.groups import _TABLE, FAMILIES, grouped
 from distilmt.multilingual.loss import Directed, DirectedLoss, blended, without_teacher
 from distilmt.multilingual.sampling import shares
 from distilmt.multilingual.switch import factor
 from distilmt.objectives import parse
+from distilmt.text.grammar import generate
 from distilmt.train import TrainingOptions
+from distilmt.training import trainer
+from distilmt.training.batches import Pairs, collate, encode_pairs
 from distilmt.vocab import Vocab
 from test_trainer import events, in_parts, same_weights
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from distilmt import models
-from distilmt.check import check
 from distilmt.cli import main
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.interface.config import resolve
+from distilmt.marian.check import check
 from distilmt.multilingual import MultilingualConfig, multilingual
 from distilmt.multilingual.directions import known, read_directions
 from distilmt.quickstart import write_corpus

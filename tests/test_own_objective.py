@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from conftest import lively_model
-from distilmt import corpus, models, students
+from distilmt import corpus, models
 from distilmt.distill import DistillConfig
+from distilmt.distilling import students
+from distilmt.distilling.materials import Materials
+from distilmt.distilling.methods import ALONE, PLAIN, Method
 from distilmt.errors import ConfigError, DataError
-from distilmt.materials import Materials
-from distilmt.methods import ALONE, PLAIN, Method
-from distilmt.own_targets import OwnTargets
 from distilmt.run import Run
 from distilmt.train import TrainingOptions, train
+from distilmt.training.own_targets import OwnTargets
 from distilmt.vocab import Vocab
 
 LINES = [f"the {n} sees the {m} ." for n in ("dog", "cat", "tree") for m in ("house", "river", "dog")]

@@ -14,14 +14,14 @@ from torch import Tensor
 from transformers import MarianMTModel, TrainerState
 
 from conftest import lively_model
-from distilmt import stop
-from distilmt.batches import encode_pairs
 from distilmt.errors import ConfigError
 from distilmt.objectives import parse
-from distilmt.own_batches import Sayer, own_objective
-from distilmt.own_targets import OwnTargets
 from distilmt.train import TrainingOptions
-from distilmt.trainer import fit
+from distilmt.training import stop
+from distilmt.training.batches import encode_pairs
+from distilmt.training.own_batches import Sayer, own_objective
+from distilmt.training.own_targets import OwnTargets
+from distilmt.training.trainer import fit
 from distilmt.vocab import Vocab
 
 

@@ -15,8 +15,8 @@ from distilmt.bill import pace
 from distilmt.bill.sample import draw
 from distilmt.energy import EnergyOptions, Usage
 from distilmt.errors import DataError
-from distilmt.lines import Line
-from distilmt.model_options import SearchFlags
+from distilmt.text.lines import Line
+from distilmt.translator.model_options import SearchFlags
 
 STEP, ROW, LINE = 2e-3, 1e-4, 3e-4  # seconds of a step, of each row in it, and of each line besides (encoder, texts)
 

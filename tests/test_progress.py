@@ -6,8 +6,8 @@ import io
 import sys
 from types import SimpleNamespace
 
-from distilmt import progress
-from distilmt.stop import Stop
+from distilmt.interface import progress
+from distilmt.training.stop import Stop
 
 
 def test_a_file_gets_lines_and_the_last_one_is_complete(monkeypatch):

@@ -15,19 +15,19 @@ import pytest
 import distilmt
 from conftest import lively_model
 from distilmt import corpus, models
-from distilmt.batches import MixedPlan, encode_pairs
 from distilmt.distill import DistillConfig
+from distilmt.distilling.materials import Materials
+from distilmt.distilling.methods import FINE_TUNING, METHODS, RECIPES, named
+from distilmt.distilling.recipe_options import LabelSearch, RecipeOptions
 from distilmt.errors import ConfigError
 from distilmt.label import read_labels
 from distilmt.labels.records import USABLE, read_records
-from distilmt.materials import Materials
-from distilmt.methods import FINE_TUNING, METHODS, RECIPES, named
 from distilmt.objectives import parse
-from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.recipes import make
 from distilmt.recipes.hybrid import Mixture
 from distilmt.run import Run
 from distilmt.train import TrainingOptions
+from distilmt.training.batches import MixedPlan, encode_pairs
 from distilmt.vocab import Vocab
 
 TINY = TrainingOptions(updates=4, batch_tokens=512, eval_every=2, max_positions=128, threads=1, precision="float32")
@@ -235,7 +235,7 @@ def test_phases_go_on_from_each_other(made: Callable[..., Materials], tmp_path: 
 
 
 def test_a_mixture_is_one_set_of_pairs(tiny_vocab: Vocab) -> None:
-    from distilmt.batches import Pairs
+    from distilmt.training.batches import Pairs
 
     parts = [
         encode_pairs(lines, lines, list(range(1, len(lines) + 1)), tiny_vocab, max_tokens=99, what="x")

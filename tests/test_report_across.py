@@ -11,7 +11,7 @@ from distilmt.corpus import load_corpus
 from distilmt.errors import ConfigError
 from distilmt.report import Report, report
 from distilmt.report.across import by_seed
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from report_data import example, system
 
 REFERENCES = [f"the {noun} sees a {other}" for noun in ("dog", "cat", "tree", "man") for other in "abcdefgh"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bill_data import told
-from distilmt.methods import METHODS, named
+from distilmt.distilling.methods import METHODS, named
 from distilmt.report import Report
 from distilmt.report.citations import bibtex, cited
 from distilmt.report.paper import paragraphs

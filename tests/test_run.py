@@ -12,7 +12,7 @@ import pytest
 
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.run import Run, append_event, hash_of, read_events, versions
-from distilmt.storage import read_json, write_bytes, write_json
+from distilmt.state.storage import read_json, write_bytes, write_json
 
 CONFIG = {"seed": 1, "training": {"learning_rate": 1e-3}}
 INPUTS = {"source": "abc", "training": {"learning_rate": 1e-3, "seed": 1}, "pair": ("a", "b")}
@@ -115,7 +115,7 @@ def test_cost_of_interrupted_attempts_is_kept(tmp_path: Path) -> None:
 
 
 def test_energy_of_attempts_is_a_sum_or_unknown() -> None:
-    from distilmt.stage import total
+    from distilmt.state.stage import total
 
     known = {"seconds": 1.0, "cpu_seconds": 2.0, "peak_rss_bytes": 5, "joules": 3.0, "energy_method": "RAPL"}
     known |= {

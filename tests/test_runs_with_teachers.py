@@ -12,20 +12,20 @@ import pytest
 import distilmt
 from conftest import lively_model
 from distilmt import models
+from distilmt.distilling.methods import named
+from distilmt.distilling.recipe_options import LabelSearch, RecipeOptions
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.files import lines_hash
-from distilmt.gap import top1_agreement
 from distilmt.label import read_labels
-from distilmt.methods import named
-from distilmt.recipe_options import LabelSearch, RecipeOptions
+from distilmt.marian.weights import identity
+from distilmt.quality.gap import top1_agreement
 from distilmt.study import distill as study
 from distilmt.study.measure import measure
-from distilmt.teachers import TeacherMix
+from distilmt.text.files import lines_hash
 from distilmt.train import TrainingOptions
+from distilmt.training.teachers import TeacherMix
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
-from distilmt.weights import identity
 
 TINY = TrainingOptions(updates=6, batch_tokens=512, eval_every=2, max_positions=128, threads=1, precision="float32")
 WORDS = ["dog", "cat", "house", "tree"]

@@ -14,10 +14,10 @@ import pytest
 
 import plain_selection as plain
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import write_lines
 from distilmt.label import label
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.select import Selection, select
+from distilmt.text.files import write_lines
 from distilmt.vocab import Vocab
 from shell import distilmt
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distilmt.cached_teacher import servable
+from distilmt.distilling.cached_teacher import servable
 from distilmt.errors import ConfigError
 from distilmt.objectives import Evaluation, Head, Neighbours, TopK, parse
 from test_selective import batch, nll

@@ -12,11 +12,11 @@ import distilmt
 import plain_selection as plain
 from distilmt import corpus
 from distilmt.distill import DistillConfig
+from distilmt.distilling.recipe_options import LabelSearch
 from distilmt.errors import ConfigError
 from distilmt.label import read_labels
 from distilmt.labels.records import USABLE, read_records
 from distilmt.quickstart import write_corpus
-from distilmt.recipe_options import LabelSearch
 from distilmt.recipes.seq_inter import seq_inter
 from distilmt.train import TrainingOptions
 from distilmt.vocab import Vocab

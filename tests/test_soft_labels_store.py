@@ -14,12 +14,12 @@ from conftest import lively_model
 from distilmt import SoftLabels
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
-from distilmt.forced import store_forced
+from distilmt.marian.weights import weights_hash
 from distilmt.models import save
 from distilmt.soft_labels import SoftLabelsStore, SoftLabelsWriter, decode, encode
 from distilmt.translate import Translator
+from distilmt.translator.forced import store_forced
 from distilmt.vocab import Vocab
-from distilmt.weights import weights_hash
 from test_soft_labels import soft, total_variation
 
 SOURCES = ["Hund sieht Katze", "Baum baut Haus", "", "Katze liebt Fluss", "Hund " * 200]

@@ -9,7 +9,7 @@ import pytest
 
 from distilmt import cli
 from distilmt.errors import ConfigError, DataError
-from distilmt.split import normalised, split
+from distilmt.text.split import normalised, split
 
 Write = Callable[..., Path]
 

@@ -16,19 +16,19 @@ from torch import Tensor
 import distilmt
 from conftest import lively_model
 from distilmt import cli, models
-from distilmt.batches import collate, encode_pairs
 from distilmt.corpus import Corpus, load_corpus
 from distilmt.errors import ConfigError, DataError
-from distilmt.forced import store_forced
 from distilmt.labels.cost import ELSEWHERE
+from distilmt.marian.weights import weights_hash
 from distilmt.objectives import Head, parse
 from distilmt.soft_labels import SoftLabels, SoftLabelsStore, SoftLabelsWriter, encode
-from distilmt.stored_teacher import StoredTeacher
-from distilmt.student_loss import StudentLoss, head
 from distilmt.train import TrainingOptions
+from distilmt.training.batches import collate, encode_pairs
+from distilmt.training.stored_teacher import StoredTeacher
+from distilmt.training.student_loss import StudentLoss, head
 from distilmt.translate import Translator
+from distilmt.translator.forced import store_forced
 from distilmt.vocab import Vocab
-from distilmt.weights import weights_hash
 from test_soft_labels import soft
 
 SOURCES = [f"{a} sieht {b} ." for a in ("Hund", "Katze", "Baum") for b in ("Haus", "Garten", "Fluss", "Hund")] * 3

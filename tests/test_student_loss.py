@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from conftest import lively_model
 from distilmt.errors import ConfigError
 from distilmt.objectives import parse
-from distilmt.student_loss import StudentLoss
+from distilmt.training.student_loss import StudentLoss
 from distilmt.vocab import Vocab
 
 ONE = torch.tensor(1.0)

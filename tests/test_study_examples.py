@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from distilmt import objectives
-from distilmt.config import resolve
-from distilmt.methods import METHODS, RECIPES
+from distilmt.distilling.methods import METHODS, RECIPES
+from distilmt.interface.config import resolve
 from distilmt.objectives import Term
 from distilmt.study import StudyConfig, read
 from distilmt.study.decode import DecodeTask

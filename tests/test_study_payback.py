@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from distilmt import study
 from distilmt.corpus import load_corpus, write_lines
 from distilmt.errors import ConfigError, DataError
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from distilmt.study.commands import app
 from distilmt.study.records import open_folder, path_of, translations_of
 from distilmt.study.spec import Study

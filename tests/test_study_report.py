@@ -13,7 +13,7 @@ from distilmt import study
 from distilmt.corpus import load_corpus, write_lines
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from distilmt.study.findings import outcome_table
 from distilmt.study.plots import pareto, plot_outcome, plot_quality_cost
 from distilmt.study.records import path_of, translations_of

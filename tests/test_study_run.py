@@ -17,7 +17,7 @@ import pytest
 
 from distilmt import study
 from distilmt.errors import ConfigError, ResourceError
-from distilmt.lock import Lock
+from distilmt.state.lock import Lock
 from distilmt.study.records import path_of
 from distilmt.study.table import outcome_names, save
 from study_data import study_file

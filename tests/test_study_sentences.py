@@ -14,12 +14,12 @@ from distilmt import study
 from distilmt.corpus import load_corpus, write_lines
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
-from distilmt.files import file_hash
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from distilmt.study import cell
 from distilmt.study.measure import Work
 from distilmt.study.records import path_of, translations_of
 from distilmt.study.sentences import by_sentences
+from distilmt.text.files import file_hash
 from study_data import made, record
 
 pytest.importorskip("scipy", reason="needs the extra `study`")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from distilmt.errors import ConfigError
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
 from distilmt.study import read, status
 from distilmt.study.records import choose, difference, duration, open_folder, path_of
 from study_data import made, record, study_file

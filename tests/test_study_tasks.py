@@ -14,11 +14,11 @@ import pytest
 from conftest import lively_model
 from distilmt import models
 from distilmt.corpus import write_lines
+from distilmt.distilling.recipe_options import LabelSearch, RecipeOptions
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, DataError
 from distilmt.evaluate import score
 from distilmt.quickstart import write_corpus
-from distilmt.recipe_options import LabelSearch, RecipeOptions
 from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
 from distilmt.train import TrainingOptions

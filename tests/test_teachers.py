@@ -12,12 +12,12 @@ from torch import Tensor
 import test_trainer as training
 from conftest import lively_model
 from distilmt import label, models, train
-from distilmt.batches import Pairs
 from distilmt.errors import ConfigError, DataError
 from distilmt.label import read_labels
 from distilmt.objectives import Ensemble, Head, parse
-from distilmt.student_loss import StudentLoss
-from distilmt.teachers import TeacherMix
+from distilmt.training.batches import Pairs
+from distilmt.training.student_loss import StudentLoss
+from distilmt.training.teachers import TeacherMix
 from distilmt.translate import Translator
 from distilmt.vocab import Vocab
 

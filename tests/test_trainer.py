@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from distilmt import models, stop, trainer
-from distilmt.batches import Pairs
-from distilmt.checkpoints import remove_checkpoints
-from distilmt.grammar import generate
+from distilmt import models
 from distilmt.objectives import parse
+from distilmt.text.grammar import generate
 from distilmt.train import TrainingOptions
+from distilmt.training import stop, trainer
+from distilmt.training.batches import Pairs
+from distilmt.training.checkpoints import remove_checkpoints
 from distilmt.vocab import Vocab
 
 HERE = Path(__file__).parent

@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from distilmt.energy.machine import usable_cpus
 from distilmt.errors import ConfigError, DataError
-from distilmt.translate import Translator, repeats, usable_cpus
+from distilmt.translate import Translator
+from distilmt.translator.results import repeats
 from marian import random_model, random_sources, save
 
 

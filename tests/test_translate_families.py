@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.families import FAMILIES
 from distilmt.translate import Translator
+from distilmt.translator.families import FAMILIES
 from marian import compare, forced_logits, random_sources
 
 BOS, PAD, EOS = 0, 1, 2

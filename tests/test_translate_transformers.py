@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5ForConditionalGeneration
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.search import DEFAULTS
-from distilmt.transformers_engine import NATIVE_ALONE
-from distilmt.translate import Translator, repeats
+from distilmt.translate import Translator
+from distilmt.translator.results import repeats
+from distilmt.translator.search import DEFAULTS
+from distilmt.translator.transformers_engine import NATIVE_ALONE
 from marian import TIE, beam_margin, greedy_margin, random_model, random_sources
 
 

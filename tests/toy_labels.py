@@ -147,9 +147,9 @@ def _chaos(lost: float) -> None:
 def _serve() -> None:
     from distilmt import cli
     from distilmt.labels import job, merge, pool, redo, teacher, worker  # noqa: F401  # all that a job imports
+    from distilmt.marian.weights import weights_hash  # noqa: F401
     from distilmt.soft_labels import SoftLabelsStore, SoftLabelsWriter, batch, code  # noqa: F401
     from distilmt.vocab import Vocab  # noqa: F401
-    from distilmt.weights import weights_hash  # noqa: F401
 
     teacher.Teacher = ToyTeacher  # type: ignore[misc,assignment]
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])

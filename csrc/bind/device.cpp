@@ -1,4 +1,5 @@
-// Python's door to the translator on a device. Arguments were checked in python/distilmt/device.py and translate.py.
+// Python's door to the translator on a device. Arguments were checked in python/distilmt/translator/device.py and
+// translate.py.
 #include <pybind11/functional.h>
 
 #include "bind/request.h"

@@ -115,7 +115,7 @@ void check(const ModelConfig& c, const Request& request) {
   require(request.prefixes.empty() || request.prefixes.size() == request.sources.size(), "one prefix per source");
 }
 
-// What the callable returns was checked in python/distilmt/neighbours.py.
+// What the callable returns was checked in python/distilmt/translator/neighbours.py.
 FindNeighbours neighbours_of(const py::function& find, int64_t hidden, int64_t vocab) {
   // Not the GIL alone: Python hands it over while the callable runs, and the callable may keep state.
   auto one = std::make_shared<std::mutex>();

@@ -1,6 +1,6 @@
 // Tensors of a `model.safetensors` file as float32. Python reads the header and proves the file's layout
-// (python/distilmt/weights.py); what memory safety needs is checked here: types, checked products, bytes inside the
-// file.
+// (python/distilmt/marian/weights.py); what memory safety needs is checked here: types, checked products, bytes inside
+// the file.
 //
 // Tensors are read with pread, not mapped: a file that shrinks while it is read is then an error and not a SIGBUS, and
 // the weights are repacked anyway. Format: https://github.com/huggingface/safetensors#format

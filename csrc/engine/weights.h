@@ -1,8 +1,8 @@
 // The weights of a model, packed for the kernels; read-only after loading and shared by all workers.
 //
 // Architecture: the encoder-decoder of Hugging Face's Marian, BART, mBART and M2M100, whose differences are fields of
-// ModelConfig (python/distilmt/families.py has the table). Biases everywhere but in the output projection, whose bias
-// is final_logits_bias, zeros where a file has none. Names of tensors are those of their state dicts.
+// ModelConfig (python/distilmt/translator/families.py has the table). Biases everywhere but in the output projection,
+// whose bias is final_logits_bias, zeros where a file has none. Names of tensors are those of their state dicts.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from distilmt import study
 from distilmt.errors import UserError
 from distilmt.run import read_events
-from distilmt.storage import read_json, write_json
+from distilmt.state.storage import read_json, write_json
 
 HERE = Path(__file__).parent
 Values = dict[str, list[tuple[float, float]]]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from distilmt import study
+from distilmt.state.storage import write_bytes
 from distilmt.statistics import Contrasts, Layout, Runs, counter_wraps, holm, unwrap, welch
 from distilmt.statistics.layout import interval, number, p_value
-from distilmt.storage import write_bytes
 from distilmt.study.records import record_of
 from distilmt.study.summary import mean_of
 

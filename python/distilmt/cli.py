@@ -15,16 +15,17 @@ from typing import Annotated
 
 import typer
 
-from distilmt import bill, commands, distill, evaluate, forecast, knn, label, payback, quickstart, report, train
+from distilmt import bill, distill, evaluate, forecast, knn, label, payback, quickstart, report, train
 from distilmt.bill.command import BillConfig
 from distilmt.bill.forecast import ForecastConfig
 from distilmt.bill.payback import PaybackConfig
-from distilmt.commands import ScoreConfig, TranslateConfig
 from distilmt.distill import DistillConfig
 from distilmt.errors import DataError, UserError
 from distilmt.evaluate import EvaluateConfig
-from distilmt.flags import command
-from distilmt.invocation import WORDS
+from distilmt.interface import commands
+from distilmt.interface.commands import ScoreConfig, TranslateConfig
+from distilmt.interface.flags import command
+from distilmt.interface.invocation import WORDS
 from distilmt.knn import BuildConfig, SearchConfig
 from distilmt.label import LabelConfig
 from distilmt.labels.redo import RedoConfig, redo
@@ -32,7 +33,7 @@ from distilmt.labels.select import SelectConfig, select
 from distilmt.multilingual.command import MultilingualConfig, multilingual
 from distilmt.quickstart import QuickstartConfig
 from distilmt.report.command import ReportConfig
-from distilmt.storage import explain
+from distilmt.state.storage import explain
 from distilmt.study.commands import app as study_app
 from distilmt.train import TrainConfig
 
@@ -60,7 +61,7 @@ def split_command(
     seed: Annotated[int, typer.Option(help="the same seed and files give the same parts")] = 1,
 ) -> None:
     """Cuts a corpus into random train, dev and test parts that share no sentence up to case and punctuation."""
-    from distilmt.split import split
+    from distilmt.text.split import split
 
     found = split(source, target, dev=dev, test=test, seed=seed, out=out)
     for note in found.notes:
@@ -151,8 +152,8 @@ def check_command(
     ] = False,
 ) -> int:
     """Proves that a model folder keeps the export contract: every engine decodes the same tokens from it."""
-    from distilmt.check import check
-    from distilmt.lines import read_lines
+    from distilmt.marian.check import check
+    from distilmt.text.lines import read_lines
 
     texts = None if lines is None else [line.text for line in read_lines(lines) if line.status == "ok"]
     found = check(model, texts, unsafe_pickle=unsafe_pickle)
@@ -163,7 +164,7 @@ def check_command(
 @app.command("doctor")
 def doctor_command() -> int:
     """Shows what is built, what is loaded and why not, and what this machine offers."""
-    from distilmt.doctor import doctor
+    from distilmt.interface.doctor import doctor
 
     found = doctor()
     print(found)

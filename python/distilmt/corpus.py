@@ -15,11 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from distilmt.alignment import require_aligned
-from distilmt.dataset import is_column, parse_column, read_columns
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import FileFacts, StrPath, file_facts, file_hash, language_of, open_text, write_lines
-from distilmt.lines import MAX_LINE_BYTES, Line, OnInvalidUtf8, classify, read_lines
+from distilmt.text.alignment import require_aligned
+from distilmt.text.dataset import is_column, parse_column, read_columns
+from distilmt.text.files import FileFacts, StrPath, file_facts, file_hash, language_of, open_text, write_lines
+from distilmt.text.lines import MAX_LINE_BYTES, Line, OnInvalidUtf8, classify, read_lines
 
 __all__ = [
     "MAX_LINE_BYTES",

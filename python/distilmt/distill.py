@@ -20,19 +20,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.rates import Rates
-from distilmt.cached_teacher import servable
-from distilmt.config import resolve
-from distilmt.distill_report import set_name, system, write_report
+from distilmt.distilling.cached_teacher import servable
+from distilmt.distilling.distill_report import set_name, system, write_report
+from distilmt.distilling.materials import Materials
+from distilmt.distilling.methods import ALONE, RECIPES, Method, named
+from distilmt.distilling.recipe_options import LabelSearch, RecipeOptions
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.invocation import invocation
-from distilmt.lines import OnInvalidUtf8
-from distilmt.materials import Materials
-from distilmt.methods import ALONE, RECIPES, Method, named
-from distilmt.own_targets import OwnTargets
-from distilmt.recipe_options import LabelSearch, RecipeOptions
-from distilmt.teachers import TeacherMix, names_of
+from distilmt.interface.config import resolve
+from distilmt.interface.invocation import invocation
+from distilmt.text.lines import OnInvalidUtf8
 from distilmt.train import TrainingOptions, say_notes
+from distilmt.training.own_targets import OwnTargets
+from distilmt.training.teachers import TeacherMix, names_of
 
 if TYPE_CHECKING:
     from distilmt.report import Report
@@ -217,11 +217,11 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     """
     config = resolve(DistillConfig, config, **options)
     from distilmt import corpus, models
+    from distilmt.distilling.students import needs_something_known, score_system, train_student
     from distilmt.labels.cost import ELSEWHERE
     from distilmt.objectives import parse
     from distilmt.report.microscope import Microscope
     from distilmt.run import Run
-    from distilmt.students import needs_something_known, score_system, train_student
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -272,7 +272,7 @@ def _titles(method: Method) -> tuple[str, str]:
 
 def _fitting(config: DistillConfig, size: Any) -> None:
     """Says before any work what copied layers would say after hours: the student has the teacher's width."""
-    from distilmt.model_folder import read_config
+    from distilmt.marian.model_folder import read_config
     from distilmt.models import folder_of
 
     if not config.teacher or not any(p.teacher_layers for m in config.methods() for p in m.phases):

@@ -19,14 +19,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
-from distilmt.compute_type import ComputeType
-from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.files import language_of, plain_language
-from distilmt.learned_metrics import Learned, LearnedOptions, Unavailable
-from distilmt.model_options import ModelOptions, NeighbourOptions, translator_of
+from distilmt.interface.config import resolve
+from distilmt.quality.learned_metrics import Learned, LearnedOptions, Unavailable
+from distilmt.text.files import language_of, plain_language
+from distilmt.translator.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.model_options import ModelOptions, NeighbourOptions, translator_of
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def evaluate(config: EvaluateConfig | None = None, **options: Any) -> EvaluateRe
         usages.append(meter.usage)
     hypotheses = [translation.text for translation in translations]
     if config.out is not None:
-        from distilmt.files import write_lines
+        from distilmt.text.files import write_lines
 
         write_lines(config.out, (line.replace("\n", " ") for line in hypotheses))
     return EvaluateResult(
@@ -326,7 +326,7 @@ def _target_lang(config: EvaluateConfig) -> str:
 
 def _whole(path: str | Path) -> list[str]:
     """All lines of a file; one that cannot be used is an error, since a score is of all lines."""
-    from distilmt.lines import read_lines
+    from distilmt.text.lines import read_lines
 
     lines = []
     for line in read_lines(path):

@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
-from distilmt.compute_type import ComputeType
-from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, DataError
+from distilmt.interface.config import resolve
 from distilmt.labels.verdicts import VerdictOptions
-from distilmt.lines import OnInvalidUtf8
-from distilmt.model_options import ModelOptions, SearchFlags
+from distilmt.text.lines import OnInvalidUtf8
+from distilmt.translator.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.model_options import ModelOptions, SearchFlags
 
 if TYPE_CHECKING:
     from distilmt.bill.forecast import Forecast
@@ -173,8 +173,8 @@ class Labels:
         )
 
     def _column(self, kind: str, sha256: str | None) -> list[str]:
-        from distilmt.files import file_facts
-        from distilmt.lines import read_lines
+        from distilmt.text.files import file_facts
+        from distilmt.text.lines import read_lines
 
         path = self.folder / self.files[kind]
         facts = file_facts(path)

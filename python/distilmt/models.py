@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
 from distilmt.errors import ConfigError, DataError, ResourceError
-from distilmt.model_folder import read_config, read_json, read_tensors, read_vocabulary, sinusoids, tied_names
-from distilmt.sizes import SIZES, Size, parse_size
-from distilmt.storage import disk_errors, sync_folder, write_bytes, write_json
-from distilmt.weights import WEIGHTS, weights_hash, write_weights
+from distilmt.marian.model_folder import read_config, read_json, read_tensors, read_vocabulary, sinusoids, tied_names
+from distilmt.marian.sizes import SIZES, Size, parse_size
+from distilmt.marian.weights import WEIGHTS, weights_hash, write_weights
+from distilmt.state.storage import disk_errors, sync_folder, write_bytes, write_json
 
 if TYPE_CHECKING:
     from distilmt.vocab import Vocab
@@ -39,7 +39,7 @@ logger = logging.getLogger("distilmt")
 
 TOKENIZER_FILES = ("source.spm", "target.spm", "vocab.json", "target_vocab.json", "tokenizer_config.json")
 MODEL_FILES = ("config.json", "generation_config.json", WEIGHTS, *TOKENIZER_FILES)
-OTHER_TOKENIZERS = (  # of the families that distilmt.tokenizer reads
+OTHER_TOKENIZERS = (  # of the families that distilmt.vocabulary.tokenizer reads
     "tokenizer.json", "sentencepiece.bpe.model", "spiece.model", "merges.txt", "special_tokens_map.json",
     "added_tokens.json",
 )  # fmt: skip

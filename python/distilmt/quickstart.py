@@ -1,4 +1,4 @@
-"""`distilmt quickstart`: the main job on a German-English corpus that the package writes itself (grammar.py).
+"""`distilmt quickstart`: the main job on a German-English corpus that the package writes itself (text/grammar.py).
 
 Every line has exactly one correct translation, so beside BLEU the share of lines that are exactly right says who has learnt the
 grammar. The sizes were chosen so that on two idle cores all of it takes about 200 seconds, and so that the student, trained alone,
@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from distilmt.config import resolve
 from distilmt.distill import DistillConfig, DistillResult, distill
+from distilmt.distilling.recipe_options import LabelSearch
 from distilmt.energy import EnergyOptions
-from distilmt.recipe_options import LabelSearch
+from distilmt.interface.config import resolve
 from distilmt.train import TrainingOptions
 
 
@@ -49,7 +49,7 @@ def quickstart(config: QuickstartConfig | None = None, **options: Any) -> Distil
 def write_corpus(folder: Path, seed: int, *, train: int, dev: int, test: int) -> dict[str, tuple[str, str]]:
     """Writes `train`, `dev` and `test` (.de and .en) and returns their paths; the same seed gives the same bytes."""
     from distilmt.corpus import write_lines
-    from distilmt.grammar import splits
+    from distilmt.text.grammar import splits
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}

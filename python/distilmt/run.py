@@ -25,9 +25,9 @@ from typing import Any
 
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.lock import Lock
-from distilmt.stage import Kind, Stage, hash_of, read_record, total
-from distilmt.storage import append_event, disk_errors, read_events, read_json, write_json
+from distilmt.state.lock import Lock
+from distilmt.state.stage import Kind, Stage, hash_of, read_record, total
+from distilmt.state.storage import append_event, disk_errors, read_events, read_json, write_json
 
 __all__ = ["Kind", "Run", "Stage", "append_event", "hash_of", "read_events", "stages_of", "versions"]
 _PACKAGES = (

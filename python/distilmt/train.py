@@ -1,4 +1,4 @@
-"""`distilmt train`: one model from line-aligned text. The loop itself is in trainer.py, whose imports are heavy."""
+"""`distilmt train`: one model from line-aligned text. The loop itself is in training/trainer.py, whose imports are heavy."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt.checkpoints import remove_checkpoints
-from distilmt.config import resolve
 from distilmt.energy import EnergyOptions, Meter, Usage
 from distilmt.errors import ConfigError
-from distilmt.lines import OnInvalidUtf8
-from distilmt.own_targets import OwnTargets
-from distilmt.teachers import TeacherMix
+from distilmt.interface.config import resolve
+from distilmt.text.lines import OnInvalidUtf8
+from distilmt.training.checkpoints import remove_checkpoints
+from distilmt.training.own_targets import OwnTargets
+from distilmt.training.teachers import TeacherMix
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.trainer import FitResult
+    from distilmt.training.trainer import FitResult
 
 
 def _option(default: Any, help: str) -> Any:
@@ -259,7 +259,7 @@ def first_student(
     Raises: DataError: it has another vocabulary; ConfigError: another width.
     """
     from distilmt import models, vocab
-    from distilmt.layer_init import copy_layers
+    from distilmt.training.layer_init import copy_layers
 
     if init_from is None:
         return new_model(size, vocabulary, options)
@@ -279,12 +279,12 @@ def fit_text(
 ) -> FitResult:  # fmt: skip
     """Encodes a corpus and trains on it: what `train` and every student of `distill` share. The teacher: a model, several of
     one vocabulary, or stored soft labels or neighbours of this corpus; the others as of `trainer.fit`."""
-    from distilmt.batches import Pairs, encode_pairs
     from distilmt.evaluate import bleu_of
     from distilmt.knn import StoredNeighbours
     from distilmt.recipes.hybrid import Mixture
     from distilmt.soft_labels import SoftLabelsStore
-    from distilmt.trainer import fit
+    from distilmt.training.batches import Pairs, encode_pairs
+    from distilmt.training.trainer import fit
 
     bleu_of(dev.target_language)  # says now what the dev set's scores will need
     teacher = teacher if objective.needs_teacher or (own is not None and own.needs_teacher) else None

@@ -1,7 +1,7 @@
 """The native translator: beam search and sampling over a model folder, on the CPU or a CUDA device.
 
 Semantics are those of Hugging Face `generate` (transformers 5.23) at batch size 1: beam search, or greedy search with
-`beam_size=1`; `distilmt.search` says each option. A candidate's score is its summed log-probability, accumulated in
+`beam_size=1`; `distilmt.translator.search` says each option. A candidate's score is its summed log-probability, accumulated in
 float32; a finished hypothesis is worth `sum / length ** length_penalty`, its length counting the end symbol. Ties go to
 the lower beam, then to the lower id (torch leaves them open). The result for a sentence does not depend on the others,
 on their order, on `threads` or on `slots`, to the last bit; instruction sets may differ from each other in the last
@@ -23,127 +23,42 @@ what is worse and holds of any piece.
 
 from __future__ import annotations
 
-import math
-import operator
 import os
 import tempfile
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt import _native, native_model
-from distilmt import attention as attentions
-from distilmt import compute_type as compute_types
-from distilmt import device as devices
-from distilmt.attention import Attention
-from distilmt.compute_type import ComputeType
-from distilmt.ensemble import MEANS, agreed, shares
+from distilmt import _native
+from distilmt.energy.machine import usable_cpus
 from distilmt.errors import ConfigError, DataError, MemoryExhausted
-from distilmt.search import resolve, whole
-from distilmt.soft_labels import SoftLabels
+from distilmt.translator import attention as attentions
+from distilmt.translator import compute_type as compute_types
+from distilmt.translator import device as devices
+from distilmt.translator import native_model
+from distilmt.translator.attention import Attention
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.ensemble import MEANS, agreed, shares
+from distilmt.translator.inputs import blank, checked_ids, checked_texts
+from distilmt.translator.results import Hypothesis, Scored, Stats, Status, Translation, soft_labels_of, translation
+from distilmt.translator.search import resolve, whole
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from transformers import MarianMTModel
     from typing_extensions import Unpack
 
-    from distilmt.native_model import NativeModel
-    from distilmt.neighbours import Neighbours
-    from distilmt.search import SearchOptions
-    from distilmt.tokenizer import TokenizerVocab
-    from distilmt.transformers_engine import TransformersModel
+    from distilmt.translator.native_model import NativeModel
+    from distilmt.translator.neighbours import Neighbours
+    from distilmt.translator.search import SearchOptions
+    from distilmt.translator.transformers_engine import TransformersModel
     from distilmt.vocab import TooLong, Vocab
+    from distilmt.vocabulary.tokenizer import TokenizerVocab
+
+__all__ = ["Hypothesis", "Scored", "Stats", "Status", "Translation", "Translator"]
 
 MAX_SOFT_LABELS = 1024
-# From the soundest to the worst, which is what a line in pieces has (long_lines.py).
-Status = Literal[
-    "ok", "redone_float32", "split", "truncated", "max_length", "repetition", "empty_hypothesis", "empty_source",
-    "too_long", "not_finite",
-]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One translation.
-
-    Attributes:
-        ids: without start and end symbols, prefix included.
-        text: "" where ids were translated without text.
-        score: what the search ranks by, normalised by the length penalty, in nats.
-        log_probs: the model's, one per token, in nats, the end symbol's included where it was reached; 0 for a token that
-            a prefix or the model's settings force.
-        soft_labels: one row per entry of log_probs, where asked for.
-    """
-
-    ids: list[int]
-    text: str
-    score: float
-    log_probs: list[float]
-    soft_labels: SoftLabels | None = None
-
-
-@dataclass(frozen=True)
-class Translation:
-    """The translation of one source.
-
-    Attributes:
-        hypotheses: best first.
-        status: how decoding went (see the module).
-        pieces: that a long line was translated in.
-    """
-
-    hypotheses: list[Hypothesis]
-    status: Status
-    pieces: int = 1
-
-    @property
-    def text(self) -> str:
-        """Text of the best hypothesis."""
-        return self.hypotheses[0].text
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A given target under the model.
-
-    Attributes:
-        log_probs: of each token and of the end symbol, in nats; empty, for nothing was scored, where status is
-            `empty_source`, `too_long` or `not_finite`.
-        score: their sum, normalised by the length penalty.
-        status: see the module.
-        soft_labels: one row per entry of log_probs, where asked for.
-        hidden_states: float32 [tokens, d], what the decoder gives to the output projection, where asked for.
-    """
-
-    log_probs: list[float]
-    score: float
-    status: Status
-    soft_labels: SoftLabels | None = None
-    hidden_states: NDArray[np.float32] | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True)
-class Stats:
-    """The last call.
-
-    Attributes:
-        sentences: how many.
-        target_tokens: of the best hypotheses, with their end symbols.
-        seconds: of decoding, without tokenization.
-    """
-
-    sentences: int
-    target_tokens: int
-    seconds: float
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Target tokens per second; 0 for an empty call."""
-        return self.target_tokens / self.seconds if self.target_tokens else 0.0
 
 
 class Translator:
@@ -157,12 +72,12 @@ class Translator:
         folder: holds config.json and model.safetensors, and for text the vocabulary or tokenizer. A list of folders is
             an ensemble.
         engine: "native" knows Marian, BART, mBART and mBART-50, M2M100 and NLLB; "transformers" decodes any
-            sequence-to-sequence model by transformers' `generate`, slower (distilmt.transformers_engine says what differs).
+            sequence-to-sequence model by transformers' `generate`, slower (what differs: translator/transformers_engine).
         device: "cpu"; "cuda" or "cuda:N", where the sentences of a call are decoded together (docs/translator.md says what
             is not there yet).
         compute_type: numbers the matrix products work on: "float32"; "bfloat16", nearly lossless; "int8": weights by
             output channel, activations by row, sums exact; "float16", on a CUDA device; or "auto": int8 where the processor
-            multiplies it natively, else float32, float16 on a CUDA device (`distilmt.compute_type.chosen`). The attribute of
+            multiplies it natively, else float32, float16 on a CUDA device (`translator.compute_type.chosen`). The attribute of
             this name says what was chosen.
         attention: who computes the encoder's on a CUDA device: "cudnn", for float16, bfloat16 and int8 and heads of a multiple
             of 8 columns; "own", this package's kernel; or "auto": cuDNN where it is found and takes the model. The attribute
@@ -235,7 +150,7 @@ class Translator:
             self._model = agreed(folders, self._models)
             self.attention = " and ".join(sorted({each.attention for each in self._models if each.attention})) or None
         else:
-            from distilmt.transformers_engine import TransformersModel
+            from distilmt.translator.transformers_engine import TransformersModel
 
             self._model = TransformersModel(self.folder)
             self._models = [self._model]
@@ -252,7 +167,7 @@ class Translator:
             vocab: needed to translate text, and for a target_language; id lists need none.
             options: as of Translator.
         """
-        from distilmt.probe import quiet_transformers
+        from distilmt.marian.probe import quiet_transformers
 
         with tempfile.TemporaryDirectory(prefix="distilmt-") as folder:
             with quiet_transformers():
@@ -282,7 +197,7 @@ class Translator:
 
     def _tokenizer(self) -> TokenizerVocab:
         """The tokenizer of another family, which says what stands around its texts."""
-        from distilmt.tokenizer import TokenizerVocab
+        from distilmt.vocabulary.tokenizer import TokenizerVocab
 
         model = self._model
         vocab = TokenizerVocab.load(self.folder, (model.source_vocab, model.target_vocab), *self._languages)
@@ -333,24 +248,24 @@ class Translator:
             too_long: what to do with a text of more tokens than the model has positions: skip, truncate, or split, which
                 translates it in pieces and joins their best hypotheses.
             neighbours: hidden states [rows, d] float32 -> (ids [rows, k], probabilities [rows, k], lambda, one or
-                [rows]), mixed into each step (`distilmt.neighbours`). Called from worker threads, one at a time (on a device
-                from this one, at each step, which waits for it); what it raises ends the call.
+                [rows]), mixed into each step (`distilmt.translator.neighbours`). Called from worker threads, one at a
+                time (on a device from this one, at each step, which waits for it); what it raises ends the call.
             progress: called with the number of sentences done, about every 50 ms.
-            search: beam_size, n_best, length_penalty, sample ...: `distilmt.search.SearchOptions` says each.
+            search: beam_size, n_best, length_penalty, sample ...: `distilmt.translator.search.SearchOptions` says each.
         Raises: ConfigError: an argument. KeyboardInterrupt: within a second of Ctrl-C.
         """
         options = resolve(search, self._model.generation)
         if too_long == "split" and (options["n_best"] > 1 or prefixes is not None):
             raise ConfigError('too_long: "split" joins best hypotheses and goes with n_best 1 and without prefixes')
-        from distilmt import long_lines
+        from distilmt.translator import long_lines
 
         lines = self._encode("texts", texts)
         sources, counts, statuses = long_lines.cut(lines, self._room, too_long, self.vocab.word_starts)
-        starts = None if prefixes is None else self._starts(_checked_texts("prefixes", prefixes))
+        starts = None if prefixes is None else self._starts(checked_texts("prefixes", prefixes))
         outputs = self._decode(sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours)
         decoded = iter(self.vocab.decode([h[0] for _, hypotheses in outputs for h in hypotheses]))
         parts = [
-            _translation(status, hypotheses, lambda _: next(decoded), soft_labels) for status, hypotheses in outputs
+            translation(status, hypotheses, lambda _: next(decoded), soft_labels) for status, hypotheses in outputs
         ]
         return long_lines.join(parts, counts, statuses, options)
 
@@ -373,10 +288,10 @@ class Translator:
         Raises: DataError: an id that the vocabulary does not have. Else what `translate` raises.
         """
         options = resolve(search, self._model.generation)
-        sources = _checked_ids("id_lists", id_lists, self._model.source_vocab)
-        starts = None if prefixes is None else _checked_ids("prefixes", prefixes, self._model.target_vocab)
+        sources = checked_ids("id_lists", id_lists, self._model.source_vocab)
+        starts = None if prefixes is None else checked_ids("prefixes", prefixes, self._model.target_vocab)
         return [
-            _translation(status, hypotheses, lambda _: "", soft_labels)
+            translation(status, hypotheses, lambda _: "", soft_labels)
             for status, hypotheses in self._decode(
                 sources, None, options, progress, soft_labels, prefixes=starts, neighbours=neighbours
             )
@@ -403,7 +318,7 @@ class Translator:
             progress: called with the number of sentences done, about every 50 ms.
         Raises: ConfigError: counts differ, or an argument.
         """
-        ids = self.vocab.encode_target(_checked_texts("targets", targets))
+        ids = self.vocab.encode_target(checked_texts("targets", targets))
         return self._score(self._encode("sources", sources), ids, length_penalty, soft_labels, hidden_states, progress)
 
     def score_ids(
@@ -420,8 +335,8 @@ class Translator:
 
         Raises: DataError: an id that the vocabulary does not have. Else what `score` raises.
         """
-        sources = _checked_ids("sources", sources, self._model.source_vocab)
-        targets = _checked_ids("targets", targets, self._model.target_vocab)
+        sources = checked_ids("sources", sources, self._model.source_vocab)
+        targets = checked_ids("targets", targets, self._model.target_vocab)
         return self._score(sources, targets, length_penalty, soft_labels, hidden_states, progress)
 
     def _score(
@@ -433,7 +348,7 @@ class Translator:
         results = []
         for status, hypotheses in self._decode(sources, targets, options, progress, soft_labels, hidden_states):
             _, score, log_probs, soft, states = hypotheses[0] if hypotheses else ([], 0.0, [], None, None)
-            results.append(Scored(log_probs, score, status, _soft(soft, soft_labels), states))
+            results.append(Scored(log_probs, score, status, soft_labels_of(soft, soft_labels), states))
         return results
 
     def _starts(self, prefixes: list[str]) -> list[list[int]]:
@@ -441,9 +356,9 @@ class Translator:
         return [ids if text else [] for text, ids in zip(prefixes, self.vocab.encode_target(prefixes), strict=True)]
 
     def _encode(self, name: str, texts: Sequence[str]) -> list[list[int]]:
-        texts = _checked_texts(name, texts)
+        texts = checked_texts(name, texts)
         ids = self.vocab.encode_source(texts)
-        return [[] if _blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
+        return [[] if blank(text) else list(i) for text, i in zip(texts, ids, strict=True)]
 
     def _decode(
         self,
@@ -476,7 +391,7 @@ class Translator:
                         "model: use a Translator of a single folder"
                     )
         if neighbours is not None:
-            from distilmt.neighbours import checked
+            from distilmt.translator.neighbours import checked
 
             neighbours = checked(neighbours, self._model.target_vocab)
 
@@ -520,63 +435,3 @@ class Translator:
         if self.device == "cpu":
             return native_model.load(folder, compute_type, self.threads)
         return devices.load(folder, compute_type, self.threads, self.device, attention)
-
-
-def _translation(status: Any, hypotheses: list[Any], text: Callable[[Any], str], soft_labels: int) -> Translation:
-    found = [Hypothesis(h[0], text(h[0]), h[1], h[2], _soft(h[3], soft_labels)) for h in hypotheses]
-    if found and repeats(found[0].ids):
-        status = "repetition"
-    return Translation(found or [Hypothesis([], "", 0.0, [], _soft(None, soft_labels))], status)
-
-
-def _soft(arrays: Any, k: int) -> SoftLabels | None:
-    return SoftLabels(*arrays) if arrays else SoftLabels.none(k) if k else None
-
-
-def repeats(ids: Sequence[int]) -> bool:
-    """Whether they end in a phrase of at most 8 tokens that stands at least 8 times in a row, wherever the phrase begins."""
-    return any(len(ids) >= 8 * n and ids[-8 * n : -n] == ids[-7 * n :] for n in range(1, 9))
-
-
-def _blank(text: str) -> bool:
-    """Nothing but white space and invisible format characters (zero-width space, byte order mark ...)."""
-    return all(c.isspace() or unicodedata.category(c) == "Cf" for c in text)
-
-
-def _checked_texts(name: str, texts: Sequence[str]) -> list[str]:
-    if isinstance(texts, str):
-        raise ConfigError(f"{name}: expected a list of texts, got one text - put it in a list")
-    try:
-        found = list(texts)
-    except TypeError:
-        raise ConfigError(f"{name}: expected a list of texts, got {texts!r}") from None
-    for index, text in enumerate(found):
-        if not isinstance(text, str):
-            raise ConfigError(f"{name}[{index}]: expected a text, got {text!r}")
-    return found
-
-
-def _checked_ids(name: str, id_lists: Sequence[Sequence[int]], vocab: int) -> list[list[int]]:
-    try:
-        lists = [[operator.index(i) for i in ids] for ids in id_lists]
-    except TypeError as error:
-        raise ConfigError(
-            f"{name}: expected a list of lists of whole numbers ({error}) - one list per sentence"
-        ) from None
-    for index, ids in enumerate(lists):
-        if ids and (min(ids) < 0 or max(ids) >= vocab):
-            wrong = next(i for i in ids if not 0 <= i < vocab)
-            raise DataError(
-                f"{name}[{index}]: ids must lie in [0, {vocab}), got {wrong} - encode with the model's vocabulary"
-            )
-    return lists
-
-
-def usable_cpus() -> int:
-    """CPUs this process may use: its affinity, and a container's quota (cgroup v2 cpu.max) where there is one."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return count
-    return count if quota == "max" else max(1, min(count, math.ceil(int(quota) / int(period))))

@@ -20,11 +20,11 @@ from typing import Any, Literal
 import sentencepiece
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import atomic_file
-from distilmt.lines import CONTROL
-from distilmt.pieces import Side
-from distilmt.spm import train_spm, with_symbols
-from distilmt.vocab_files import EOS, PAD, UNK, read_vocab_files, vocabulary_problems
+from distilmt.text.files import atomic_file
+from distilmt.text.lines import CONTROL
+from distilmt.vocabulary.pieces import Side
+from distilmt.vocabulary.spm import train_spm, with_symbols
+from distilmt.vocabulary.vocab_files import EOS, PAD, UNK, read_vocab_files, vocabulary_problems
 
 __all__ = ["TooLong", "Vocab", "apply_too_long", "require_same", "vocabulary_problems"]
 

@@ -18,11 +18,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from distilmt.bill.rates import Cost, Rates, cost
-from distilmt.config import resolve
 from distilmt.energy import holes
 from distilmt.errors import ConfigError, DataError
+from distilmt.interface.config import resolve
 from distilmt.report.numbers import Data, System, peer, quality, spread, systems_of, tests_of
-from distilmt.stage import Kind
+from distilmt.state.stage import Kind
 
 KINDS: tuple[str, ...] = typing.get_args(Kind)
 OTHER = "other"  # stages recorded without a kind

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from distilmt.bill.bill import rates_of
 from distilmt.bill.rates import Rates, overlaid
 from distilmt.bill.tables import bill_tables
-from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
+from distilmt.interface.config import resolve
 from distilmt.report.cells import Table
 from distilmt.report.numbers import MEASURES, Data, tests_of
 
@@ -127,7 +127,7 @@ def _data(config: BillConfig) -> tuple[Data, str]:
     from distilmt.bill.older import complete
     from distilmt.report.compare import gather
     from distilmt.run import stages_of
-    from distilmt.storage import read_json
+    from distilmt.state.storage import read_json
 
     folder = Path(config.runs[0])
     if len(config.runs) == 1 and (folder / "run.json").exists() and not (folder / "report.json").exists():
@@ -149,7 +149,7 @@ def _data(config: BillConfig) -> tuple[Data, str]:
 
 def _save(result: Bill, folder: Path) -> None:
     from distilmt.report.figures import svg
-    from distilmt.storage import disk_errors, write_bytes
+    from distilmt.state.storage import disk_errors, write_bytes
 
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.bill import limits
 from distilmt.bill.rates import Amount, Rates, cost
 from distilmt.bill.tables import KG, KWH, amount, digits
-from distilmt.compute_type import ComputeType
-from distilmt.config import resolve
 from distilmt.energy import NOT_MEASURED, EnergyOptions
 from distilmt.errors import ConfigError
+from distilmt.interface.config import resolve
 from distilmt.label import LabelConfig, fill_in_lines, lines_field
-from distilmt.lines import OnInvalidUtf8
-from distilmt.model_options import ModelOptions, SearchFlags
 from distilmt.report.cells import DASH, Table, duration, size
+from distilmt.text.lines import OnInvalidUtf8
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.model_options import ModelOptions, SearchFlags
 
 if TYPE_CHECKING:
     from distilmt.bill.pace import Pace
@@ -207,7 +207,7 @@ def forecast(config: ForecastConfig | None = None, **options: Any) -> Forecast:
 
 def forecast_job(job: LabelConfig, rates: Rates | None = None) -> Forecast:
     """What one job would take, with its options as they are: `distilmt label --dry-run`. Raises: as `forecast`."""
-    from distilmt.translate import usable_cpus
+    from distilmt.energy.machine import usable_cpus
 
     threads = job.threads or usable_cpus()
     config = ForecastConfig(
@@ -223,10 +223,10 @@ def _foretold(config: ForecastConfig, job: LabelConfig, flags: bool = True) -> F
     """`flags`: the command that asks takes rates."""
     from distilmt.bill.pace import measure
     from distilmt.bill.sample import draw
+    from distilmt.energy.machine import usable_cpus
     from distilmt.evaluate import bleu_of, score
-    from distilmt.files import language_of
     from distilmt.labels.teacher import Teacher
-    from distilmt.translate import usable_cpus
+    from distilmt.text.files import language_of
 
     lines = draw(
         config.source, config.sample, shard=config.shard_lines, seed=config.seed, reference=config.reference,

@@ -34,7 +34,7 @@ from distilmt.energy import EnergyOptions, Meter, Usage, total
 if TYPE_CHECKING:
     from distilmt.labels.records import Record
     from distilmt.labels.teacher import Teacher
-    from distilmt.lines import Line
+    from distilmt.text.lines import Line
 
 _ROWS = 96  # of a step: csrc/engine/scheduler.cpp fills its slots up to it
 

@@ -19,9 +19,9 @@ from distilmt.bill.bill import Spent, rates_of, spent
 from distilmt.bill.interval import fieller, mean_variance, t_975
 from distilmt.bill.rates import Amount, Cost, Rates, cost
 from distilmt.bill.tables import KG, KWH, amount, digits
-from distilmt.config import resolve
 from distilmt.energy import NOT_MEASURED
 from distilmt.errors import ConfigError, DataError
+from distilmt.interface.config import resolve
 from distilmt.report.cells import DASH, Table, count, duration, sentences
 from distilmt.report.compare import gather
 from distilmt.report.numbers import Data, System, systems_of

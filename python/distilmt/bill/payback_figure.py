@@ -16,7 +16,7 @@ from distilmt.bill.payback import Payback, PaybackRow
 from distilmt.errors import ConfigError
 from distilmt.report.cells import count
 from distilmt.report.figures import BLACK, COLOURS, GREY, STYLE
-from distilmt.storage import disk_errors
+from distilmt.state.storage import disk_errors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

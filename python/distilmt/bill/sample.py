@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from distilmt.errors import DataError
-from distilmt.lines import Line, OnInvalidUtf8, read_lines
+from distilmt.text.lines import Line, OnInvalidUtf8, read_lines
 
 _CLASSES = 8  # to each doubling of the length
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
-from distilmt.config import resolve
 from distilmt.energy.codecarbon import CodeCarbon
 from distilmt.energy.figure import figure
 from distilmt.energy.machine import busy_seconds, cpu_seconds, usable_cpus
@@ -25,7 +24,8 @@ from distilmt.energy.parts import Constant, Part, PowerSensor, Processors
 from distilmt.energy.rapl import POWERCAP_ROOT, rapl_counters
 from distilmt.energy.usage import Usage, killed, total
 from distilmt.errors import ConfigError, DataError, UserError
-from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.interface.config import resolve
+from distilmt.state.storage import disk_errors, read_json, write_json
 
 P = ParamSpec("P")
 T = TypeVar("T")

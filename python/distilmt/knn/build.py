@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
-from distilmt.compute_type import ComputeType
-from distilmt.config import resolve
+from distilmt.interface.config import resolve
+from distilmt.translator.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.translator.compute_type import ComputeType
 
 if TYPE_CHECKING:
     from distilmt.knn.datastore import Datastore
@@ -41,12 +41,13 @@ def build(config: BuildConfig | None = None, **options: Any) -> Datastore:
     config = resolve(BuildConfig, config, **options)
     import numpy as np
 
-    from distilmt import corpus, models, progress
+    from distilmt import corpus, models
+    from distilmt.interface import progress
     from distilmt.knn.datastore import KEYS, OFFSETS, VALUES, VOCAB, write_header
-    from distilmt.storage import disk_errors
+    from distilmt.marian.weights import weights_hash
+    from distilmt.state.storage import disk_errors
     from distilmt.translate import Translator
     from distilmt.vocab import Vocab
-    from distilmt.weights import weights_hash
 
     folder, model = Path(config.out), models.folder_of(config.model)
     text = corpus.load_corpus((config.source, config.target))

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from distilmt.energy.machine import usable_cpus
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import file_hash
 from distilmt.knn.index import faiss, opened
 from distilmt.knn.kind import PROBES, Kind
-from distilmt.search import number, whole
-from distilmt.storage import disk_errors, read_json, write_json
-from distilmt.translate import usable_cpus
-from distilmt.weights import weights_hash
+from distilmt.marian.weights import weights_hash
+from distilmt.state.storage import disk_errors, read_json, write_json
+from distilmt.text.files import file_hash
+from distilmt.translator.search import number, whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,7 +13,7 @@ import numpy as np
 
 from distilmt.errors import ConfigError, DataError
 from distilmt.knn.kind import Kind, chosen
-from distilmt.storage import read_json, write_json
+from distilmt.state.storage import read_json, write_json
 
 if TYPE_CHECKING:
     from distilmt.knn.datastore import Datastore

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.interface.config import resolve
 from distilmt.knn.kind import PROBES, Kind, chosen
 
 if TYPE_CHECKING:
@@ -64,12 +64,12 @@ def search(config: SearchConfig | None = None, **options: Any) -> StoredNeighbou
     config = resolve(SearchConfig, config, **options)
     import numpy as np
 
-    from distilmt import progress
-    from distilmt.files import file_hash
+    from distilmt.interface import progress
     from distilmt.knn.datastore import OFFSETS, VALUES, VOCAB, Datastore
     from distilmt.knn.index import recall
     from distilmt.knn.stored import DISTANCES, HEADER, IDS, VERSION, StoredNeighbours
-    from distilmt.storage import disk_errors, write_json
+    from distilmt.state.storage import disk_errors, write_json
+    from distilmt.text.files import file_hash
 
     store = Datastore(config.store, threads=config.threads, index=config.index, probes=config.probes)
     kind, found = chosen(config.index, store.tokens), 1.0

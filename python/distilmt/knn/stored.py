@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distilmt.errors import DataError
-from distilmt.files import file_hash
 from distilmt.knn.datastore import read_facts
-from distilmt.storage import disk_errors
+from distilmt.state.storage import disk_errors
+from distilmt.text.files import file_hash
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

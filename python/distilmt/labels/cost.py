@@ -16,7 +16,7 @@ from distilmt import energy
 from distilmt.energy import Usage
 from distilmt.labels.events import NOTE_SECONDS, Session, sessions
 from distilmt.labels.merge import RESULT, header
-from distilmt.storage import read_json
+from distilmt.state.storage import read_json
 
 if TYPE_CHECKING:
     from distilmt.run import Run

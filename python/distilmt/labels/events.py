@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.energy import Usage
-from distilmt.lock import identity, process_lives
-from distilmt.storage import append_event, disk_errors
+from distilmt.state.lock import identity, process_lives
+from distilmt.state.storage import append_event, disk_errors
 
 # Fields without which an event of a kind is not whole.
 _FIELDS = {"batch": {"lines", "tokens", "decoding"}, "cost": {"usage"}, "end": {"worker_seconds", "usage"}}

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from distilmt.errors import ConfigError
-from distilmt.files import line_writer
 from distilmt.labels.manifest import refuse_overwriting
 from distilmt.labels.merge import merged_records
 from distilmt.labels.records import Record
-from distilmt.storage import disk_errors
+from distilmt.state.storage import disk_errors
+from distilmt.text.files import line_writer
 
 Format = Literal["text", "tsv", "parquet", "hf"]
 ROWS = 10_000  # of a row group

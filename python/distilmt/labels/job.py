@@ -14,10 +14,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from distilmt import search
-from distilmt.config import to_dict
 from distilmt.energy import Meter
 from distilmt.errors import DataError, ResourceError
+from distilmt.interface.config import to_dict
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels import merge as merging
 from distilmt.labels.cost import NAME, cost
@@ -29,8 +28,9 @@ from distilmt.labels.proof import proven
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text, read_text
 from distilmt.labels.worker import Work
-from distilmt.model_options import folder_of
-from distilmt.storage import disk_errors, write_json
+from distilmt.state.storage import disk_errors, write_json
+from distilmt.translator import search
+from distilmt.translator.model_options import folder_of
 
 REPAIRS = 3  # times that a shard is labelled anew because the disk gave back something else
 
@@ -49,7 +49,7 @@ def prepare(config: LabelConfig) -> Work:
 
     Raises: ConfigError: it is a job of other inputs. DataError: the texts cannot be labelled.
     """
-    from distilmt.native_model import Generation  # the command line starts without the native part
+    from distilmt.translator.native_model import Generation  # the command line starts without the native part
 
     folder, model = Path(config.out), folder_of(config.model)
     # What cannot be is said before a manifest binds the folder to it.
@@ -92,7 +92,7 @@ def carry_out(job: Work, folder: Path) -> Labels | None:
         job: what is to be done; its folder is `folder`, or one below it for what is redone.
     Returns: None where shards of others are still to be done.
     """
-    from distilmt.translate import usable_cpus
+    from distilmt.energy.machine import usable_cpus
 
     config, shards, log = job.config, job.shards, Log(folder)
     threads = config.threads or usable_cpus()
@@ -160,7 +160,7 @@ class _Show:
         self.shown: Counter[int] = Counter()  # and how many of the shard the bar has seen
 
     def __enter__(self) -> _Show:
-        from distilmt import progress
+        from distilmt.interface import progress
 
         shards = self.job.shards
         self.shown.update({shard: len(self.job.numbers(shard)) for shard in shards.finished() if shard < shards.count})

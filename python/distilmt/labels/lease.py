@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.errors import ResourceError
-from distilmt.lock import identity, process_lives
-from distilmt.storage import create_bytes, disk_errors
+from distilmt.state.lock import identity, process_lives
+from distilmt.state.storage import create_bytes, disk_errors
 
 SIZE = 1024  # bytes of a lease file: a constant, so that one write replaces all of it
 

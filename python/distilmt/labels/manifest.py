@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.model_options import ModelOptions, folder_of
-from distilmt.stage import differences
-from distilmt.storage import create_bytes, disk_errors, plain, read_json
+from distilmt.state.stage import differences
+from distilmt.state.storage import create_bytes, disk_errors, plain, read_json
+from distilmt.translator.model_options import ModelOptions, folder_of
 
 if TYPE_CHECKING:
     from distilmt.label import LabelConfig
@@ -42,10 +42,11 @@ def describe(config: LabelConfig, model: Path, text: Text, target: Text | None) 
     """The manifest of a job."""
     from importlib.metadata import version
 
-    from distilmt import _native, attention
-    from distilmt.compute_type import chosen
-    from distilmt.device import kind
-    from distilmt.native_model import columns_of
+    from distilmt import _native
+    from distilmt.translator import attention
+    from distilmt.translator.compute_type import chosen
+    from distilmt.translator.device import kind
+    from distilmt.translator.native_model import columns_of
 
     device = kind(config.asked.device)
     asked = asdict(replace(config.asked, also=()))

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError, ResourceError
-from distilmt.files import COMPRESSED, file_hash, line_writer, open_text
 from distilmt.labels import segments
 from distilmt.labels.lease import look
 from distilmt.labels.manifest import read_manifest
 from distilmt.labels.records import USABLE, Record
 from distilmt.labels.shards import Shards, hash_of_first
-from distilmt.storage import disk_errors, read_json, sync_folder, write_json
+from distilmt.state.storage import disk_errors, read_json, sync_folder, write_json
+from distilmt.text.files import COMPRESSED, file_hash, line_writer, open_text
 
 if TYPE_CHECKING:
     from distilmt.label import Labels

@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 from typing import IO, Any
 
-from distilmt.device import of_worker
 from distilmt.errors import ConfigError, DataError, ResourceError, UserError
 from distilmt.labels.worker import Report, Work, to_json, work
+from distilmt.translator.device import of_worker
 
 GRACE_SECONDS = 0.8  # for workers to let go of their shards when they are told to stop: for all of them together
 DEATHS = 100  # of workers before a job is given up

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distilmt.errors import DataError, ResourceError
-from distilmt.files import file_hash
 from distilmt.labels.merge import RESULT, Stored, header, open_labels
-from distilmt.storage import read_json
+from distilmt.state.storage import read_json
+from distilmt.text.files import file_hash
 
 if TYPE_CHECKING:
     from distilmt.label import Labels

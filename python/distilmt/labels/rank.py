@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, field
 from itertools import islice, repeat
 from typing import Literal, NamedTuple
 
-from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError, ResourceError
+from distilmt.interface.config import resolve
 from distilmt.labels.records import USABLE, Record
 
 BLOCK = 2000  # lines ranked at a time: enough to keep every thread busy, few enough to hold

@@ -16,15 +16,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from distilmt.config import resolve
-from distilmt.device import kind
 from distilmt.energy import Meter
 from distilmt.errors import ConfigError, DeviceFailed, ResourceError
+from distilmt.interface.config import resolve
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels.events import Log
 from distilmt.labels.job import carry_out, prepare
 from distilmt.labels.pool import DEATHS
 from distilmt.labels.worker import Work, from_json, to_json, work
+from distilmt.translator.device import kind
 
 
 class _Actor:

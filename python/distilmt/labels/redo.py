@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from distilmt.compute_type import ComputeType
-from distilmt.config import resolve
 from distilmt.errors import ConfigError, DataError
+from distilmt.interface.config import resolve
 from distilmt.label import LabelConfig, Labels
 from distilmt.labels.job import carry_out, read_texts
 from distilmt.labels.manifest import describe, read_manifest, teacher_hashes
@@ -25,9 +24,10 @@ from distilmt.labels.records import VERDICTS
 from distilmt.labels.shards import Shards
 from distilmt.labels.source import Text
 from distilmt.labels.worker import Work
-from distilmt.model_options import folder_of
-from distilmt.stage import differences
-from distilmt.storage import create_bytes, disk_errors, plain, read_json
+from distilmt.state.stage import differences
+from distilmt.state.storage import create_bytes, disk_errors, plain, read_json
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.model_options import folder_of
 
 _SEARCH = ("beam_size", "length_penalty", "max_length", "patience", "repetition_penalty", "no_repeat_ngram_size")
 _OTHER = ("too_long", "compute_type", "workers", "threads", "model", "source", "target")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from distilmt.errors import DataError
 from distilmt.labels.records import Record, from_frames
-from distilmt.storage import disk_errors, sync_folder
+from distilmt.state.storage import disk_errors, sync_folder
 
 MAGIC = b"DMTSEG1\n"
 HEADER_BYTES = 52

@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
-from distilmt.files import COMPRESSED, FileFacts, file_facts, line_writer
+from distilmt.interface.config import resolve
 from distilmt.label import Labels, read_labels
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
-from distilmt.lines import read_lines
-from distilmt.model_options import ModelOptions, translator_of
-from distilmt.storage import read_json, write_json
+from distilmt.state.storage import read_json, write_json
+from distilmt.text.files import COMPRESSED, FileFacts, file_facts, line_writer
+from distilmt.text.lines import read_lines
+from distilmt.translator.model_options import ModelOptions, translator_of
 
 SIGNATURES = {
     "bleu": "nrefs:1|case:mixed|eff:yes|tok:13a|smooth:exp",
@@ -83,10 +83,10 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(SelectConfig, config, **options)
+    from distilmt.energy.machine import usable_cpus
+    from distilmt.interface.progress import bar
     from distilmt.labels.manifest import read_manifest
     from distilmt.labels.merge import RESULT
-    from distilmt.progress import bar
-    from distilmt.translate import usable_cpus
 
     labels = read_labels(config.labels)
     stored = read_manifest(labels.folder)[0]["options"]["search"]["n_best"]
@@ -169,7 +169,7 @@ def _read_gold(path: str, labels: Labels) -> FileFacts:
     facts = file_facts(path)
     lengths = array("I", (len(line.text) for line in read_lines(path, facts=facts)))
     if facts.lines != labels.lines:
-        from distilmt.alignment import require_aligned
+        from distilmt.text.alignment import require_aligned
 
         pseudo = labels.folder / labels.files["pseudo"]
         require_aligned(pseudo, path, [len(text) for text in labels.pseudo], lengths)

@@ -17,8 +17,8 @@ from typing import Any
 
 from distilmt.labels import segments
 from distilmt.labels.lease import Lease, Watch, look
-from distilmt.stage import hash_of
-from distilmt.storage import create_bytes, disk_errors, sync_folder
+from distilmt.state.stage import hash_of
+from distilmt.state.storage import create_bytes, disk_errors, sync_folder
 
 STRIKES = 3  # deaths of workers at one place before the line is suspected, and before it is given up
 

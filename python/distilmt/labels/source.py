@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.errors import DataError
-from distilmt.files import COMPRESSED, BrokenStream, FileFacts, file_facts, read_blocks
-from distilmt.lines import Line, OnInvalidUtf8, read_lines
+from distilmt.text.files import COMPRESSED, BrokenStream, FileFacts, file_facts, read_blocks
+from distilmt.text.lines import Line, OnInvalidUtf8, read_lines
 
 _MARKS = (b"\xef\xbb", b"\xff\xfe", b"\xfe\xff", b"\x00\x00")  # how a text with a byte order mark begins
 

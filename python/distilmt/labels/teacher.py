@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import ConfigError, MemoryExhausted, ResourceError, UserError
-from distilmt.forced import forced_blobs, in_halves
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.verdicts import verdict_of
-from distilmt.lines import Line
-from distilmt.storage import read_json
+from distilmt.state.storage import read_json
+from distilmt.text.lines import Line
+from distilmt.translator.forced import forced_blobs, in_halves
 
 if TYPE_CHECKING:
     from distilmt.label import LabelConfig
-    from distilmt.translate import Hypothesis, Translation
+    from distilmt.translator.results import Hypothesis, Translation
     from distilmt.vocab import Vocab
 
 
@@ -24,7 +24,7 @@ class Teacher:
     """A model, loaded with the options of a job."""
 
     def __init__(self, config: LabelConfig, threads: int | None) -> None:
-        from distilmt.model_options import translator_of
+        from distilmt.translator.model_options import translator_of
 
         self.config = config
         self.translator = translator_of(config.model, config.asked, compute_type=config.compute_type, threads=threads)

@@ -22,7 +22,7 @@ from distilmt.errors import ConfigError
 
 if TYPE_CHECKING:
     from distilmt.labels.records import Verdict
-    from distilmt.translate import Translation
+    from distilmt.translator.results import Translation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,15 +21,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from distilmt.config import resolve, to_dict
 from distilmt.errors import DataError, DeviceFailed, ResourceError, UserError
+from distilmt.interface.config import resolve, to_dict
 from distilmt.label import LabelConfig
 from distilmt.labels.lease import Lease
 from distilmt.labels.records import Record, from_frames, to_frame
 from distilmt.labels.segments import Writer, read_segment
 from distilmt.labels.shards import STRIKES, Place, Shards
 from distilmt.labels.source import Reader, Text
-from distilmt.lines import Line
+from distilmt.text.lines import Line
 
 POLL_SECONDS = 0.5  # between two looks at shards that others hold
 Report = Callable[[dict[str, Any]], None]

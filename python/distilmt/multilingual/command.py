@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.lines import OnInvalidUtf8
+from distilmt.interface.config import resolve
 from distilmt.multilingual.directions import read_directions
 from distilmt.multilingual.groups import grouped
+from distilmt.text.lines import OnInvalidUtf8
 from distilmt.train import TrainingOptions
 
 if TYPE_CHECKING:

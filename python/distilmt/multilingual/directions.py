@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
-from distilmt.storage import read_json, write_json
+from distilmt.interface.config import resolve
+from distilmt.state.storage import read_json, write_json
 
 NAME = re.compile(r"(\w+)-(\w+)")
 KNOWN = (

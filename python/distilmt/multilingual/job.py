@@ -9,18 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from distilmt import models
-from distilmt.batches import Pairs, encode_pairs
-from distilmt.checkpoints import remove_checkpoints
-from distilmt.corpora import alone
 from distilmt.corpus import Corpus, load_corpus
-from distilmt.dataset import is_column
-from distilmt.distill_report import set_name
+from distilmt.distilling.distill_report import set_name
 from distilmt.errors import ConfigError
 from distilmt.evaluate import evaluate
-from distilmt.files import write_lines
-from distilmt.invocation import invocation
+from distilmt.interface.invocation import invocation
 from distilmt.label import Labels, label_stage
-from distilmt.lines import read_lines
 from distilmt.multilingual.command import MultilingualConfig
 from distilmt.multilingual.directions import Direction, known, target_of, write_known
 from distilmt.multilingual.groups import grouped
@@ -31,9 +25,15 @@ from distilmt.multilingual.widen import widened
 from distilmt.objectives import parse
 from distilmt.recipes.seq_kd import seq_kd
 from distilmt.run import Run
+from distilmt.text.corpora import alone
+from distilmt.text.dataset import is_column
+from distilmt.text.files import write_lines
+from distilmt.text.lines import read_lines
 from distilmt.train import first_student, say_notes
-from distilmt.trainer import fit
-from distilmt.trainer_support import pair_lengths
+from distilmt.training.batches import Pairs, encode_pairs
+from distilmt.training.checkpoints import remove_checkpoints
+from distilmt.training.trainer import fit
+from distilmt.training.trainer_support import pair_lengths
 from distilmt.vocab import Vocab, require_same
 
 UNKNOWN = 0.01  # share of a side's tokens from which on it is said

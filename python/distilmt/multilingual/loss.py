@@ -17,9 +17,9 @@ from transformers import MarianMTModel, TrainerCallback
 from distilmt.errors import ConfigError
 from distilmt.multilingual.switch import Kind, factor
 from distilmt.objectives import Objective
-from distilmt.student_loss import StudentLoss
 from distilmt.train import TrainingOptions
-from distilmt.trainer_support import dev_scores
+from distilmt.training.student_loss import StudentLoss
+from distilmt.training.trainer_support import dev_scores
 
 
 def without_teacher(objective: Objective) -> Objective:

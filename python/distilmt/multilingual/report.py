@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from distilmt.files import write_lines
 from distilmt.run import versions
-from distilmt.storage import write_json
+from distilmt.state.storage import write_json
+from distilmt.text.files import write_lines
 
 if TYPE_CHECKING:
     from distilmt.multilingual.command import MultilingualConfig

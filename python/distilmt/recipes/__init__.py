@@ -1,7 +1,7 @@
 """Ways of making training data, one file each, named like it: `make(materials)` gives the corpus a student learns from.
 
-A recipe takes what it needs from `Materials` (materials.py): the training text, labels, selections, back-translations. It goes
-with any objective.
+A recipe takes what it needs from `Materials` (distilling/materials.py): training text, labels, selections, back-translations. It
+goes with any objective.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
     from distilmt.recipes.hybrid import Mixture
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from distilmt.corpus import Corpus
-from distilmt.files import lines_hash
 from distilmt.label import Labels
 from distilmt.labels.rank import RankOptions, rank
 from distilmt.labels.records import read_records
 from distilmt.recipes.seq_kd import seq_kd
+from distilmt.text.files import lines_hash
 
 
 def chosen(
@@ -25,7 +25,7 @@ def chosen(
     Returns: corpora; lines whose list is shorter are left out of the later ones (status `label_missing`).
     Raises: DataError: `labels` belong to a text of another length.
     """
-    from distilmt.translate import usable_cpus
+    from distilmt.energy.machine import usable_cpus
 
     pseudo = seq_kd(text, labels)
     golds = (gold if status == "ok" else None for gold, status in zip(text.targets, text.statuses, strict=True))

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from distilmt.corpus import Corpus
-from distilmt.files import lines_hash
-from distilmt.lines import read_lines
+from distilmt.text.files import lines_hash
+from distilmt.text.lines import read_lines
 
 if TYPE_CHECKING:
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 LEFT_OUT, PLACES = 0.1, 3
 

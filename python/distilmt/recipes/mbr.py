@@ -12,7 +12,7 @@ from distilmt.labels.rank import RankOptions
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 RANKING = RankOptions(rule="mbr")
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from distilmt.files import lines_hash
 from distilmt.recipes.seq_kd import seq_kd
+from distilmt.text.files import lines_hash
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 
 def make(materials: Materials) -> Corpus:

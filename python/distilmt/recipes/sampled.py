@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 
 def make(materials: Materials) -> Corpus:

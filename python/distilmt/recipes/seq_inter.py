@@ -15,8 +15,8 @@ from distilmt.labels.rank import RankOptions
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
+    from distilmt.distilling.materials import Materials
     from distilmt.label import Labels
-    from distilmt.materials import Materials
 
 RANKING = RankOptions(rule="bleu", smoothing="kim-rush", tokens="ids")
 

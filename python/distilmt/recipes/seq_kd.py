@@ -17,7 +17,7 @@ from distilmt.label import Labels
 from distilmt.labels.records import USABLE
 
 if TYPE_CHECKING:
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 
 def make(materials: Materials) -> Corpus:

@@ -63,7 +63,7 @@ class _Run:
     """A run folder: its test texts as `run.json` names them, and the translations that it kept."""
 
     def __init__(self, folder: str) -> None:
-        from distilmt.storage import read_json
+        from distilmt.state.storage import read_json
 
         self.folder = Path(folder)
         if not (self.folder / "run.json").exists():
@@ -80,7 +80,7 @@ class _Run:
 def _texts(described: Sequence[Data], runs: Sequence[_Run]) -> dict[str, tuple[list[str], str]]:
     """References and language of each test set that is the same text in all runs."""
     from distilmt.corpus import load_corpus
-    from distilmt.files import language_of
+    from distilmt.text.files import language_of
 
     known = [
         {text["name"]: text.get("target_hash") for text in (run.get("setup") or {}).get("texts") or []}

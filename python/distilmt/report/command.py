@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.bill.rates import Rates
-from distilmt.config import resolve
 from distilmt.errors import ConfigError
+from distilmt.interface.config import resolve
 from distilmt.report.across import test_across
 from distilmt.report.compare import gather
 from distilmt.report.data import Report

@@ -13,7 +13,7 @@ from distilmt.errors import DataError
 from distilmt.report.numbers import Data
 from distilmt.report.schema import check
 from distilmt.report.sections import markdown, said
-from distilmt.storage import disk_errors, plain, read_json, write_bytes, write_json
+from distilmt.state.storage import disk_errors, plain, read_json, write_bytes, write_json
 
 
 class Report:

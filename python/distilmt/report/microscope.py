@@ -26,15 +26,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from distilmt.gap import own_mode
+from distilmt.quality.gap import own_mode
 from distilmt.soft_labels import SoftLabels
-from distilmt.teachers import TeacherMix
-from distilmt.translate import Hypothesis, Scored, Translation, Translator, repeats
+from distilmt.training.teachers import TeacherMix
+from distilmt.translate import Hypothesis, Scored, Translation, Translator
+from distilmt.translator.results import repeats
 from distilmt.vocab import Vocab
 
 if TYPE_CHECKING:
     from distilmt.corpus import Corpus
-    from distilmt.materials import Materials
+    from distilmt.distilling.materials import Materials
 
 K = 32  # ids that are told apart
 LINES = 1000  # looked at of each test set, spread evenly
@@ -89,8 +90,8 @@ class Microscope:
             folder: the student's. translations: its own, by name of the test set.
         """
         from distilmt import models
-        from distilmt.files import file_hash
-        from distilmt.weights import identity
+        from distilmt.marian.weights import identity
+        from distilmt.text.files import file_hash
 
         run = self.materials.run
         inputs = self.inputs | {
@@ -103,7 +104,7 @@ class Microscope:
             if not stage.done:
                 facts, ranked = self._compare(folder, translations)
                 path = stage.folder / "sentences.json"
-                from distilmt.storage import write_json
+                from distilmt.state.storage import write_json
 
                 write_json(path, {"sentences": ranked})
                 keep = sorted(ranked, key=lambda each: -abs(each["difference"]))[:RANKED]

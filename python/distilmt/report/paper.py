@@ -99,8 +99,8 @@ def _models(data: Data) -> str:
 
 
 def _methods(data: Data) -> Iterable[str]:
+    from distilmt.distilling.methods import named
     from distilmt.errors import ConfigError
-    from distilmt.methods import named
 
     for system in systems_of(data):
         if system.role == "teacher":

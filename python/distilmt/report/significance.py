@@ -39,9 +39,9 @@ def find_significance(
         is there to compare, or translations were not kept.
     """
     from distilmt.corpus import file_hash
-    from distilmt.files import OWN_WORDS
-    from distilmt.stage import hash_of
+    from distilmt.state.stage import hash_of
     from distilmt.statistics.significance import corrected, significance
+    from distilmt.text.files import OWN_WORDS
 
     baseline = next((entry["name"] for entry in systems if entry["role"] == "baseline"), "teacher")
     students = dict.fromkeys(entry["name"] for entry in systems if entry["role"] == "student")

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError
-from distilmt.files import file_hash
 from distilmt.soft_labels.batch import SoftLabels
 from distilmt.soft_labels.code import decode
-from distilmt.storage import disk_errors, read_json
+from distilmt.state.storage import disk_errors, read_json
+from distilmt.text.files import file_hash
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,7 +12,7 @@ from typing import Any
 
 from distilmt.errors import ConfigError
 from distilmt.soft_labels.store import HEAD, HEADER, INDEX, SENTENCES, VERSION, VOCAB, SoftLabelsStore
-from distilmt.storage import disk_errors, sync_folder, write_json
+from distilmt.state.storage import disk_errors, sync_folder, write_json
 
 
 class SoftLabelsWriter:
@@ -35,8 +35,8 @@ class SoftLabelsWriter:
     def __init__(
         self, folder: str | os.PathLike[str], *, model: str | os.PathLike[str], source: str, k: int, floor: float = 0.0
     ) -> None:
+        from distilmt.marian.weights import weights_hash
         from distilmt.vocab import Vocab
-        from distilmt.weights import weights_hash
 
         self.folder = Path(folder)
         if not 0 <= k <= 1024:

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.files import plain_language
+from distilmt.text.files import plain_language
 
 Measure = Literal["bleu", "chrf"]
 Numbers = NDArray[np.float64]

@@ -16,14 +16,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from distilmt.config import resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import UserError
-from distilmt.files import write_lines
-from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.interface.config import resolve
+from distilmt.state.storage import disk_errors, read_json, write_json
 from distilmt.study import decode, distill, function
 from distilmt.study.measure import Work, measure
 from distilmt.study.records import translations_of
+from distilmt.text.files import write_lines
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 

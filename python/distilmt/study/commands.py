@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from distilmt import study
-from distilmt.flags import ListCommand
+from distilmt.interface.flags import ListCommand
 
 app = typer.Typer(help="Factors, randomised blocks, repeats: a measured comparison.", no_args_is_help=True)
 File = Annotated[str, typer.Argument(metavar="FILE", help="the study, as in examples/studies")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
-from distilmt.compute_type import ComputeType
 from distilmt.errors import ConfigError, DataError
-from distilmt.model_options import ModelOptions, NeighbourOptions, translator_of
 from distilmt.study.measure import Numbers, Work
+from distilmt.translator.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.translator.compute_type import ComputeType
+from distilmt.translator.model_options import ModelOptions, NeighbourOptions, translator_of
 
 OUTCOMES = ("target_tokens", "tokens_per_second", "sentences_per_second", "bleu", "chrf")
 
@@ -46,8 +46,8 @@ def load(task: DecodeTask) -> Work:
     """
     from distilmt.corpus import load_corpus
     from distilmt.evaluate import bleu_of, score
-    from distilmt.files import language_of
-    from distilmt.weights import identity
+    from distilmt.marian.weights import identity
+    from distilmt.text.files import language_of
 
     text = load_corpus(task.test)
     if text.quarantined:

@@ -16,20 +16,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distilmt.compute_type import HELP as COMPUTE_TYPE_HELP
-from distilmt.compute_type import ComputeType
 from distilmt.distill import DistillConfig
+from distilmt.distilling.materials import Materials
+from distilmt.distilling.methods import ALONE, Method, named
+from distilmt.distilling.recipe_options import LabelSearch, RecipeOptions
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError, ResourceError
-from distilmt.materials import Materials
-from distilmt.methods import ALONE, Method, named
-from distilmt.own_targets import OwnTargets
-from distilmt.recipe_options import LabelSearch, RecipeOptions
-from distilmt.stage import hash_of
+from distilmt.state.stage import hash_of
 from distilmt.study import decode
 from distilmt.study.measure import Numbers, Work
-from distilmt.teachers import TeacherMix, names_of
 from distilmt.train import TrainingOptions
+from distilmt.training.own_targets import OwnTargets
+from distilmt.training.teachers import TeacherMix, names_of
+from distilmt.translator.compute_type import HELP as COMPUTE_TYPE_HELP
+from distilmt.translator.compute_type import ComputeType
 
 if TYPE_CHECKING:
     from distilmt.run import Run
@@ -122,7 +122,7 @@ class DistillTask:
 
         Raises: ConfigError.
         """
-        from distilmt.sizes import parse_size
+        from distilmt.marian.sizes import parse_size
 
         parse_size(self.student_size)
         readers = {reader for phase in self.chosen.phases for reader in phase.readers}
@@ -146,8 +146,8 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     Raises: ConfigError, DataError, ResourceError.
     """
     from distilmt import corpus, models
-    from distilmt.students import train_student
-    from distilmt.weights import identity
+    from distilmt.distilling.students import train_student
+    from distilmt.marian.weights import identity
 
     text, dev = corpus.load_corpus(task.train), corpus.load_corpus(task.dev)
     teachers = [models.folder_of(name) for name in names_of(task.teacher)]
@@ -210,8 +210,8 @@ def looks(
     """What further test sets, the student's own mode and the teacher's view of the references say; and `Work.further`."""
     from distilmt.corpus import load_corpus
     from distilmt.evaluate import score
-    from distilmt.files import language_of
-    from distilmt.gap import own_mode, top1_agreement
+    from distilmt.quality.gap import own_mode, top1_agreement
+    from distilmt.text.files import language_of
     from distilmt.translate import Translator
 
     student = Translator(model, compute_type="float32", threads=task.training.threads)

@@ -14,9 +14,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from distilmt.errors import DataError
+from distilmt.state.storage import disk_errors, write_bytes
 from distilmt.statistics import Contrasts, Layout, Runs, holm, repeated_measures
 from distilmt.statistics.layout import interval, number
-from distilmt.storage import disk_errors, write_bytes
 from distilmt.study.plots import plot_outcome, plot_quality_cost
 from distilmt.study.records import Record, record_of, status_of
 from distilmt.study.sentences import Tested, by_sentences

@@ -24,7 +24,7 @@ from numbers import Real
 from typing import Any
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.storage import plain
+from distilmt.state.storage import plain
 from distilmt.study.measure import METERED, Numbers, Work
 
 

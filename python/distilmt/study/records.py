@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from distilmt.errors import ConfigError, DataError
-from distilmt.stage import flat, short
-from distilmt.storage import disk_errors, read_json, write_json
+from distilmt.state.stage import flat, short
+from distilmt.state.storage import disk_errors, read_json, write_json
 from distilmt.study.spec import Cell, Study, file_name
 
 Record = dict[str, Any]

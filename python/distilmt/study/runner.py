@@ -23,9 +23,9 @@ from itertools import groupby
 from pathlib import Path
 
 from distilmt.errors import ResourceError
-from distilmt.lock import Lock
 from distilmt.run import versions
-from distilmt.storage import disk_errors, plain, read_json, write_json
+from distilmt.state.lock import Lock
+from distilmt.state.storage import disk_errors, plain, read_json, write_json
 from distilmt.study import noise, records
 from distilmt.study.records import Record, Status, path_of, record_of
 from distilmt.study.spec import COLUMNS, Cell, Source, Study, file_name, read

@@ -13,12 +13,12 @@ from typing import Literal, cast
 
 from distilmt.corpus import load_corpus
 from distilmt.errors import DataError
-from distilmt.files import language_of, open_text
 from distilmt.statistics import Layout, Paired, paired, stars
 from distilmt.statistics.contrasts import MOST
 from distilmt.statistics.layout import interval, number, p_value
 from distilmt.study.records import record_of, translations_of
 from distilmt.study.spec import Planned, Study, treatment_name
+from distilmt.text.files import language_of, open_text
 
 Lines = dict[int, list[str]]
 NOTES = [

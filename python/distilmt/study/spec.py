@@ -28,16 +28,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from distilmt.bill.rates import Rates
-from distilmt.config import checked, places, resolve
 from distilmt.energy import EnergyOptions
 from distilmt.errors import ConfigError
-from distilmt.stage import hash_of
-from distilmt.storage import plain
+from distilmt.interface.config import checked, places, resolve
+from distilmt.interface.values import convert
+from distilmt.state.stage import hash_of
+from distilmt.state.storage import plain
 from distilmt.study import noise
 from distilmt.study.decode import OUTCOMES, DecodeTask
 from distilmt.study.distill import DistillTask
 from distilmt.study.measure import METERED, MODELLED
-from distilmt.values import convert
 
 TASKS: dict[str, type] = {"decode": DecodeTask, "distill": DistillTask}
 COLUMNS = (  # of the table, beside factors and outcomes, which need other names

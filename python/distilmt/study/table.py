@@ -15,7 +15,7 @@ from typing import Any
 from distilmt.bill.rates import cost_of
 from distilmt.energy import Usage
 from distilmt.errors import ConfigError
-from distilmt.storage import write_bytes
+from distilmt.state.storage import write_bytes
 from distilmt.study.measure import MODELLED
 from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.spec import Source, Study, read

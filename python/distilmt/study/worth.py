@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from distilmt.bill.interval import fieller, mean_variance, t_975
 from distilmt.errors import ConfigError, DataError
 from distilmt.report.cells import DASH, count, sentences
+from distilmt.state.storage import disk_errors, write_bytes, write_json
 from distilmt.statistics import Layout
 from distilmt.statistics.layout import number
-from distilmt.storage import disk_errors, write_bytes, write_json
 from distilmt.study.plots import MARKERS, new_axes, pareto
 from distilmt.study.records import Record, record_of, require_same
 from distilmt.study.sentences import compared
