@@ -44,6 +44,12 @@ def test_no_library_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
         device.count()
 
 
+def test_the_library_is_looked_for_beside_the_other_native_parts() -> None:
+    from distilmt import _native, ops
+
+    assert device.LIBRARY == ops._CUDA_LIBRARY == Path(str(_native.__file__)).with_name("_cuda.so")
+
+
 def test_a_library_without_the_translator_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     from distilmt import _native
 

@@ -31,7 +31,8 @@ GIVEN: dict[str, Any] = {
     "rows": [{"method": name, "seconds": n**1.5, "block": n, "run": f"{name} {n}"} for name in METHODS for n in range(5)],
 }  # fmt: skip
 TAKEN = {
-    "config": "train.TrainingOptions", "knn.__init__": "translate.Translator", "labels.rank": "labels.records.read_records",
+    "interface.config": "train.TrainingOptions", "knn.__init__": "translate.Translator",
+    "labels.rank": "labels.records.read_records",
 }  # fmt: skip
 # Too long for an example; their calls are compared with the functions.
 NOT_RUN = {"labels.ray": "starts a cluster: test_labels_ray.py", "study.__init__": "runs studies: test_study_run.py"}

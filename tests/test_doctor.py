@@ -11,8 +11,10 @@ from types import SimpleNamespace
 
 import pytest
 
+import distilmt
 from distilmt.interface import doctor as module
 from distilmt.interface.doctor import Diagnosis, doctor
+from distilmt.translator import device
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_case_46_why_the_cuda_kernels_are_not_used(torch, built, said, monkeypatch, tmp_path) -> None:
     if built:
         (tmp_path / "_cuda.so").touch()
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "doctor.py"))
+    monkeypatch.setattr(device, "LIBRARY", tmp_path / "_cuda.so")
     monkeypatch.setitem(sys.modules, "torch", torch)
     assert said in module._cuda()
 
@@ -115,7 +117,7 @@ def test_case_46_read_only_home_and_bare_environment(tmp_path: Path) -> None:
 def test_case_46_native_parts_that_were_not_built(tmp_path: Path) -> None:
     """A package without its native files, as from a checkout on PYTHONPATH."""
     shutil.copytree(
-        Path(module.__file__).parent, tmp_path / "distilmt", ignore=shutil.ignore_patterns("*.so", "__pycache__")
+        Path(distilmt.__file__).parent, tmp_path / "distilmt", ignore=shutil.ignore_patterns("*.so", "__pycache__")
     )
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from distilmt.cli import main; sys.exit(main(['doctor']))"

@@ -103,7 +103,7 @@ def test_missing_permission_is_unknown_with_the_reason(tmp_path, monkeypatch, wh
     energy = make_zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     read_text = Path.read_text
 
-    def denied(path: Path, *args: object) -> str:  # chmod stops nobody who runs the tests as root
+    def denied(path: Path, *args: object, **named: object) -> str:  # chmod stops nobody who runs the tests as root
         if path == energy:
             raise PermissionError(13, "Permission denied", str(path))
         return read_text(path)

@@ -57,7 +57,7 @@ class Diagnosis:
 def doctor() -> Diagnosis:
     """Looks at the package, its native parts and the machine."""
     found = Diagnosis()
-    _ask(found, "distilmt", lambda: f"{version('distilmt')} in {Path(__file__).parent}")
+    _ask(found, "distilmt", lambda: f"{version('distilmt')} in {Path(__file__).parents[1]}")
     _ask(found, "python", lambda: f"{platform.python_version()} on {platform.platform()}")
     for package in REQUIRED:
         _ask(found, package, partial(version, package), f"pip install {package}")
@@ -122,8 +122,9 @@ def _ops() -> str:
 
 
 def _cuda() -> str:
-    library = Path(__file__).parent / "_cuda.so"
-    if not library.exists():
+    from distilmt.translator import device
+
+    if not device.LIBRARY.exists():
         return "not built: no CUDA compiler was found then; DISTILMT_CUDA=ON makes that an error (README)"
     import torch
 
@@ -132,7 +133,7 @@ def _cuda() -> str:
         return f"{but} torch {torch.__version__} is a CPU build; a CUDA build of torch can use it"
     if not torch.cuda.is_available():
         return f"{but} torch finds no CUDA device"
-    ctypes.CDLL(str(library))
+    ctypes.CDLL(str(device.LIBRARY))
     return "loaded"
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from distilmt.translator.native_model import NativeModel
 
 HELP = 'where to decode: "cpu", "cuda" or "cuda:N"; `distilmt doctor` says what was found'
-LIBRARY = Path(__file__).parent / "_cuda.so"
+LIBRARY = Path(__file__).parents[1] / "_cuda.so"
 
 
 def ordinal(device: str) -> int | None:
