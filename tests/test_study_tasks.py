@@ -193,6 +193,22 @@ def test_a_teacher_is_adapted_once_for_all_cells_that_ask_for_it(task: distill.D
     assert "adapt" not in works[2].inputs  # seq-kd, which has no use for the text
 
 
+def test_a_student_that_became_a_teacher_labels_in_its_own_cell(task: distill.DistillTask, tmp_path: Path) -> None:
+    """The shared run is another cell's by then."""
+    same = tmp_path / "same.en"
+    same.write_text("the dog barks .\n" * 60)  # soon learnt: a student's labels have to be sentences
+    training = replace(task.training, updates=120, learning_rate=0.02, warmup=5, eval_every=40)
+    task = replace(task, train=(task.train[0], str(same)), training=training)
+    for number, each in enumerate((task, replace(task, method="noisy-student", data=RecipeOptions(rounds=2)))):
+        work = distill.load(each, tmp_path / f"cell-{number}", tmp_path / "shared", NONE)
+    stages = [json.loads(path.read_text()) for path in (tmp_path / "cell-1" / "stages").glob("*label.json")]
+    shared = [json.loads(path.read_text()) for path in (tmp_path / "shared").glob("*/stages/label.json")]
+    assert (len(stages), len(shared)) == (1, 1)
+    spent = sum(attempt["seconds"] for stage in stages + shared for attempt in stage["attempts"])
+    outcomes = measure(work, warm_up=0, min_seconds=0, energy=NONE)["outcomes"]
+    assert outcomes["label_seconds"] == pytest.approx(spent)
+
+
 def test_methods_by_name_and_by_their_parts(task: distill.DistillTask) -> None:
     assert replace(task, method="alone").chosen.recipe == "gold"
     assert replace(task, objective="WordKD()").chosen.objective == "WordKD()"

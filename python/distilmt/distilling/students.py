@@ -94,7 +94,7 @@ def _phase(
     materials = materials.of(phase)
     if phase.promoted:
         assert before is not None  # a method's first phase is not
-        materials, before = promoted(materials, before, f"{name}-"), None
+        materials, before = promoted(materials, before, run, f"{name}-"), None
     config, teacher = materials.config, materials.teacher
     teachers = materials.teachers if phase.teacher is None else [materials.teachers[phase.teacher]]
     objective = parse(phase.objective)  # anew for each student: some remember what they have seen

@@ -19,6 +19,7 @@ from distilmt.train import TrainingOptions, fit_text, new_model, say_notes
 
 if TYPE_CHECKING:
     from distilmt.distilling.materials import Materials
+    from distilmt.run import Run
     from distilmt.state.stage import Stage
 
 DOMAIN = "adapted-"
@@ -69,8 +70,8 @@ def adapted(general: Materials) -> Materials:
     return found
 
 
-def promoted(before: Materials, student: Path, domain: str) -> Materials:
-    """The same text with a student as its teacher.
+def promoted(before: Materials, student: Path, run: Run, domain: str) -> Materials:
+    """The same text with a student as its teacher; what it makes of that is kept in `run`, the student's.
 
     Source: Xie et al. 2020 (Noisy Student, arXiv:1911.04252): a student of gold and pseudo targets, trained with noise, labels the
     text for the next one, three times. Theirs are images without labels and students that grow; here the text is the training
@@ -82,7 +83,7 @@ def promoted(before: Materials, student: Path, domain: str) -> Materials:
     config = replace(
         before.config, teacher=str(student), teacher_size=None, mix=TeacherMix(), soft_labels=None, cache_teacher=0
     )
-    found = Materials(before.run, config, before.text, before.dev, domain)
+    found = Materials(run, config, before.text, before.dev, domain)
     found.text, found._labels = before.text, before._labels  # the subset, where there is one; for the report's notes
     return found
 

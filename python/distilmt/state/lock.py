@@ -139,7 +139,7 @@ def identity() -> dict[str, Any]:
 
 def _name(owner: dict[str, Any]) -> str:
     if not owner:
-        return "an unknown process (its lock file is empty)"
+        return "an unknown process (its lock file is empty or gone)"
     return f"process {owner.get('pid')} on host {owner.get('host')}, started {owner.get('since')}"
 
 

@@ -169,8 +169,13 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     inputs["method"] = task.chosen.formula
     with _student_run(task, inputs, folder, shared, energy) as run:
         model, facts = train_student("student", task.chosen, task.training.seed, materials, run)
-        usages = [stage for stage in run.stages() if stage["kind"] == "student-training"]
+        stages = run.stages()
+    usages = [stage for stage in stages if stage["kind"] == "student-training"]
     outcomes: dict[str, float | None] = dict(costs) if made else {}
+    for key in COSTS if len(stages) > len(usages) else ():  # labels of students that became teachers
+        outcomes[f"label_{key}"] = _sum(
+            [stage for stage in stages if stage not in usages] + [{key: costs[f"label_{key}"]}], key
+        )
     outcomes |= {f"train_{key}": _sum(usages, key) for key in COSTS}
     outcomes |= {
         "train_peak_rss_bytes": max(stage["peak_rss_bytes"] for stage in usages), "dev_bleu": facts["dev_bleu"],
