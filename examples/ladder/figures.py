@@ -1,6 +1,6 @@
 """The ladder's figures, from whatever cells are done: python examples/ladder/figures.py [OUT, default docs/results/ladder]
 
-multi30k.svg     BLEU of every method, each seed a dot; beside it what beam search adds to greedy decoding
+multi30k.svg     BLEU of every method, each seed a dot, what collapsed at the edge; beside it beam search less greedy
 generated.svg    the same of the generated corpus
 temperature.svg  BLEU by the temperature of word-level distillation, with and without NLL
 gate.svg         the gate of selective distillation over a training: of a batch, of the queue (the lecture's figure 6)
@@ -42,11 +42,20 @@ def ladder(name: str) -> Figure | None:
     found = outcomes(name, "method", "bleu", "bleu_greedy")
     names = sorted(found, key=lambda name: mean([beam for beam, _ in found[name]]))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 + 0.32 * len(names)), layout="constrained", sharey=True)
+    best, usual = (
+        (mean([beam for beam, _ in found[names[place]]]) for place in (-1, len(names) // 2)) if names else (0, 0)
+    )
+    edge = best - 4 * max(1, best - usual)  # what collapsed stands there, with its figure
     for place, name in enumerate(names):
-        left.plot([beam for beam, _ in found[name]], [place] * len(found[name]), "o", color="C0", alpha=0.6)
+        for beam, _ in found[name]:
+            left.plot(max(beam, edge), place, "o" if beam >= edge else "<", color="C0", alpha=0.6)
+        if min(found[name])[0] < edge:
+            collapsed = ", ".join(f"{beam:.0f}" for beam, _ in sorted(found[name]) if beam < edge)
+            left.annotate(collapsed, (edge, place), (8, 0), textcoords="offset points", va="center")
         gaps = [beam - greedy for beam, greedy in found[name]]
         right.plot(gaps, [place] * len(gaps), "o", color="C1", alpha=0.6)
     left.set_yticks(range(len(names)), names)
+    left.set_ylim(-0.7, len(names) - 0.3)
     left.set(xlabel="BLEU of the test text, beam 4")
     right.set(xlabel="beam 4 minus greedy")
     for axes in (left, right):
