@@ -40,11 +40,12 @@ def mean(values: list[float]) -> float:
 
 def ladder(name: str) -> Figure | None:
     found = outcomes(name, "method", "bleu", "bleu_greedy")
+    if not found:
+        return None
     names = sorted(found, key=lambda name: mean([beam for beam, _ in found[name]]))
+    figure: Figure
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 0.5 + 0.32 * len(names)), layout="constrained", sharey=True)
-    best, usual = (
-        (mean([beam for beam, _ in found[names[place]]]) for place in (-1, len(names) // 2)) if names else (0, 0)
-    )
+    best, usual = (mean([beam for beam, _ in found[names[place]]]) for place in (-1, len(names) // 2))
     edge = best - 4 * max(1, best - usual)  # what collapsed stands there, with its figure
     for place, name in enumerate(names):
         for beam, _ in found[name]:
@@ -60,7 +61,7 @@ def ladder(name: str) -> Figure | None:
     right.set(xlabel="beam 4 minus greedy")
     for axes in (left, right):
         axes.grid(axis="x", alpha=0.3)
-    return figure if names else None
+    return figure
 
 
 def temperature() -> Figure | None:

@@ -63,10 +63,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with disk_errors(path, len(data)):
         try:
-            with part.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_durably(part, data)
             os.replace(part, path)
             sync_folder(path.parent)
         finally:
@@ -85,10 +82,7 @@ def create_bytes(path: Path, data: bytes) -> bool:
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with disk_errors(path, len(data)):
         try:
-            with part.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_durably(part, data)
             try:
                 os.link(part, path)
             except FileExistsError:  # NFS may say so of a link that its first, lost answer reported
@@ -98,6 +92,13 @@ def create_bytes(path: Path, data: bytes) -> bool:
         finally:
             part.unlink(missing_ok=True)
     return True
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -163,7 +163,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     config = task.config(str(folder), energy)
     with _shared_run(task, inputs, shared, config) as run:
         materials = Materials(run, config, text, dev)
-        made, costs = _made(materials, task.chosen)
+        made = _made(materials, task.chosen)
     if targets := materials.target_hashes():
         inputs["pseudo"] = targets
     inputs["method"] = task.chosen.formula
@@ -171,11 +171,8 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         model, facts = train_student("student", task.chosen, task.training.seed, materials, run)
         stages = run.stages()
     usages = [stage for stage in stages if stage["kind"] == "student-training"]
-    outcomes: dict[str, float | None] = dict(costs) if made else {}
-    for key in COSTS if len(stages) > len(usages) else ():  # labels of students that became teachers
-        outcomes[f"label_{key}"] = _sum(
-            [stage for stage in stages if stage not in usages] + [{key: costs[f"label_{key}"]}], key
-        )
+    made += [stage for stage in stages if stage not in usages]  # labels of students that became teachers
+    outcomes: dict[str, float | None] = {f"label_{key}": _sum(made, key) for key in COSTS} if made else {}
     outcomes |= {f"train_{key}": _sum(usages, key) for key in COSTS}
     outcomes |= {
         "train_peak_rss_bytes": max(stage["peak_rss_bytes"] for stage in usages), "dev_bleu": facts["dev_bleu"],
@@ -244,8 +241,8 @@ def looks(
     return found, further
 
 
-def _made(materials: Materials, method: Method) -> tuple[list[str], dict[str, float | None]]:
-    """Makes all that the phases of a method ask for: names of the stages, and what these cost in all."""
+def _made(materials: Materials, method: Method) -> list[dict[str, Any]]:
+    """Makes all that the phases of a method ask for: its stages."""
     from distilmt.objectives import parse
 
     made: list[str] = []
@@ -253,8 +250,7 @@ def _made(materials: Materials, method: Method) -> tuple[list[str], dict[str, fl
         ours, objective = materials.of(phase), parse(phase.objective)
         made += [*ours.adaptations, *ours.data(phase.recipe)[1]]
         made += ours.looked_at(objective, phase.recipe)[1] if objective.needs_teacher else []
-    stages = [stage for stage in materials.run.stages() if stage["name"] in made]
-    return made, {f"label_{key}": _sum(stages, key) for key in COSTS}
+    return [stage for stage in materials.run.stages() if stage["name"] in made]
 
 
 def _sum(stages: list[dict[str, Any]], key: str) -> float | None:
