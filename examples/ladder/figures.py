@@ -117,6 +117,7 @@ def gate() -> Figure | None:
 
 if __name__ == "__main__":
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "docs/results/ladder")
+    out.mkdir(parents=True, exist_ok=True)
     drawn: dict[str, Callable[[], Figure | None]] = {
         **{name: partial(ladder, name) for name in ("multi30k", "generated")},
         "temperature": temperature,
