@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import plain_selection as plain
-from distilmt.errors import ConfigError, DataError
+from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.label import label
 from distilmt.labels.records import Candidate, Record
 from distilmt.labels.select import Selection, select
@@ -186,3 +187,46 @@ def test_a_selection_replaces_nothing(labels: Path, name: str) -> None:
         selected(labels, out=str(labels / name))
     assert before == {path: path.read_bytes() for path in labels.iterdir() if path.is_file()}
     assert selected(labels, out=str(labels / "mine.txt")).paths == [labels / "mine.txt"]
+
+
+BEHIND = """
+def behind(model):
+    def score(sources, hypotheses, references):
+        if model == "fails":
+            raise ValueError("no such word")
+        assert len({*zip(sources, hypotheses, references)}) == len(sources), 'asked twice'
+        assert all(s in ("line 1", "line 4", "line 5") for s in sources) and "yes" not in hypotheses
+        return [float(h > r) if r else -len(h) for h, r in zip(hypotheses, references)]
+    return "1.0", score
+"""
+
+
+@pytest.fixture
+def learned(labels: Path, write: Any) -> dict[str, Any]:
+    """A metric: 1 for what sorts behind its reference; without a reference the shorter is better."""
+    source = str(labels.parent / "source.txt")
+    return {"metric": f"{write(BEHIND.encode(), 'behind.py')}:behind", "python": sys.executable, "source": source}
+
+
+def test_by_a_learned_metric_against_each_other_or_without_a_reference(labels: Path, learned: Any, write: Any) -> None:
+    found = selected(labels, write(GOLD.encode(), "gold.en"), rule="mbr", **learned)
+    assert lines(labels / "selected.txt") == ["the dog sees a cat", "", "", "hello world", "two one"]
+    assert found.facts["metric"] == f"{learned['metric']}:1.0|model:" and found.facts["compared"] == 3
+    assert selected(labels, rule="estimate", **learned).facts["changed"] == 1
+    assert lines(labels / "selected.txt") == ["the dog saw a cat", "", "", "hello world", "one two"]
+
+
+def test_what_a_learned_metric_needs(labels: Path, learned: Any, write: Any) -> None:
+    with pytest.raises(ResourceError, match=r"behind unavailable: ValueError: no such word, .*metric_worker.py"):
+        selected(labels, rule="mbr", metric_model="fails", **learned)
+    assert not (labels / "selected.txt").exists()
+    other = learned | {"source": str(write(b"line 1\n", "other.txt"))}
+    for options, said in [
+        ({"rule": "chrf", "gold": Path("gold"), **learned}, "--metric serves the rules mbr and estimate, got --rule chrf"),
+        ({"rule": "estimate"}, "--rule estimate asks a learned metric - name it with --metric"),
+        ({"rule": "mbr", **learned, "source": None}, "--metric reads the source too"),
+        ({"rule": "mbr", "source": learned["source"]}, "--metric reads the source too, and only then"),
+        ({"rule": "mbr", **other}, "other.txt: not the text that was labelled"),
+    ]:  # fmt: skip
+        with pytest.raises((ConfigError, DataError), match=said):
+            selected(labels, **options)

@@ -17,7 +17,7 @@ import sacrebleu
 import plain_selection as plain
 from distilmt import _native
 from distilmt.errors import ConfigError
-from distilmt.labels.rank import BLOCK, Ranked, RankOptions, rank
+from distilmt.labels.rank import ASKED, BLOCK, Ranked, RankOptions, rank
 from distilmt.labels.records import Record
 
 MEASURES: dict[tuple[str, str], Callable[[Any, Any], float]] = {
@@ -194,7 +194,7 @@ def test_bytes_that_are_no_text_are_refused_where_they_stand() -> None:
         "seed": 0,
     }
     with pytest.raises(ValueError, match="line 9, hypothesis 2: invalid UTF-8 at byte 2"):
-        _native.rank([(9, [("ä", [], 0.0, 0.0), (b"a\xff", [], 0.0, 0.0)], None, [])], options, 1)  # type: ignore[list-item]
+        _native.rank([(9, [("ä", [], 0.0, 0.0), (b"a\xff", [], 0.0, 0.0)], None, [], [])], options, 1)  # type: ignore[list-item]
 
 
 def test_another_length_of_gold_is_an_error_in_a_stream_too() -> None:
@@ -235,3 +235,25 @@ def test_13a_tokens_of_all_real_text(shared: Path) -> None:
             assert _native.tokenize_13a(line) == plain.tokens_of(line), path
             lines += 1
     assert lines > 500_000
+
+
+def test_a_learned_metric_is_asked_block_by_block() -> None:
+    """chrF as such a metric chooses what the rule chooses by itself."""
+    records, _ = plain.random_lists(3 * ASKED + 5)
+    sources = [f"line {record.line}" for record in records]
+
+    def chrf(sources: Any, hypotheses: Any, references: Any) -> list[float]:
+        return [sacrebleu.sentence_chrf(h, [r]).score for h, r in zip(hypotheses, references, strict=True)]
+
+    for options in (RankOptions(rule="mbr"), RankOptions(rule="mbr", weights="model", temperature=2.0)):
+        own, asked = (list(rank(records, None, options, **more)) for more in ({}, {"metric": chrf, "sources": sources}))
+        for (_, expected), (_, found) in zip(own, asked, strict=True):
+            assert found.numbers == pytest.approx(expected.numbers, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "metric", "sources"), [("mbr", len, None), ("mbr", None, []), ("estimate", None, None), ("model", len, [])]
+)
+def test_a_learned_metric_and_its_sources_go_together(rule: Any, metric: Any, sources: Any) -> None:
+    with pytest.raises(ConfigError, match="a learned metric"):
+        next(rank([], None, RankOptions(rule=rule), metric=metric, sources=sources))

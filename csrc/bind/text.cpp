@@ -14,7 +14,8 @@ namespace distilmt {
 namespace {
 
 using PythonEntry = std::tuple<std::string, std::vector<int>, double, double>;
-using PythonList = std::tuple<uint64_t, std::vector<PythonEntry>, std::optional<std::string>, std::vector<int>>;
+using PythonList =
+    std::tuple<uint64_t, std::vector<PythonEntry>, std::optional<std::string>, std::vector<int>, std::vector<double>>;
 
 template <class Kind>
 Kind named(const py::dict& options, const char* key, const std::vector<std::pair<std::string, Kind>>& kinds) {
@@ -32,6 +33,7 @@ RankOptions options_of(const py::dict& options) {
                         {"gleu", Rule::gleu},
                         {"chrf", Rule::chrf},
                         {"mbr", Rule::mbr},
+                        {"estimate", Rule::estimate},
                         {"sample", Rule::sample}});
   o.smoothing = named<Smoothing>(
       options, "smoothing",
@@ -45,8 +47,8 @@ RankOptions options_of(const py::dict& options) {
 }
 
 NBest list_of(PythonList&& given) {
-  auto& [line, entries, gold, gold_ids] = given;
-  NBest list{line, {}, std::move(gold), std::move(gold_ids)};
+  auto& [line, entries, gold, gold_ids, numbers] = given;
+  NBest list{line, {}, std::move(gold), std::move(gold_ids), std::move(numbers)};
   for (auto& [text, ids, score, log_prob] : entries)
     list.entries.push_back({std::move(text), std::move(ids), score, log_prob});
   return list;
@@ -88,7 +90,8 @@ py::list tokens_of(const std::string& text) {
 
 void bind_text(py::module_& m) {
   m.def("rank", &rank_lists, py::arg("lists"), py::arg("options"), py::arg("threads"),
-        "Ranks n-best lists (line, [(text, ids, score, log_prob)], gold or None, gold ids); see csrc/text/ranker.h. "
+        "Ranks n-best lists (line, [(text, ids, score, log_prob)], gold or None, gold ids, given numbers); see "
+        "csrc/text/ranker.h. "
         "Returns (order, numbers, (bleu, chrf of the model's first, bleu, chrf of the rule's) or None) per list.");
   m.def("tokenize_13a", &tokens_of, py::arg("text"), "sacreBLEU's tokens 13a of a line.");
 }

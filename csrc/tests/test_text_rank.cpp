@@ -9,7 +9,7 @@ using namespace distilmt;
 namespace {
 
 NBest list_of(uint64_t line, const std::vector<std::string>& texts, const char* gold = nullptr) {
-  NBest list{line, {}, {}, {}};
+  NBest list{line, {}, {}, {}, {}};
   double score = -1;
   for (const std::string& text : texts) list.entries.push_back({text, {}, score -= 0.25, 10 * score});
   if (gold) list.gold = gold;
@@ -73,6 +73,25 @@ TEST(rank_mbr_weighs_by_number_or_by_probability) {
   CHECK(order(list, o)[0] == 0);
   o.temperature = 1000;
   CHECK(order(list, o)[0] == 1);
+}
+
+// Of hypothesis i by hypothesis j: the third is worth most to all together, the second to the likeliest.
+TEST(rank_by_numbers_that_are_given) {
+  NBest list = list_of(1, {"a", "b", "c"}, "a");
+  for (size_t i = 0; i < 3; ++i) list.entries[i].log_prob = i == 0 ? -1 : -9;
+  list.given = {0.1, 0.2, 0.3, 0.9, 0.1, 0.1, 0.5, 0.8, 0.8};
+  RankOptions o = with(Rule::mbr);
+  const Ranking r = Ranker(o).rank(list);
+  CHECK((r.order == std::vector<int>{2, 1, 0}));
+  CHECK_NEAR(r.numbers[0], 0.7, 1e-12);
+  CHECK(r.before->bleu > r.after->bleu);
+  o.weighted = true;
+  CHECK((order(list, o) == std::vector<int>{1, 2, 0}));
+  CHECK_THROWS(order(list, with(Rule::estimate)), "line 1: 9 numbers given for 3 hypotheses");
+  list.given = {2, 7, 7};
+  CHECK((order(list, with(Rule::estimate)) == std::vector<int>{1, 2, 0}));
+  CHECK_THROWS(order(list, with(Rule::mbr)), "3 numbers given");
+  CHECK_THROWS(order(list, with(Rule::chrf)), "3 numbers given");
 }
 
 TEST(rank_samples_follow_the_models_probability) {
@@ -162,7 +181,7 @@ TEST(rank_any_bytes) {
   };
   long refused = 0;
   for (long i = 0; i < inputs; ++i) {
-    NBest list{random() % 2 ? random() : 1, {}, {}, {}};
+    NBest list{random() % 2 ? random() : 1, {}, {}, {}, {}};
     for (int n = random() % 4; n-- > 0;)
       list.entries.push_back({text(), {int(random() % 3), -1}, double(random() % 3), -double(random() % 3)});
     if (random() % 2) list.gold = text();

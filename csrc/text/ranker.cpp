@@ -88,11 +88,16 @@ Nearness Ranker::nearness(const NBest& list, size_t i) {
 
 std::vector<double> Ranker::expected_utility(const NBest& list) {
   const size_t n = list.entries.size();
-  for (size_t i = 0; i < n; ++i) profile(list, kCharacters, i);  // before any is loaded
-  const auto& profiles = profiles_[kCharacters];
   const std::vector<double> weights =
       options_.weighted ? probabilities(list, options_.temperature) : std::vector<double>(n, 1.0 / double(n));
   std::vector<double> sums(n);
+  if (!list.given.empty()) {
+    for (size_t i = 0; i < n; ++i)
+      sums[i] = std::inner_product(weights.begin(), weights.end(), list.given.begin() + std::ptrdiff_t(i * n), 0.0);
+    return sums;
+  }
+  for (size_t i = 0; i < n; ++i) profile(list, kCharacters, i);  // before any is loaded
+  const auto& profiles = profiles_[kCharacters];
   for (size_t reference = 0; reference < n; ++reference) {
     comparer_.load(*profiles[reference]);
     for (size_t i = 0; i < n; ++i) sums[i] += weights[reference] * sentence_chrf(comparer_.overlap(*profiles[i]));
@@ -104,6 +109,11 @@ std::vector<double> Ranker::expected_utility(const NBest& list) {
 std::vector<double> Ranker::numbers(const NBest& list) {
   const size_t n = list.entries.size();
   std::vector<double> out(n);
+  const size_t expected = options_.rule == Rule::estimate ? n : options_.rule == Rule::mbr ? n * n : 0;
+  if (list.given.size() != expected && !(options_.rule == Rule::mbr && list.given.empty()))
+    throw std::invalid_argument("line " + std::to_string(list.line) + ": " + std::to_string(list.given.size()) +
+                                " numbers given for " + std::to_string(n) + " hypotheses");
+  if (options_.rule == Rule::estimate) return list.given;
   if (options_.rule == Rule::mbr) return expected_utility(list);
   if (options_.rule == Rule::sample) {
     for (size_t i = 0; i < n; ++i) {

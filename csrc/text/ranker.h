@@ -3,8 +3,10 @@
 //
 //   model       none: the model's score decides
 //   bleu, gleu, chrf   nearness to the gold target (text/measures.h); 0 where there is none
-//   mbr         sum_j w_j chrF(hypothesis, hypothesis_j), the list standing for the model's distribution; w_j = 1/n or
-//               the model's probability ^ (1/temperature), normalised over the list
+//   mbr         sum_j w_j u(hypothesis, hypothesis_j), the list standing for the model's distribution; u is chrF, or
+//               what the list brings along; w_j = 1/n or the model's probability ^ (1/temperature), normalised over
+//               the list
+//   estimate    what the list brings along, which nobody compared with anything
 //   sample      log p / temperature + Gumbel noise: the order is that of drawing without replacement, the first a
 //               sample (Kool et al. 2019, arXiv:1903.06059). The noise is a function of seed, line and rank alone.
 #pragma once
@@ -28,9 +30,11 @@ struct NBest {
   std::vector<Entry> entries;
   std::optional<std::string> gold;
   std::vector<int> gold_ids;
+  // Another program's numbers, or none: of mbr, of hypothesis i by hypothesis j at i * n + j; of estimate, of each.
+  std::vector<double> given;
 };
 
-enum class Rule { model, bleu, gleu, chrf, mbr, sample };
+enum class Rule { model, bleu, gleu, chrf, mbr, estimate, sample };
 enum class Tokens { t13a, words, ids };  // what bleu and gleu count: sacreBLEU's 13a, words between white space, ids
 
 struct RankOptions {
@@ -58,7 +62,8 @@ struct Ranking {
 class Ranker {
  public:
   explicit Ranker(const RankOptions& options) : options_(options) {}
-  // Throws std::invalid_argument, naming line and hypothesis, for text that is no UTF-8.
+  // Throws std::invalid_argument, naming line and hypothesis, for text that is no UTF-8, and for too many or too few
+  // given numbers.
   Ranking rank(const NBest& list);
 
  private:

@@ -84,7 +84,9 @@ def gather_states(
     bytes: NDArray[Any], offsets: NDArray[Any], lines: NDArray[Any], labels: NDArray[Any], width: int
 ) -> NDArray[Any]: ...
 def rank(
-    lists: Sequence[tuple[int, Sequence[tuple[str, Sequence[int], float, float]], str | None, Sequence[int]]],
+    lists: Sequence[
+        tuple[int, Sequence[tuple[str, Sequence[int], float, float]], str | None, Sequence[int], Sequence[float]]
+    ],
     options: dict[str, Any],
     threads: int,
 ) -> list[tuple[list[int], list[float], tuple[float, float, float, float] | None]]: ...

@@ -1,4 +1,5 @@
-"""Ranks the hypotheses of stored n-best lists: nearest to the gold, by expected utility, by chance (csrc/text/ranker.h).
+"""Ranks the hypotheses of stored n-best lists: nearest to the gold, by expected utility, by a learned metric, by chance
+(csrc/text/ranker.h).
 
     for record, ranked in rank(read_records("labels"), golds, RankOptions(rule="chrf")):
         best = record.candidates[ranked.order[0]] if ranked.order else None     # None: a line that is not fit for use
@@ -11,14 +12,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 from typing import Literal, NamedTuple
 
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.interface.config import resolve
 from distilmt.labels.records import USABLE, Record
 
+Score = Callable[[Sequence[str], Sequence[str], Sequence[str]], list[float]]  # of sources, hypotheses, references
 BLOCK = 2000  # lines ranked at a time: enough to keep every thread busy, few enough to hold
+ASKED = 32  # and where a learned metric is asked, which takes its time
 # What an option is for; with another rule it would say nothing.
 _SERVES = {
     "smoothing": ("bleu",), "tokens": ("bleu", "gleu"), "weights": ("mbr",), "temperature": ("sample", "mbr"),
@@ -30,10 +33,11 @@ _SERVES = {
 class RankOptions:
     """What makes one hypothesis better than another."""
 
-    rule: Literal["model", "bleu", "gleu", "chrf", "mbr", "sample"] = field(
+    rule: Literal["model", "bleu", "gleu", "chrf", "mbr", "estimate", "sample"] = field(
         default="model",
         metadata={
-            "help": "by the model's score; nearest to the gold by BLEU, GLEU or chrF; by expected chrF; or drawn by chance"
+            "help": "by the model's score; nearest to the gold by BLEU, GLEU or chrF; by expected chrF or learned metric; by a "
+            "learned metric without a reference; or drawn by chance"
         },
     )
     smoothing: Literal["sacrebleu", "kim-rush", "bergamot"] = field(
@@ -70,6 +74,11 @@ class RankOptions:
         return self.rule in ("bleu", "gleu", "chrf")
 
     @property
+    def by_metric(self) -> bool:
+        """Whether a learned metric may be asked."""
+        return self.rule in ("mbr", "estimate")
+
+    @property
     def by_ids(self) -> bool:
         """Whether it compares ids."""
         return self.tokens == "ids"
@@ -102,6 +111,8 @@ def rank(
     *,
     encode: Callable[[list[str]], list[list[int]]] | None = None,
     threads: int = 1,
+    metric: Score | None = None,
+    sources: Iterable[str] | None = None,
 ) -> Iterator[tuple[Record, Ranked]]:
     """Streams records with their rankings; some thousand lines are held at a time.
 
@@ -111,20 +122,30 @@ def rank(
         options: the rule.
         encode: texts to ids, with `tokens="ids"`: the teacher's vocabulary.
         threads: change speed, never results.
+        metric: `score` of a learned metric (quality/learned_metrics.py): of `mbr` in place of chrF, and of `estimate`.
+        sources: one text per record, which such a metric reads.
     Raises:
-        ConfigError: an unknown rule, or ids without `encode`. DataError: a text is no Unicode text. ResourceError: no threads.
+        ConfigError: an unknown rule, ids without `encode`, or a metric where it is not read or is missing.
+        DataError: a text is no Unicode text. ResourceError: no threads; the metric's worker failed.
     """
     options = resolve(RankOptions, asdict(options))  # an instance made by hand has seen no check of its types
     if options.by_ids and encode is None:
         raise ConfigError("tokens: ids need `encode`, the teacher's vocabulary, to read the gold")
+    if (metric is None) != (sources is None) or (metric is None and options.rule == "estimate"):
+        raise ConfigError(f"rule {options.rule}: a learned metric and the sources that it reads go together")
+    if metric is not None and not options.by_metric:
+        raise ConfigError(f"a learned metric serves the rules mbr and estimate, got {options.rule} - leave it out")
     from distilmt import _native  # the command line starts without
 
     pairs = zip(records, repeat(None)) if golds is None else zip(records, golds, strict=True)
-    while block := list(islice(pairs, BLOCK)):
+    read = iter(sources or ())
+    while block := list(islice(pairs, ASKED if metric else BLOCK)):
         ids = encode([gold or "" for _, gold in block]) if options.by_ids and encode else repeat([])
+        entries = [_entries(record, options) for record, _ in block]
+        given = _asked(metric, options.rule, islice(read, len(block)), entries) if metric else repeat([])
         lists = [
-            (record.line, _entries(record, options), gold, gold_ids)
-            for (record, gold), gold_ids in zip(block, ids, strict=False)
+            (record.line, each, gold, gold_ids, numbers)
+            for (record, gold), each, gold_ids, numbers in zip(block, entries, ids, given, strict=False)
         ]
         try:
             found = _native.rank(lists, asdict(options), threads)
@@ -137,7 +158,22 @@ def rank(
             yield record, Ranked(order, numbers, before, after)
 
 
-def _entries(record: Record, options: RankOptions) -> list[tuple[str, Sequence[int], float, float]]:
+Entry = tuple[str, Sequence[int], float, float]
+
+
+def _asked(metric: Score, rule: str, sources: Iterable[str], lists: list[list[Entry]]) -> Iterator[list[float]]:
+    """Numbers of every hypothesis by every other, row by row, or of each without a reference; none is asked for twice."""
+    questions = []
+    for source, entries in zip(sources, lists, strict=True):
+        texts = [text for text, *_ in entries]
+        references = texts if rule == "mbr" else [""]
+        questions.append([(source, text, reference) for text in texts for reference in references])
+    once = list(dict.fromkeys(chain.from_iterable(questions)))
+    answers = dict(zip(once, metric(*zip(*once, strict=True)), strict=True)) if once else {}
+    return ([answers[question] for question in each] for each in questions)
+
+
+def _entries(record: Record, options: RankOptions) -> list[Entry]:
     if record.verdict not in USABLE:
         return []
     return [(c.text, c.ids if options.by_ids else (), c.score, c.log_prob) for c in record.candidates]

@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distilmt.errors import ConfigError
+from distilmt.errors import ConfigError, DataError
 from distilmt.interface.config import resolve
 from distilmt.label import Labels, read_labels
 from distilmt.labels.rank import Nearness, Ranked, RankOptions, rank
 from distilmt.labels.records import Record, read_records
+from distilmt.quality.learned_metrics import MetricOptions
 from distilmt.state.storage import read_json, write_json
 from distilmt.text.files import COMPRESSED, FileFacts, file_facts, line_writer
 from distilmt.text.lines import read_lines
@@ -37,11 +38,13 @@ class SelectConfig:
 
     labels: str = field(metadata={"help": "a finished labelling with n-best lists", "metavar": "LABELS"})
     gold: str | None = field(default=None, metadata={"help": "the source's own translations, line by line"})
+    source: str | None = field(default=None, metadata={"help": "of --metric: the text that was labelled"})
     keep: int = field(default=1, metadata={"help": "hypotheses per line; above 1, a file for each place"})
     out: str | None = field(default=None, metadata={"help": "file to write; default: selected.txt in LABELS"})
     model: str | None = field(default=None, metadata={"help": "of --tokens ids: the teacher, which reads the gold"})
     threads: int | None = field(default=None, metadata={"help": "workers; default: all CPUs this process may use"})
     ranking: RankOptions = field(default_factory=RankOptions)
+    learned: MetricOptions = field(default_factory=MetricOptions)
     asked: ModelOptions = field(default_factory=ModelOptions)
 
     def __post_init__(self) -> None:
@@ -51,6 +54,15 @@ class SelectConfig:
             raise ConfigError(f"--threads must be from 1 to 1024, got {self.threads}")
         if self.model is not None and not self.ranking.by_ids:
             raise ConfigError("--model serves --tokens ids alone - leave it out")
+        asks = self.learned.metric is not None
+        if asks and not self.ranking.by_metric:
+            raise ConfigError(
+                f"--metric serves the rules mbr and estimate, got --rule {self.ranking.rule} - leave it out"
+            )
+        if self.ranking.rule == "estimate" and not asks:
+            raise ConfigError("--rule estimate asks a learned metric - name it with --metric and --python")
+        if asks != (self.source is not None):
+            raise ConfigError("--metric reads the source too, and only then: --source FILE, the text that was labelled")
         if self.ranking.needs_gold and self.gold is None:
             raise ConfigError(f"--rule {self.ranking.rule} compares with the gold translations - give --gold FILE")
         if self.ranking.by_ids and self.model is None:
@@ -89,7 +101,8 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     from distilmt.labels.merge import RESULT
 
     labels = read_labels(config.labels)
-    stored = read_manifest(labels.folder)[0]["options"]["search"]["n_best"]
+    manifest = read_manifest(labels.folder)[0]
+    stored = manifest["options"]["search"]["n_best"]
     if config.keep > stored:
         raise ConfigError(f"--keep {config.keep}: {labels.folder} holds {stored} hypotheses a line - {MORE}")
     if stored == 1 and config.ranking.rule != "model":
@@ -97,15 +110,19 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     paths = _paths(config)
     _refuse_overwriting(labels, paths)
     gold = None if config.gold is None else _read_gold(config.gold, labels)
-    ranked = rank(
-        read_records(config.labels),
-        None if gold is None else _texts(gold),
-        config.ranking,
-        encode=_encoder(config),
-        threads=config.threads or usable_cpus(),
-    )
+    sources = None if config.source is None else _sources(config.source, manifest)
     tally = _Tally()
     with ExitStack() as stack:
+        metric = stack.enter_context(config.learned.opened())
+        ranked = rank(
+            read_records(config.labels),
+            None if gold is None else _texts(gold),
+            config.ranking,
+            encode=_encoder(config),
+            threads=config.threads or usable_cpus(),
+            metric=metric.score if metric else None,
+            sources=sources,
+        )
         outs = [stack.enter_context(line_writer(path)) for path in paths]
         shown = stack.enter_context(bar(labels.lines, "selecting", "line"))
         for record, ranking in ranked:
@@ -117,6 +134,7 @@ def select(config: SelectConfig | None = None, **options: Any) -> Selection:
     facts = {
         "lines": labels.lines, **tally.facts(), "options": asdict(config.ranking) | {"keep": config.keep},
         "labels_hash": read_json(labels.folder / RESULT, "label this text again")["hashes"],
+        "metric": metric.signature if metric else None,
         "gold_hash": gold.sha256 if gold else None, "selected_hash": [out.sha256 for out in outs],
     }  # fmt: skip
     write_json(_facts_path(paths[0]), facts)
@@ -174,6 +192,20 @@ def _read_gold(path: str, labels: Labels) -> FileFacts:
         pseudo = labels.folder / labels.files["pseudo"]
         require_aligned(pseudo, path, [len(text) for text in labels.pseudo], lengths)
     return facts
+
+
+def _sources(path: str, manifest: dict[str, Any]) -> Iterator[str]:
+    """The lines of the text that was labelled. Raises: DataError: it is another."""
+    from distilmt.labels.source import read_text
+
+    how = manifest["options"]["on_invalid_utf8"]
+    text = read_text(path, manifest["shard_lines"], how)
+    if text.sha256 != manifest["source"]["sha256"]:
+        raise DataError(
+            f"{path}: not the text that was labelled (its SHA-256 is another) - name that one with --source"
+        )
+    facts = FileFacts(text.path, text.size, text.mtime_ns, text.inode)
+    return (line.text for line in read_lines(path, on_invalid_utf8=how, facts=facts))
 
 
 def _texts(gold: FileFacts) -> Iterator[str | None]:

@@ -14,13 +14,14 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import count as counted
 from pathlib import Path
 from statistics import fmean
 from typing import IO, Any
 
-from distilmt.errors import ConfigError
+from distilmt.errors import ConfigError, ResourceError
 
 WORKER = Path(__file__).with_name("metric_worker.py")
 PROTOCOL = 1
@@ -66,6 +67,65 @@ class Unavailable:
         return f"{self.metric} unavailable: {self.reason}, {self.command}"
 
 
+class MetricUnavailable(ResourceError):
+    """A learned metric that gave no score, where there is nothing to go on with. answer: why."""
+
+    def __init__(self, answer: Unavailable) -> None:
+        super().__init__(str(answer))
+        self.answer = answer
+
+
+class Metric:
+    """A learned metric at work, as `opened` gives it.
+
+    Attributes:
+        signature: metric, version and model; scores with different signatures are not comparable.
+    """
+
+    def __init__(self, name: str, worker: _Worker) -> None:
+        about = worker.read()
+        if (protocol := about.get("protocol")) != PROTOCOL:
+            raise _Failed(
+                f"it speaks protocol {_line(protocol)}, expected {PROTOCOL}: it is of another version of distilmt"
+            )
+        self.signature = f"{name}:{_line(about.get('version'))}|model:{_line(about.get('model'))}"
+        self._worker, self._questions = worker, counted()
+
+    def score(self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        """One number per line; the three are line-aligned. A metric that reads no reference is given "" for it."""
+        lines = list(zip(sources, hypotheses, references, strict=True))
+        scores: list[float] = []
+        for first in range(0, len(lines), BATCH):
+            number, columns = next(self._questions), zip(*lines[first : first + BATCH], strict=True)
+            self._worker.write(
+                {"id": number} | dict(zip(("sources", "hypotheses", "references"), columns, strict=True))
+            )
+            answer = self._worker.read()
+            if answer.get("id") != number:
+                raise _Failed(f"it answered {_line(answer.get('id'))} to question {number}")
+            scores += _numbers(answer.get("scores"), len(lines[first : first + BATCH]))
+        return scores
+
+
+@contextmanager
+def opened(metric: str, python: str, model: str | None = None, timeout: float = TIMEOUT) -> Iterator[Metric]:
+    """A learned metric that another interpreter has, for as long as the context lasts.
+
+    Args:
+        metric: "comet", or "FILE.py:function" of one's own (docs/metrics.md).
+        python: that interpreter.
+        model: a name that the metric knows, or a checkpoint; None is its usual one, "" for one's own.
+        timeout: seconds to wait for an answer, the one about its start or the scores of 256 lines.
+    Raises: MetricUnavailable: whatever went wrong with the worker, at its start or while the context lasts.
+    """
+    command = [python, str(WORKER), metric, model or MODELS.get(metric, "")]
+    try:
+        with _Worker(command, timeout) as worker:
+            yield Metric(metric, worker)
+    except (_Failed, RecursionError) as error:  # the latter of an answer that is nested deeply
+        raise MetricUnavailable(Unavailable(metric, str(error), shlex.join(command))) from None
+
+
 def learned(
     metric: str,
     python: str,
@@ -78,43 +138,25 @@ def learned(
     """Scores translations by a metric that another interpreter has.
 
     Args:
-        metric: "comet", or "FILE.py:function" of one's own (docs/metrics.md).
-        python: that interpreter.
+        metric, python, model, timeout: as of `opened`.
         sources, hypotheses, references: line-aligned.
-        model: a name that the metric knows, or a checkpoint; None is its usual one, "" for one's own.
-        timeout: seconds to wait for an answer, the one about its start or the scores of 256 lines.
     """
-    command = [python, str(WORKER), metric, model or MODELS.get(metric, "")]
-    lines = list(zip(sources, hypotheses, references, strict=True))
     try:
-        with _Worker(command, timeout) as worker:
-            about = worker.read()
-            if (protocol := about.get("protocol")) != PROTOCOL:
-                raise _Failed(
-                    f"it speaks protocol {_line(protocol)}, expected {PROTOCOL}: it is of another version of distilmt"
-                )
-            signature = f"{metric}:{_line(about.get('version'))}|model:{_line(about.get('model'))}|nrefs:1"
-            scores: list[float] = []
-            for number, first in enumerate(range(0, len(lines), BATCH)):
-                columns = zip(*lines[first : first + BATCH], strict=True)
-                worker.write({"id": number} | dict(zip(("sources", "hypotheses", "references"), columns, strict=True)))
-                answer = worker.read()
-                if answer.get("id") != number:
-                    raise _Failed(f"it answered {_line(answer.get('id'))} to question {number}")
-                scores += _numbers(answer.get("scores"), len(lines[first : first + BATCH]))
-    except (_Failed, RecursionError) as error:  # the latter of an answer that is nested deeply
-        return Unavailable(metric, str(error), shlex.join(command))
-    return Learned(metric, fmean(scores), scores, signature)
+        with opened(metric, python, model, timeout) as scorer:
+            scores = scorer.score(sources, hypotheses, references)
+            return Learned(metric, fmean(scores), scores, f"{scorer.signature}|nrefs:1")
+    except MetricUnavailable as error:
+        return error.answer
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearnedOptions:
+class MetricOptions:
     """Which learned metric to ask, and where it lives."""
 
     metric: str | None = field(
         default=None,
-        metadata={"help": "also score by a learned metric: comet, or a function of yours", "metavar": "comet|FILE.py:FUNCTION"},
-    )  # fmt: skip
+        metadata={"help": "a learned metric: comet, or a function of yours", "metavar": "comet|FILE.py:FUNCTION"},
+    )
     python: str | None = field(default=None, metadata={"help": "the interpreter that has it, of another environment"})
     metric_model: str | None = field(
         default=None, metadata={"help": f"its model, a name or a checkpoint [default: {MODELS['comet']}]"}
@@ -126,14 +168,13 @@ class LearnedOptions:
             "metavar": "SECONDS",
         },
     )
-    sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
 
     def __post_init__(self) -> None:
         if not 0 < self.metric_timeout <= threading.TIMEOUT_MAX:
             raise ConfigError(f"--metric-timeout must be a positive number of seconds, got {self.metric_timeout:g}")
         if self.metric is None:
-            if self.python or self.metric_model or self.sources or self.metric_timeout != TIMEOUT:
-                raise ConfigError("--python, --metric-model, --metric-timeout and --sources go with --metric")
+            if self.python or self.metric_model or self.metric_timeout != TIMEOUT:
+                raise ConfigError("--python, --metric-model and --metric-timeout go with --metric")
             return
         file, _, function = self.metric.rpartition(":")
         if self.metric not in MODELS and not (file.endswith(".py") and function.isidentifier()):
@@ -146,6 +187,24 @@ class LearnedOptions:
                 f"--metric {self.metric} runs in an environment of its own: name its interpreter by --python, as in "
                 f"`python3 -m venv metric && metric/bin/pip install {package}`, then --python metric/bin/python"
             )
+
+    def opened(self) -> AbstractContextManager[Metric] | nullcontext[None]:
+        """As the function of this name; None where no metric is asked for."""
+        if self.metric is None or self.python is None:
+            return nullcontext()
+        return opened(self.metric, self.python, self.metric_model, self.metric_timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedOptions(MetricOptions):
+    """A learned metric beside BLEU and chrF, and the source that it reads with a file of translations."""
+
+    sources: str | None = field(default=None, metadata={"help": "source text of --hypotheses, for --metric"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.metric is None and self.sources:
+            raise ConfigError("--sources goes with --metric")
 
     def score(
         self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
