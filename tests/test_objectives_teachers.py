@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
 from distilmt.objectives import NLL, Ensemble, Head, Neighbours, TopK, WordKD, parse
+from distilmt.soft_labels import SoftLabels
 
 ROWS, VOCAB = 6, 13
 TARGETS = torch.tensor([1, 2, -100, 12, 0, 2])
@@ -112,8 +114,12 @@ def test_who_learns_from_whom(term: str, kind: str) -> None:
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (3, "teacher must be a Head, logits, TopK, Neighbours, Ensemble or a list, got int"),
+        (3, "teacher must be a Head, logits, TopK, SoftLabels, Neighbours, Ensemble or a list, got int"),
         ([(0.5, TEACHER), TEACHER], "give all of them a weight, or none"),
+        ([SPARSE["TopK"], TEACHER], "a list of teachers is of heads or logits, .* got TopK"),
+        ([("half", TEACHER)], "with a number as its weight, got Head"),
+        (TopK(TOP.expand(-1, 2), torch.zeros(ROWS, 2)), "ids must be distinct in a row, got one twice in row 0"),
+        (Ensemble([TEACHER, TEACHER], [0.0, 0.0]), "weights must not all be 0"),
         (Ensemble([TEACHER, TEACHER], [1.0]), "weights must be 2 numbers"),
         (Ensemble([TEACHER, TEACHER], [1.0, -1.0]), "weights must be 2 numbers of at least 0"),
         (Ensemble([TEACHER, TEACHER], by_nll="sentence"), "needs sentences"),
@@ -203,6 +209,42 @@ def test_temperature_of_a_top_k_teacher() -> None:
     torch.testing.assert_close(evaluate("WordKD(2.0)", TopK(ids, log_q)).loss, mean(4 * kl(lq, LP2.gather(1, ids))))
     with pytest.raises(ConfigError, match=r"has temperature 1, got 2\.0 - the tail's shape is unknown"):
         evaluate("WordKD(2.0, tail='rest')", TopK(ids, log_q))
+
+
+def test_soft_labels_are_a_teacher() -> None:
+    log_q, ids = LQ.float().topk(4, 1)
+    stored = SoftLabels(ids.int().numpy(), log_q.numpy(), np.zeros(ROWS, np.float32), np.zeros(ROWS, np.float32))
+    assert evaluate("WordKD(tail='rest')", stored).loss == evaluate("WordKD(tail='rest')", TopK(ids, log_q)).loss
+
+
+def test_weights_stand_before_or_behind_their_teachers() -> None:
+    want = evaluate("WordKD()", Ensemble([TEACHER, STUDENT], [3.0, 1.0])).loss
+    assert evaluate("WordKD()", [(3, TEACHER), (1.0, STUDENT)]).loss == want
+    assert evaluate("WordKD()", [(TEACHER, 0.75), (STUDENT, 0.25)]).loss == want
+
+
+@pytest.mark.parametrize("tail", ["renormalise", "drop", "rest"])
+def test_an_absent_entry_is_none_whatever_its_id(tail: str) -> None:
+    log_q, ids = LQ.topk(3, 1)
+    log_q[:, 2] = -torch.inf
+    want = evaluate(f"WordKD(tail={tail!r})", TopK(ids[:, :2], log_q[:, :2])).loss
+    for other in (ids[:, 2], torch.full((ROWS,), -1), torch.full((ROWS,), VOCAB + 7), ids[:, 0]):
+        more = TopK(torch.stack([*ids[:, :2].T, other], 1), log_q)
+        torch.testing.assert_close(evaluate(f"WordKD(tail={tail!r})", more).loss, want)
+
+
+def test_absent_neighbours_take_no_words_place() -> None:
+    """More neighbours than words, most of them absent."""
+    ids = torch.cat([torch.full((ROWS, VOCAB), -1), TOP, GOLD], 1)
+    distances = torch.cat([torch.full((ROWS, VOCAB), torch.inf), torch.ones(ROWS, 1), torch.full((ROWS, 1), 2.0)], 1)
+    want = evaluate("KNNKD()", Neighbours(ids[:, VOCAB:], distances[:, VOCAB:])).loss
+    torch.testing.assert_close(evaluate("KNNKD()", Neighbours(ids, distances)).loss, want)
+
+
+def test_agreement_of_nothing_is_no_number() -> None:
+    out = evaluate("NLL() + SelectiveKD(by='teacher_better')", STUDENT)
+    assert out.selected == 0 and out.looked == 0 and out.agreement.isnan()
+    assert evaluate("NLL() + SelectiveKD(0.4)").looked == 2 and evaluate("WordKD()").looked == 5
 
 
 def test_agreement_with_stored_words() -> None:

@@ -14,7 +14,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from distilmt.errors import ConfigError
 from distilmt.objectives.layer_tables import supervised
 from distilmt.objectives.layers import Layers, Shape, Side
 from distilmt.objectives.term import LayerTerm
@@ -30,10 +29,6 @@ class AttentionMaps(LayerTerm):
 
     side: Side = "encoder"
     attends: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        if self.side not in ("encoder", "decoder", "cross"):
-            raise ConfigError(f"AttentionMaps: side must be encoder, decoder or cross, got {self.side!r}")
 
     def module(self, student: Shape, teacher: Shape) -> nn.Module | None:
         supervised(teacher.layers(self.side), student.layers(self.side))

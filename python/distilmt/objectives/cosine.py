@@ -11,13 +11,13 @@ tensor, padding included. W is learned where the widths differ, and absent where
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distilmt.errors import ConfigError
-from distilmt.objectives.layers import Layers, Shape, Side
+from distilmt.objectives.layers import Layers, Shape
 from distilmt.objectives.term import LayerTerm
 
 
@@ -29,11 +29,7 @@ class Cosine(LayerTerm):
         side: "decoder", whose states the output is read from, or "encoder".
     """
 
-    side: Side = "decoder"
-
-    def __post_init__(self) -> None:
-        if self.side not in ("encoder", "decoder"):
-            raise ConfigError(f"Cosine: side must be encoder or decoder, got {self.side!r}")
+    side: Literal["encoder", "decoder"] = "decoder"
 
     def module(self, student: Shape, teacher: Shape) -> nn.Module | None:
         return None if student.hidden == teacher.hidden else nn.Linear(student.hidden, teacher.hidden, bias=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from distilmt.objectives.checks import full, positive
+from distilmt.objectives.checks import full, temperatures
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
@@ -22,7 +22,7 @@ class Divergence(Term):
     temperature: float
 
     def __post_init__(self) -> None:
-        positive(self, "temperature")
+        temperatures(self, "temperature")
 
     def parameters(self) -> tuple[float, float]:
         """a and b of the native term."""

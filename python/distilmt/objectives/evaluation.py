@@ -41,8 +41,9 @@ class Evaluation:
         tokens: number of targets, int64.
         selected: share of the targets that selective terms looked at; 1 without such a term.
         agreement: share of the targets where student and teacher have the same top token, of a stored one among its stored
-            words; where all terms that look at the teacher select tokens, of these tokens alone. NaN without a teacher.
+            words; where all terms that look at the teacher select tokens, of these tokens alone. NaN where that is none.
         gate: what decided the selection, float32; NaN without one.
+        looked: number of the targets that `agreement` is about, int64.
     """
 
     loss: Tensor
@@ -52,3 +53,4 @@ class Evaluation:
     selected: Tensor
     agreement: Tensor
     gate: Tensor
+    looked: Tensor

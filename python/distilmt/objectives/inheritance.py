@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from distilmt.objectives.checks import positive
+from distilmt.objectives.checks import temperatures
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
@@ -32,7 +32,7 @@ class Inheritance(Term):
     looks_at: ClassVar[str] = "snapshot"
 
     def __post_init__(self) -> None:
-        positive(self, "temperature")
+        temperatures(self, "temperature")
 
     def native(self, teacher: Teacher) -> NativeTerm:
         return NativeTerm("forward_kl", self.temperature**2, self.temperature, self.temperature, snapshot=True)

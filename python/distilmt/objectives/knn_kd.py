@@ -55,8 +55,6 @@ class KNNKD(Term):
 
     def __post_init__(self) -> None:
         positive(self, "temperature", "decay", "epochs")
-        if self.schedule not in SCHEDULES:
-            raise ConfigError(f"KNNKD: schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
         if not 0 <= self.eta < 0.5:
             raise ConfigError(f"KNNKD: eta must lie in [0, 0.5), got {self.eta} - 0.1 is usual")
 

@@ -68,8 +68,6 @@ class LayerCombination(LayerTerm):
     def __post_init__(self) -> None:
         if self.map not in MAPS:
             raise ConfigError(f"LayerCombination: map must be one of {', '.join(MAPS)}, got {self.map!r}")
-        if not isinstance(self.groups, str):
-            raise ConfigError(f"LayerCombination: groups must be written as in '1,2,3/4,5,6', got {self.groups!r}")
         if self.groups:
             self._written()
 

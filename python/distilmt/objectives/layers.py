@@ -27,6 +27,17 @@ class Layers:
     target_mask: Tensor
     attention: dict[Side, Sequence[Tensor]]
 
+    @classmethod
+    def of(cls, outputs: Any, source_mask: Tensor, target_mask: Tensor) -> Layers:
+        """From the outputs of a Hugging Face encoder-decoder with `output_hidden_states`, and `output_attentions` or without."""
+        attention: dict[Side, Any] = {
+            "encoder": outputs.encoder_attentions, "decoder": outputs.decoder_attentions, "cross": outputs.cross_attentions
+        }  # fmt: skip
+        return cls(
+            outputs.encoder_hidden_states, outputs.decoder_hidden_states, source_mask, target_mask,
+            {side: maps or () for side, maps in attention.items()},
+        )  # fmt: skip
+
     def states(self, side: Side) -> tuple[Sequence[Tensor], Tensor]:
         """Hidden states of a side, and its mask."""
         return (self.encoder, self.source_mask) if side == "encoder" else (self.decoder, self.target_mask)

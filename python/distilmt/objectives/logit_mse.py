@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, settled
+from distilmt.objectives.checks import full, settled
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
@@ -47,8 +47,6 @@ class LogitMSE(Term):
             raise ConfigError(
                 f"LogitMSE: stages must be at least 0 and go with factor 1, got {self.stages}, {self.factor}"
             )
-        if self.stages or isinstance(self.stages, bool):
-            counts(self, "stages")
 
     def at(self, progress: float) -> LogitMSE:
         if not self.stages:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import positive
+from distilmt.objectives.checks import temperatures
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import NativeTerm
@@ -37,9 +37,7 @@ class NLL(Term):
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"NLL: label_smoothing must be in [0, 1), got {self.label_smoothing} - 0.1 is usual")
-        if self.smoothing not in ("others", "all"):
-            raise ConfigError(f"NLL: smoothing must be others or all, got {self.smoothing!r}")
-        positive(self, "temperature")
+        temperatures(self, "temperature")
 
     def native(self, teacher: Teacher) -> NativeTerm:
         return NativeTerm(

@@ -103,8 +103,8 @@ class Objective:
         Args:
             student: `Head` of the student, [rows, d] and [vocab, d].
             targets: int64 [rows], -100 where a row is not a target.
-            teacher: a constant with the student's vocabulary: `Head`, logits [rows, vocab], `TopK`, `Neighbours`, `Ensemble`
-                or a list of heads or of (weight, head); ignored where no term looks at it.
+            teacher: a constant with the student's vocabulary: `Head`, logits [rows, vocab], `TopK` or the `SoftLabels` of these
+                rows, `Neighbours`, `Ensemble` or a list of heads or of (weight, head); ignored where no term looks at it.
             snapshot: an earlier state of the student, for terms that look at it.
             weights: [rows], multiply a row's loss (not the reported terms).
             mask: bool [rows], which rows a term selecting by mask looks at.
@@ -129,7 +129,8 @@ class Objective:
         output = [(weight, term) for weight, term in self.terms if term.looks_at != "layers"]
         taught = any(term.looks_at == "teacher" for _, term in output)
         for needed, name, given in (
-            (taught, "a teacher", teacher), (self.needs_snapshot, "a snapshot", snapshot), (self.needs_layers, "layers", layers),
+            (taught, "a teacher", teacher), (self.needs_snapshot, "a snapshot", snapshot),
+            (self.needs_layers, "layers (of Hugging Face models: output_hidden_states=True)", layers),
         ):  # fmt: skip
             if needed and given is None:
                 raise ConfigError(f"{self!r} needs {name}, got None")
@@ -174,10 +175,12 @@ class Objective:
                 terms[name] = total.detach() / count
         selected = result.chosen.sum() / count if gated else torch.ones_like(result.loss.detach())
         learning = [n for n in natives if n.teacher in ("teachers", "sparse")]
-        looked = result.chosen.sum().clamp(min=1) if learning and all(n.gated for n in learning) else count
-        agreement = result.agreement.sum() / looked if learning else torch.full_like(result.loss.detach(), math.nan)
+        looked = tokens * bool(learning)
+        if learning and all(n.gated for n in learning):
+            looked = result.chosen.sum().to(tokens.dtype)
+        agreement = result.agreement.sum() / looked  # of no tokens: 0 / 0
         gate = result.gate[0] if own is None else own[1]
-        return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, gate)
+        return Evaluation(loss, terms, result.nll.sum() / count, tokens, selected, agreement, gate, looked)
 
     def know(self, counts: Tensor) -> None:
         """To be called before a training: how often each word stands in its targets, int64 [vocab]."""
@@ -205,7 +208,16 @@ class Objective:
             name = type(term).__name__
             term.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
 
-    def __call__(self, student_outputs: Any, teacher_outputs: Any, labels: Tensor) -> Evaluation:
+    def __call__(
+        self,
+        student_outputs: Any,
+        teacher_outputs: Any,
+        labels: Tensor,
+        *,
+        words: int | None = None,
+        attention_mask: Tensor | None = None,
+        modules: Mapping[str, nn.Module] | None = None,
+    ) -> Evaluation:
         """The same from outputs of Hugging Face models, in a plain training loop.
 
         The logits exist already, so this saves no memory; `evaluate` on hidden states does.
@@ -214,11 +226,23 @@ class Objective:
             student_outputs: has `.logits` [batch, tokens, vocab].
             teacher_outputs: likewise, computed under `torch.no_grad()`; None where no term looks at it.
             labels: [batch, tokens], -100 where there is no target.
+            words: how many of the first columns are words; all where absent. Marian's pad symbol is the last column and none:
+                with `words=pad_id` the loss is that of `distilmt train`.
+            attention_mask: [batch, source], 0 where the source is padding, for terms on layers; nothing is padding where absent.
+                Both models then need `output_hidden_states=True`, for attention maps `output_attentions=True`.
+            modules: as of `evaluate`.
+        Raises: as `evaluate`.
         """
-        teacher = None if teacher_outputs is None else Head(teacher_outputs.logits.flatten(0, -2), None)
+        both = [each for each in (student_outputs, teacher_outputs) if each is not None]
+        heads = [Head(each.logits[..., :words].flatten(0, -2), None) for each in both]
+        layers: Any = None
+        if self.needs_layers and len(both) == 2 and all(getattr(each, "decoder_hidden_states", None) for each in both):
+            states = student_outputs.encoder_hidden_states[0]
+            source = states.new_ones(states.shape[:2]) if attention_mask is None else attention_mask
+            layers = tuple(Layers.of(each, source.bool(), labels != -100) for each in both)
         return self.evaluate(
-            student=Head(student_outputs.logits.flatten(0, -2), None), targets=labels.flatten(), teacher=teacher,
-            sentences=sentences_of(labels),
+            student=heads[0], targets=labels.flatten(), teacher=heads[1] if len(both) == 2 else None,
+            sentences=sentences_of(labels), layers=layers, modules=modules,
         )  # fmt: skip
 
     def __mul__(self, weight: float) -> Objective:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, positive
+from distilmt.objectives.checks import counts, full, temperatures
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import MAX_RANKING, NativeTerm
@@ -41,7 +41,7 @@ class Ranking(Term):
         counts(self, "k", "iterations")
         if self.k > MAX_RANKING:
             raise ConfigError(f"Ranking: k must lie in [1, {MAX_RANKING}], got {self.k}")
-        positive(self, "temperature")
+        temperatures(self, "temperature")
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)

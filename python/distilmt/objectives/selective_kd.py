@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, one_of, positive
+from distilmt.objectives.checks import counts, full, temperatures
 from distilmt.objectives.criteria import CRITERIA, chosen
 from distilmt.objectives.teachers import Teacher
 from distilmt.objectives.term import Term
 from distilmt.objectives.word_kd import forward_kl
-from distilmt.ops.linear_kd import TAILS, Choice, LinearKD, NativeTerm
+from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm
 from distilmt.ops.score_queue import score_queue
 
 RULES = ("student_nll", "teacher_entropy", "teacher_confidence", "teacher_better", "mask", *CRITERIA)
@@ -71,10 +71,11 @@ class SelectiveKD(Term):
     memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)
 
     def __post_init__(self) -> None:
-        positive(self, "temperature")
+        temperatures(self, "temperature")
         if not 0 < self.rate <= 1:
             raise ConfigError(f"SelectiveKD: rate must be in (0, 1], got {self.rate} - 0.5 is usual")
-        one_of(self, by=RULES, level=("batch", "global"), update=("micro_batch", "step"), tail=TAILS)
+        if self.by not in RULES:
+            raise ConfigError(f"SelectiveKD: by must be one of {', '.join(RULES)}, got {self.by!r}")
         if self.level == "global" and self.by != "student_nll":
             raise ConfigError(f"SelectiveKD: level='global' keeps a queue of student_nll, got by={self.by!r}")
         counts(self, "queue_size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -46,11 +46,24 @@ class TopK:
 
     Args:
         ids: int64 [rows, k], distinct in a row.
-        log_probs: [rows, k] in nats, at temperature 1; -inf: no such entry.
+        log_probs: [rows, k] in nats, at temperature 1; -inf: no such entry, whatever its id.
     """
 
     ids: Tensor
     log_probs: Tensor
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """`TopK`, or the same as arrays: `distilmt.SoftLabels` of these rows."""
+
+    @property
+    def ids(self) -> Any:
+        """As of TopK."""
+
+    @property
+    def log_probs(self) -> Any:
+        """As of TopK."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Neighbours:
 
     Args:
         ids: int64 [rows, k].
-        distances: [rows, k], squared L2; inf: no such neighbour.
+        distances: [rows, k], squared L2; inf: no such neighbour, whatever its id (FAISS says -1).
     """
 
     ids: Tensor
@@ -82,14 +95,14 @@ class Ensemble:
     arXiv:2010.05445), who take the batch; per sentence they do not hang on what else is in it.
     """
 
-    members: Sequence[Head]
+    members: Sequence[Head | Tensor]
     weights: Sequence[float] | Tensor | None = None
     by_nll: Literal["sentence", "batch"] | None = None
     sentences: Tensor | None = None
     geometric: bool = False
 
 
-Teacher = Head | Tensor | TopK | Neighbours | Ensemble | None
+Teacher = Head | Tensor | Stored | Neighbours | Ensemble | None
 
 
 def dense(head: Head | Tensor) -> DenseTeacher:
@@ -105,17 +118,17 @@ def arguments(
         return {"snapshot": dense(teacher)} if role == "snapshot" else {"teachers": [dense(teacher)]}
     if role == "snapshot":
         raise ConfigError(f"the snapshot must be a Head or logits, got {type(teacher).__name__}")
-    if isinstance(teacher, TopK):
-        return {"sparse": SparseTeacher(teacher.ids, teacher.log_probs)}
+    if isinstance(teacher, Stored):
+        return {"sparse": _sparse(teacher, targets.device)}
     if isinstance(teacher, Neighbours):
         term: Any = next(term for _, term in objective.terms if term.neighbour_temperature)
         return {"sparse": SparseTeacher(*term.sparse(teacher, student, targets))}
     if isinstance(teacher, list | tuple):
-        weighted = [pair if isinstance(pair, tuple) else (None, pair) for pair in teacher]
-        heads, weights = [head for _, head in weighted], [weight for weight, _ in weighted]
-        if None in weights and any(weight is not None for weight in weights):
+        weighted = [_weighted(each) for each in teacher]
+        weights = [weight for _, weight in weighted if weight is not None]
+        if 0 < len(weights) < len(weighted):
             raise ConfigError("teachers: give all of them a weight, or none")
-        teacher = Ensemble(heads, None if None in weights else weights)
+        teacher = Ensemble([head for head, _ in weighted], weights or None)
     if isinstance(teacher, Ensemble):
         return {
             "teachers": [dense(member) for member in teacher.members],
@@ -123,12 +136,39 @@ def arguments(
             "geometric": teacher.geometric,
         }
     raise ConfigError(
-        f"teacher must be a Head, logits, TopK, Neighbours, Ensemble or a list, got {type(teacher).__name__}"
+        f"teacher must be a Head, logits, TopK, SoftLabels, Neighbours, Ensemble or a list, got {type(teacher).__name__}"
     )
 
 
+def _weighted(member: Any) -> tuple[Head | Tensor, float | None]:
+    """A member of a list with its weight, in either order, or by itself."""
+    head, weight = member if isinstance(member, tuple) and len(member) == 2 else (member, None)
+    if isinstance(weight, Head | Tensor):
+        head, weight = weight, head
+    if not isinstance(head, Head | Tensor) or not isinstance(weight, int | float | None):
+        raise ConfigError(
+            f"a list of teachers is of heads or logits, each alone or with a number as its weight, got {type(head).__name__} - "
+            "what is known at a few words alone teaches alone"
+        )
+    return head, weight
+
+
+def _sparse(teacher: Stored, device: torch.device) -> SparseTeacher:
+    ids, log_probs = (torch.as_tensor(each, device=device) for each in (teacher.ids, teacher.log_probs))
+    absent = log_probs == -torch.inf
+    ids = ids.long().masked_fill(absent, 0)
+    if not (torch.compiler.is_compiling() or ids.is_cuda) and ids.dim() == 2:
+        places = torch.arange(-1, -1 - ids.shape[1], -1)  # an absent entry is like no other
+        sorted_ids = torch.where(absent, places, ids).sort(1).values
+        if bool((twice := sorted_ids[:, 1:] == sorted_ids[:, :-1]).any()):
+            raise ConfigError(
+                f"TopK: ids must be distinct in a row, got one twice in row {int(twice.any(1).nonzero()[0])}"
+            )
+    return SparseTeacher(ids, log_probs)
+
+
 def is_sparse(teacher: Teacher) -> bool:
-    return isinstance(teacher, TopK | Neighbours)
+    return isinstance(teacher, Stored | Neighbours)
 
 
 def merged(neighbours: Neighbours, temperature: float, vocab: int) -> tuple[Tensor, Tensor]:
@@ -136,8 +176,8 @@ def merged(neighbours: Neighbours, temperature: float, vocab: int) -> tuple[Tens
 
     Source: Khandelwal et al. 2021 (kNN-MT, arXiv:2010.00710), equation 2.
     """
-    order = neighbours.ids.sort(dim=1, stable=True)
     weights = -neighbours.distances.double() / temperature
+    order = neighbours.ids.masked_fill(weights == -torch.inf, _BEHIND).sort(dim=1, stable=True)
     known = (weights > -torch.inf).any(1, keepdim=True)
     q = torch.softmax(weights.masked_fill(~known, 0), 1).masked_fill(~known, 0).gather(1, order.indices)
     first = torch.ones_like(order.values, dtype=torch.bool)
@@ -145,7 +185,10 @@ def merged(neighbours: Neighbours, temperature: float, vocab: int) -> tuple[Tens
     place = first.cumsum(1) - 1  # equal ids stand together: the n-th distinct one goes to column n
     ids = torch.zeros_like(order.values).scatter(1, place, order.values)
     sums = torch.zeros_like(q).scatter_add(1, place, q)
-    return ids[:, :vocab].contiguous(), sums.log()[:, :vocab].contiguous()
+    return ids[:, :vocab].masked_fill(ids[:, :vocab] == _BEHIND, 0), sums.log()[:, :vocab].contiguous()
+
+
+_BEHIND = 1 << 62  # the id of what is absent: behind all words
 
 
 def _member_weights(ensemble: Ensemble, targets: Tensor) -> Tensor | None:
@@ -157,6 +200,8 @@ def _member_weights(ensemble: Ensemble, targets: Tensor) -> Tensor | None:
         w = w[:, None].expand(-1, len(targets)) if w.dim() == 1 else w
         if w.shape != (len(ensemble.members), len(targets)) or bool((w < 0).any()):
             raise ConfigError(f"weights must be {len(ensemble.members)} numbers of at least 0, got {ensemble.weights}")
+        if not bool((w.sum(0) > 0).all()):
+            raise ConfigError(f"weights must not all be 0, got {ensemble.weights}")
         return (w / w.sum(0)).to(targets.device)
     if ensemble.by_nll not in ("sentence", "batch"):
         raise ConfigError(f"an ensemble is weighed by_nll of each sentence or batch, got {ensemble.by_nll!r}")

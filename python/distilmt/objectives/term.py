@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from distilmt.errors import ConfigError
+from distilmt.objectives.checks import typed
 from distilmt.objectives.evaluation import Evaluation
 from distilmt.objectives.layers import Layers, Shape
 from distilmt.ops.linear_kd import Choice, LinearKD, NativeTerm
@@ -29,6 +31,19 @@ class Term(ABC):
 
     looks_at: ClassVar[str] = ""
     gated: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """A term's parameters are of their types before its own `__post_init__` looks at them."""
+        super().__init_subclass__(**kwargs)
+        own = getattr(cls, "__post_init__", None)
+
+        def checked(self: Any) -> None:
+            if not torch.compiler.is_compiling():
+                typed(self)
+            if own is not None:
+                own(self)
+
+        cls.__post_init__ = checked  # type: ignore[attr-defined]
 
     @abstractmethod
     def native(self, teacher: Any) -> NativeTerm:

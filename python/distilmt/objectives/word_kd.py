@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
-from distilmt.objectives.checks import counts, full, one_of, positive
+from distilmt.objectives.checks import counts, full, temperatures
 from distilmt.objectives.teachers import Neighbours, Teacher, is_sparse
 from distilmt.objectives.term import Term
 from distilmt.ops.linear_kd import TAILS, NativeTerm
@@ -41,9 +41,8 @@ class WordKD(Term):
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
-        positive(self, "temperature", "teacher_temperature")
+        temperatures(self, "temperature", "teacher_temperature")
         counts(self, "iterations")
-        one_of(self, tail=TAILS)
 
     def native(self, teacher: Teacher) -> NativeTerm:
         return forward_kl(self, teacher, self.temperature, self.teacher_temperature or self.temperature, self.tail)
@@ -61,7 +60,7 @@ class WordCE(Term):
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
-        positive(self, "temperature", "teacher_temperature")
+        temperatures(self, "temperature", "teacher_temperature")
 
     def native(self, teacher: Teacher) -> NativeTerm:
         full(self, teacher)

@@ -21,8 +21,7 @@ class SoftLabels:
 
     ids: int32 [tokens, k], best first, distinct in a row; log_probs: float32 [tokens, k]; tail_mass: float32 [tokens],
     1 - the sum of the k probabilities, summed from the others, so that a tail of 1e-9 is exact to six digits; entropy:
-    float32 [tokens], NaN where it was not stored. As a teacher:
-    `TopK(torch.from_numpy(s.ids).long(), torch.from_numpy(s.log_probs))`.
+    float32 [tokens], NaN where it was not stored. They are a teacher of `Objective.evaluate`.
     """
 
     ids: NDArray[np.int32]
