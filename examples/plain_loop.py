@@ -33,7 +33,7 @@ for update in range(1, updates + 1):
     batch["attention_mask"] = (batch["input_ids"] != vocab.pad_id).long()
     with torch.no_grad():
         said = teacher(**batch)
-    found = objective(student(**batch), said, batch["labels"])  # a mean per target token, with every term beside it
+    found = objective(student(**batch), said, batch["labels"], words=vocab.pad_id)  # means per target
     optimizer.zero_grad()
     found.loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

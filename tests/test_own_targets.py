@@ -62,6 +62,23 @@ def test_weights_are_at_most_every_updates_old(
     assert capfd.readouterr().err == ""  # no progress of files that are written in between
 
 
+def test_a_checkpoint_waits_for_newer_weights(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    """SIGTERM ends a training where the next batch is decoded anew: one that resumes there says what one that went on says."""
+    own = sayer(tiny_vocab, every=3)
+    ending = stop.Stop("training", own.fresh)
+    ending.terminated = True
+
+    def saves(update: int) -> bool:
+        control = SimpleNamespace(should_save=False, should_training_stop=False)
+        ending.on_step_end(None, SimpleNamespace(global_step=update, max_steps=100), control)
+        assert control.should_save == control.should_training_stop
+        return control.should_save
+
+    assert saves(4)
+    own.say(lively_model(tiny_vocab, seed=1), two_sentences, 5)
+    assert [saves(update) for update in (6, 7, 8, 9)] == [False, False, True, True]
+
+
 def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
     student = lively_model(tiny_vocab)
     labels = [

@@ -56,9 +56,26 @@ def test_padding_changes_nothing_trap_1(tiny_vocab: Vocab, two_sentences: dict[s
 
 def test_what_is_reported_beside_the_terms(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
     out = sums(tiny_vocab, two_sentences, "NLL() + SelectiveKD(0.5)")
-    assert out.keys() == {"loss", "NLL", "SelectiveKD", "agreement", "selected", "gate", "nll", "tokens"}
+    assert out.keys() == {"loss", "NLL", "SelectiveKD", "agreement", "looked", "selected", "gate", "nll", "tokens"}
     assert torch.equal(out["nll"], out["NLL"]) and out["tokens"] == 6
-    assert out["selected"] == 3 and 0 <= out["agreement"] <= 6
+    assert out["selected"] == out["looked"] == 3 and 0 <= out["agreement"] <= 3
+
+
+@pytest.mark.parametrize("objective", ["NLL(0.1) + WordKD()", "NLL() + HiddenMSE() + AttentionMaps(side='cross')"])
+def test_a_loop_on_hugging_face_outputs_has_the_same_loss(
+    tiny_vocab: Vocab, two_sentences: dict[str, Tensor], objective: str
+) -> None:
+    student, teacher = (lively_model(tiny_vocab, seed=seed) for seed in (1, 2))
+    want, terms = StudentLoss(student, parse(objective), teacher)(denominator=torch.tensor(6.0), **two_sentences)
+    rest = {name: value for name, value in two_sentences.items() if name != "labels"}
+    outputs = [each(**rest, output_hidden_states=True, output_attentions=True) for each in (student, teacher)]
+    mask = two_sentences["attention_mask"]
+    found = parse(objective)(*outputs, two_sentences["labels"], words=tiny_vocab.pad_id, attention_mask=mask)
+    torch.testing.assert_close(found.loss, want)
+    for name, value in found.terms.items():
+        torch.testing.assert_close(value * 6, terms[name])
+    with pytest.raises(ConfigError, match=r"needs layers .*output_hidden_states=True"):
+        parse("Cosine()")(student(**rest), teacher(**rest), two_sentences["labels"])
 
 
 def test_later_passes_read_what_the_student_said_trap_10(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

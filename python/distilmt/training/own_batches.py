@@ -62,6 +62,10 @@ class Sayer:
         own, kept = ({name: each[rows] for name, each in batch.items()} for rows in (chosen, ~chosen))
         return (batch if self.options.beside else {} if chosen.all() else kept), own
 
+    def fresh(self, update: int) -> bool:
+        """Whether the batch after so many updates is decoded with the weights of then, whatever came before."""
+        return self._translator is None or update - self._taken >= self.options.every
+
     def forget(self) -> None:
         """At a checkpoint: the next batch is decoded with the weights of then, as in a training that resumes there."""
         self._translator = None
@@ -75,7 +79,7 @@ class Sayer:
         """
         from distilmt.translate import Translator
 
-        if self._translator is None or update - self._taken >= self.options.every:
+        if self.fresh(update):
             self._translator = Translator.of(student, compute_type="float32", threads=self.threads)
             self._taken = update
         ids, mask = inputs["input_ids"], inputs["attention_mask"]

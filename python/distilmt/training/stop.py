@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -13,10 +14,14 @@ from distilmt.interface import progress
 
 
 class Stop(TrainerCallback):
-    """Within `with stop:` SIGTERM ends the training after its next checkpoint; the bar shows updates, loss, speed, dev BLEU."""
+    """Within `with stop:` SIGTERM ends the training after its next checkpoint; the bar shows updates, loss, speed, dev BLEU.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    `ready(update)` says whether a checkpoint after so many updates holds all that the next one hangs on; if not, the training
+    goes on until it does.
+    """
+
+    def __init__(self, name: str, ready: Callable[[int], bool]) -> None:
+        self.name, self.ready = name, ready
         self.terminated = False
         self.bar: Any = None
         self.facts: dict[str, str] = {}
@@ -43,7 +48,7 @@ class Stop(TrainerCallback):
             self.bar.update(1)
         if state.global_step >= state.max_steps:
             control.should_log = control.should_evaluate = True  # also where eval_every does not divide the updates
-        if self.terminated:
+        if self.terminated and self.ready(state.global_step):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:

@@ -55,27 +55,8 @@ class StudentLoss(nn.Module):
         self._stored = teacher if isinstance(teacher, StoredTeacher | StoredNeighbours) else None
         models = [teacher] if isinstance(teacher, MarianMTModel) else [] if self._stored or not teacher else teacher
         self._teachers = tuple(at_rest(model) for model in models)  # type: ignore[union-attr]
+        require(objective, own, len(self._teachers), stored=self._stored is not None, mix=self.mix)
         both = [objective] if own is None else [objective, own]
-        for each in both:
-            if each.needs_layers and len(self._teachers) != 1:
-                raise ConfigError(
-                    f"{each!r} looks at the layers of a teacher model, got {len(self._teachers) or 'none'} - give one"
-                )
-            for _, term in each.terms:
-                if term.asks_mask:
-                    raise ConfigError(
-                        f"{term!r}: a training has no mask - leave it out, or evaluate it in a loop of your own"
-                    )
-        if (objective.passes > 1 or own is not None) and self._stored is not None:
-            raise ConfigError(
-                f"{own or objective!r} asks the teacher about the student's words, what is stored knows the target's"
-            )
-        if self._teachers:
-            self.mix.check(len(self._teachers))
-            if own is not None and self.mix.by_nll:
-                raise ConfigError(
-                    "teachers weighed by their NLL of the gold target know none in the student's own words - fix their weights"
-                )
         needed = any(each.needs_snapshot for each in both)
         self._snapshot = (at_rest(copy.deepcopy(student) if snapshot is None else snapshot),) if needed else ()
         shapes = [Shape.of(model.config) for model in (student, *self._teachers[:1])]
@@ -111,7 +92,8 @@ class StudentLoss(nn.Module):
         """Loss of a batch: sum over target tokens divided by `denominator`; and each term's unweighted sum over tokens.
 
         Beside the terms stand the number of `tokens`, and the plain `nll` of the first pass; where there is a teacher,
-        `agreement` (with its own words, not with neighbours); where tokens are selected, `selected`; and the `gate` as it is.
+        `agreement` (with its own words, not with neighbours) and the number of tokens that were `looked` at for it; where
+        tokens are selected, `selected`; and the `gate` as it is.
         Those of targets that the student said begin with `own_`, and have no nll.
 
         Args:
@@ -151,7 +133,8 @@ class StudentLoss(nn.Module):
             if number == 1:
                 sums["nll"] = out.nll * out.tokens
                 if any(term.looks_at == "teacher" for _, term in part.terms) and not isinstance(stored, Neighbours):
-                    sums["agreement"] = out.agreement * out.tokens
+                    sums["agreement"] = out.agreement.nan_to_num() * out.looked
+                    sums["looked"] = out.looked
                 if any(term.gated for _, term in part.terms):
                     sums["selected"], gate["gate"] = out.selected * out.tokens, out.gate
             if number < objective.passes:
@@ -184,7 +167,7 @@ class StudentLoss(nn.Module):
             student=heads[0], targets=labels.reshape(-1), denominator=denominator, modules=self.beside,  # type: ignore[arg-type]
             teacher=self._taught(heads[1 : 1 + len(self._teachers)], labels) if self._teachers else stored,
             snapshot=heads[-1] if objective.needs_snapshot else None, sentences=sentences_of(labels),
-            layers=tuple(layers_of(each, source, target) for each in outputs[:2]) if objective.needs_layers else None,  # type: ignore[arg-type]
+            layers=tuple(Layers.of(each, source, target) for each in outputs[:2]) if objective.needs_layers else None,  # type: ignore[arg-type]
         )  # fmt: skip
         return out, heads[0]
 
@@ -193,6 +176,28 @@ class StudentLoss(nn.Module):
         if len(heads) == 1:
             return heads[0]
         return Ensemble(heads, self.mix.weights, self.mix.by_nll, sentences_of(labels), self.mix.mean == "geometric")
+
+
+def require(objective: Objective, own: Objective | None, teachers: int, *, stored: bool, mix: TeacherMix) -> None:
+    """Raises: ConfigError: a training with so many teachers, or with what is `stored` of one, has not what a term asks for."""
+    for each in filter(None, (objective, own)):
+        if each.needs_layers and teachers != 1:
+            raise ConfigError(f"{each!r} looks at the layers of a teacher model, got {teachers or 'none'} - give one")
+        for _, term in each.terms:
+            if term.asks_mask:
+                raise ConfigError(
+                    f"{term!r}: a training has no mask - leave it out, or evaluate it in a loop of your own"
+                )
+    if stored and (objective.passes > 1 or own is not None):
+        raise ConfigError(
+            f"{own or objective!r} asks the teacher about the student's words, what is stored knows the target's"
+        )
+    if teachers:
+        mix.check(teachers)
+        if own is not None and mix.by_nll:
+            raise ConfigError(
+                "teachers weighed by their NLL of the gold target know none in the student's own words - fix their weights"
+            )
 
 
 def at_rest(model: MarianMTModel) -> MarianMTModel:
@@ -233,16 +238,3 @@ def output_bias(model: MarianMTModel) -> Tensor | None:
 
 
 _BIASED: WeakKeyDictionary[MarianMTModel, tuple[tuple[int, int], bool]] = WeakKeyDictionary()
-
-
-def layers_of(outputs: Any, source_mask: Tensor, target_mask: Tensor) -> Layers:
-    """Layers from the outputs of a Hugging Face encoder-decoder."""
-    attention = {
-        "encoder": outputs.encoder_attentions,
-        "decoder": outputs.decoder_attentions,
-        "cross": outputs.cross_attentions,
-    }
-    return Layers(
-        outputs.encoder_hidden_states, outputs.decoder_hidden_states, source_mask, target_mask,
-        {side: maps or () for side, maps in attention.items()},  # type: ignore[misc]
-    )  # fmt: skip

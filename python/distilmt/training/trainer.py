@@ -207,9 +207,12 @@ class _Trainer(Seq2SeqTrainer):
                 logs["perplexity"] = math.exp(min(logs["nll"], 700.0))
             self.progress["target_tokens"] += tokens
             self.progress["logged"], self.progress["logged_update"] = self.progress["seconds"], self.state.global_step
+            looked = {name[:-6]: sums.pop(name) for name in list(sums) if name.endswith("looked")}
             for name, value in sums.items():
                 of = max((prefix for prefix in counts if name.startswith(prefix)), key=len)
-                logs[f"term_{name}"] = value / max(1.0, counts[of])
+                divisor = looked[of] if name == f"{of}agreement" else max(1.0, counts[of])
+                if divisor:
+                    logs[f"term_{name}"] = value / divisor
         logs["target_tokens"] = self.progress["target_tokens"]
         logs["seconds"] = self.progress["seconds"]
         super().log(logs, start_time)
@@ -307,7 +310,6 @@ def fit(
         remove_unused_columns=False, average_tokens_across_devices=True, dataloader_pin_memory=cuda,
         label_names=["labels"], ddp_find_unused_parameters=own is not None and own.needs_teacher,
     )  # fmt: skip
-    stop = Stop(name)
     stored: Stored | None = teacher if isinstance(teacher, StoredNeighbours) else None
     if isinstance(teacher, SoftLabelsStore):
         stored = StoredTeacher(teacher, student.config.vocab_size - 1)
@@ -324,6 +326,7 @@ def fit(
     else:
         loss, dev_of = directed.loss(student, objective), partial(directed.dev_scores, options=options)
     sayer = Sayer(own, eos=vocab.eos_id, pad=vocab.pad_id, seed=options.seed, threads=options.threads, pad_to=pad_to)
+    stop = Stop(name, sayer.fresh)
     trainer = _Trainer(
         plan=plan, pairs=pairs, vocab=vocab, folder=folder, pad_to=pad_to, patience=options.patience, stored=stored,
         sayer=sayer, dev=dev_of,
