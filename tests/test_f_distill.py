@@ -53,6 +53,9 @@ def test_a_method_says_where_its_samples_come_from() -> None:
             share=1, sample=True, temperature=1, every=1, beside=True, objective=sides(name)[1]
         )
     assert named("f-kl").recipe == "sampled" and named("f-kl").own is None
+    assert (
+        named("f-kl").objective == "WordKD()"
+    )  # all that the teacher says at each step of its samples, not their words alone
     alone = named("f-reverse-kl").phases[0]
     assert alone.own is not None and not alone.own.beside and alone.own.objective == "ReverseKD()"
     assert named("hidden/f-js").phases[1].own == METHODS["f-js"].own  # the paper's warm start

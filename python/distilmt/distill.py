@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from distilmt.bill.rates import Rates
-from distilmt.distilling.cached_teacher import servable
 from distilmt.distilling.distill_report import set_name, system, write_report
 from distilmt.distilling.materials import Materials
 from distilmt.distilling.methods import ALONE, RECIPES, Method, named
@@ -216,10 +215,10 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
     Raises: ConfigError, DataError, ResourceError.
     """
     config = resolve(DistillConfig, config, **options)
-    from distilmt import corpus, models
-    from distilmt.distilling.students import needs_something_known, score_system, train_student
+    from distilmt import corpus
+    from distilmt.distilling.preflight import check
+    from distilmt.distilling.students import score_system, train_student
     from distilmt.labels.cost import ELSEWHERE
-    from distilmt.objectives import parse
     from distilmt.report.microscope import Microscope
     from distilmt.run import Run
 
@@ -229,13 +228,7 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
             "`distilmt train --teacher MODEL --objective EXPRESSION` on the output of `distilmt label`"
         )
     methods = config.methods()
-    for method in methods:
-        needs_something_known(method)
-    for phase in (phase for method in methods for phase in method.phases):
-        objective = parse(phase.objective)  # a wrong formula is said before any work
-        if config.cache_teacher and objective.needs_teacher:
-            servable(phase.recipe, objective)
-    _fitting(config, models.parse_size(config.student_size))
+    check(config)
     text = corpus.load_corpus(config.train, on_invalid_utf8=config.on_invalid_utf8)
     dev = corpus.load_corpus(config.dev)
     tests = [corpus.load_corpus(test) for test in config.test]
@@ -268,19 +261,3 @@ def distill(config: DistillConfig | None = None, **options: Any) -> DistillResul
 
 def _titles(method: Method) -> tuple[str, str]:
     return ("student alone", "baseline") if method is ALONE else (f"student {method.name}", "student")
-
-
-def _fitting(config: DistillConfig, size: Any) -> None:
-    """Says before any work what copied layers would say after hours: the student has the teacher's width."""
-    from distilmt.marian.model_folder import read_config
-    from distilmt.models import folder_of
-
-    if not config.teacher or not any(p.teacher_layers for m in config.methods() for p in m.phases):
-        return
-    found = read_config(folder_of(names_of(config.teacher)[0]))
-    theirs = tuple(getattr(found, name) for name in ("d_model", "encoder_ffn_dim", "encoder_attention_heads"))
-    if (size.hidden, size.ffn, size.heads) != theirs:
-        raise ConfigError(
-            f"--student-size {config.student_size}: a copy of the teacher's layers has its width, feed-forward width and heads, "
-            f"{theirs}, got {(size.hidden, size.ffn, size.heads)} - choose another size, or a method without its layers"
-        )

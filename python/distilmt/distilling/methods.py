@@ -171,7 +171,7 @@ METHODS = {
             "f-tv", "sampled", "0.5 * TotalVariation()", "total variation, its bound on samples of both (f-distill)",
             own=_samples("0.5 * TotalVariation()"),
         ),
-        Method("f-kl", "sampled", "NLL()", "KL on samples of the teacher, which is NLL of them (f-distill)"),
+        Method("f-kl", "sampled", "WordKD()", "KL on samples of the teacher (f-distill)"),
         Method(
             "f-reverse-kl", "gold", "NLL()", "KL the other way round on the student's samples, never on gold (f-distill)",
             own=_samples("ReverseKD()", beside=False),

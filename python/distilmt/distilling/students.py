@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from distilmt.distilling.distill_report import set_name
 from distilmt.distilling.methods import ALONE, Method, Phase
-from distilmt.errors import ConfigError
 from distilmt.train import fit_text, new_model
 from distilmt.training.checkpoints import remove_checkpoints
 
@@ -27,7 +26,6 @@ def train_student(name: str, method: Method, seed: int, materials: Materials, ru
 
     The updates are shared out among the phases, so that every method of a run takes equally many.
     """
-    needs_something_known(method)
     made_by: list[str] = []
     folder: Path | None = None
     trainings: list[dict[str, Any]] = []
@@ -62,18 +60,6 @@ def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
     speed = sums["target_tokens"] / sums["seconds"] if sums["seconds"] else 0.0
     training = facts["training"] | sums | {"best_update": best, "tokens_per_second": speed}
     return facts | {"curve": curve, "training": training}
-
-
-def needs_something_known(method: Method) -> None:
-    """Raises: ConfigError: its first phase is not to forget, and has nothing that it could."""
-    from distilmt.objectives import parse
-
-    first = method.phases[0]
-    if parse(first.objective).needs_snapshot and not first.teacher_layers:
-        raise ConfigError(
-            f"method {method.name!r}: Inheritance() keeps what a student knew, the first phase begins with nothing - put a "
-            "training before it, as `continual` does, or use `distilmt train --init-from`"
-        )
 
 
 def _phase(

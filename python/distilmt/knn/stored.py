@@ -60,8 +60,8 @@ class StoredNeighbours:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the neighbours' ids."""
-        return str(self.facts["sha256"][IDS])
+        """SHA-256 of the neighbours' ids, then of their distances."""
+        return " ".join(str(self.facts["sha256"][name]) for name in (IDS, DISTANCES))
 
     def __str__(self) -> str:
         excluded = self.facts["exclude"]

@@ -146,6 +146,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
     Raises: ConfigError, DataError, ResourceError.
     """
     from distilmt import corpus, models
+    from distilmt.distilling.preflight import check
     from distilmt.distilling.students import train_student
     from distilmt.marian.weights import identity
 
@@ -161,6 +162,7 @@ def load(task: DistillTask, folder: Path, shared: Path, energy: EnergyOptions) -
         domain = corpus.load_corpus(task.adapt_train)
         inputs["adapt"] = domain.source_hash + domain.target_hash
     config = task.config(str(folder), energy)
+    check(config)
     with _shared_run(task, inputs, shared, config) as run:
         materials = Materials(run, config, text, dev)
         made = _made(materials, task.chosen)
