@@ -66,15 +66,15 @@ def test_a_student_is_chosen_and_the_search_looks_at_its_sentences_alone(view, p
     view.show(page)
     first, *_ = all_ = view.value("[...document.querySelectorAll('.choice')].map(e => e.textContent.trim())")
     assert len(all_) == 2 and view.value(SHOWN) == [f"{first} one", f"{first} two"]
-    assert search("TWO") == ([f"{first} two"], "1 shown")
-    assert search("teacher") == ([], "0 shown")  # the name of every item's third line, of no sentence
+    assert search("TWO") == ([f"{first} two"], "1 of 2 shown")
+    assert search("teacher") == ([], "0 of 2 shown")  # the name of every item's third line, of no sentence
     other = all_[1]
-    assert search("") == ([f"{first} one", f"{first} two"], "2 shown")
+    assert search("") == ([f"{first} one", f"{first} two"], "2 of 2 shown")
     assert enter("Object.assign(document.querySelectorAll('[type=radio]')[1], {checked: true})")[0] == [
         f"{other} one",
         f"{other} two",
     ]
-    assert search("one") == ([f"{other} one"], "1 shown")
+    assert search("one") == ([f"{other} one"], "1 of 2 shown")
 
 
 def test_pictures_and_paper_are_made(view, page):

@@ -32,8 +32,9 @@ def test_the_methods_paragraph_is_of_what_was_run():
     (found,) = paragraphs(told())
     text = found.text
     for words in (
-        "6 encoder and 6 decoder layers, width 512", "3 encoder and 1 decoder layers, width 128", "500,000 pairs of train",
-        "word-kd: data by recipe gold, minimising 0.5 * NLL() + 0.5 * WordKD() - gold pairs; the teacher's "
+        "6 encoder layers and 6 decoder layers, width 512", "3 encoder layers and 1 decoder layer, width 128",
+        "500,000 pairs of train",
+        "word-kd: recipe gold, objective 0.5 * NLL() + 0.5 * WordKD() - gold pairs; the teacher's "
         "distribution at every token (Kim & Rush 2016, section 3.1) (Hinton et al. 2015).",
         "beam search of size 5", "peak learning rate 0.002, linear warm-up over 250 updates, then linear decay",
         "1,250 updates of 2,048 padded tokens", "Seeds: 1, 2.", "decoded in float32 with a beam of 4",

@@ -12,7 +12,8 @@ from importlib.resources import files
 _CALLS: dict[str, tuple[str, ...]] = {
     "hinton2015": ("WordKD(", "WordCE("), "kim2016": ("seq-kd", "WordKD(", "WordCE("), "szegedy2016": ("label_smoothing",),
     "freitag2017": ("Ensemble(",), "vaswani2017": ("Transformer",), "kudo2018": ("SentencePiece",),
-    "junczysdowmunt2018": ("Marian",), "popovic2015": ("chrF",), "post2018": ("sacreBLEU",), "koehn2004": ("bootstrap",),
+    "junczysdowmunt2018": ("Marian",), "loshchilov2019": ("AdamW",),
+    "popovic2015": ("chrF",), "post2018": ("sacreBLEU",), "koehn2004": ("bootstrap",),
     "riezler2005": ("approximate randomisation",), "holm1979": ("Holm",), "sun2019": ("map='skip'",), "sanh2019": ("Cosine(",),
     "shleifer2020": ("HiddenMSE(", "teacher's layers"), "lin2020": ("on-policy",), "wu2020": ("LayerCombination(",),
     "jafari2021": ("LogitMSE(",), "khandelwal2021": ("KNNKD(",), "wang2021": ("SelectiveKD(",), "yang2022": ("KNNKD(",),

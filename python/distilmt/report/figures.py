@@ -1,7 +1,7 @@
 """The plots of a report: training curves, and quality against speed. Figures are returned, never shown.
 
-A system keeps its colour and its marker in all of them; grey scales and colour-blind eyes have the marker, and from the
-seventh student on, where colours repeat, the line is another.
+A system keeps its colour and its marker in all of these (the plane's points have their names beside them); grey scales and
+colour-blind eyes have the marker, and from the seventh student on, where colours repeat, the line is another.
 """
 
 from __future__ import annotations

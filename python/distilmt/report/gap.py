@@ -61,11 +61,11 @@ def _overview(systems: list[System]) -> Table:
         "System",
         "Same best token",
         "KL",
-        "Loss: teacher",
-        "student",
-        "student, int8",
+        "Loss ladder: teacher",
+        "→ student",
+        "→ student in int8",
         "Own mode: teacher",
-        "student",
+        "own mode: student",
     ]
     return Table("How far each student is from its teacher", head, rows, notes)
 

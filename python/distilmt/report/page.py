@@ -82,6 +82,8 @@ _STYLE = """
   .distilmt .scroll, .distilmt .list { overflow: visible; max-height: none; }
   .distilmt nav, .distilmt .search, .distilmt .choice:not(:has(:checked)), .distilmt .sentences li:nth-child(n+11) {
     display: none; } .distilmt table { font-size: 8pt; }
+  .distilmt th, .distilmt td, .distilmt nav a { white-space: normal; padding-right: .35rem; overflow-wrap: anywhere; }
+  .distilmt details::details-content { content-visibility: visible; block-size: auto; } .distilmt summary { list-style: none; }
   .distilmt figure, .distilmt tr, .distilmt h2, .distilmt h3 { break-inside: avoid; break-after: auto; }
   .distilmt h2, .distilmt h3 { break-after: avoid; } }
 """
@@ -206,13 +208,15 @@ _SEARCH = (
     "const words = this.querySelector('[type=search]').value.toLowerCase(), items = [...this.querySelectorAll('li')];"
     "for (const item of items) item.hidden ="
     " ![...item.querySelectorAll('dd')].some(text => text.textContent.toLowerCase().includes(words));"
-    "this.querySelector('output').textContent = items.filter(item => item.offsetParent).length + ' shown'"
+    "const seen = items.filter(item => item.closest('.list').offsetParent);"
+    "this.querySelector('output').textContent = seen.filter(item => !item.hidden).length + ' of ' + seen.length + ' shown'"
 )
 
 
 def _sentences(part: Sentences) -> str:
     """A form, so that the choice of one report in a notebook is not that of another."""
     first = next(iter(part.students))
+    count = len(part.students[first])
     lists = "\n".join(
         f'<label class="choice"><input type="radio" name="student"{" checked" * (name == first)}> {escape(name)}</label>'
         f'<div class="list" tabindex="0" role="region" aria-label="Sentences of {escape(name)}"><ol>'
@@ -223,7 +227,7 @@ def _sentences(part: Sentences) -> str:
     return (
         "<h3>Sentences, by how much better the teacher is</h3>\n"
         f'<form class="sentences" onsubmit="return false" oninput="{escape(_SEARCH)}"><p class="search"><label>Search the '
-        f'sentences <input type="search"></label> <output aria-live="polite">{len(part.students[first])} shown</output></p>\n'
+        f'sentences <input type="search"></label> <output aria-live="polite">{count} of {count} shown</output></p>\n'
         f"<fieldset><legend>Student</legend>\n{lists}</fieldset></form>\n"
         '<p class="note">The largest differences of sentence chrF, teacher minus student; the run folder has all.</p>'
     )
@@ -231,7 +235,7 @@ def _sentences(part: Sentences) -> str:
 
 def _sentence(row: Data) -> str:
     texts = ("source", "reference", "teacher", "student")
-    lines = "".join(f"<dt>{name}</dt><dd>{escape(row[name])}</dd>" for name in texts)
+    lines = "".join(f'<dt>{name}</dt><dd dir="auto">{escape(row[name])}</dd>' for name in texts)
     kl = f", KL {row['kl']:.2f}" if row.get("kl") is not None else ""
     where = f"{row['where']}: {row['difference']:+.1f} chrF{kl}"
     return f'<li><p class="note">{escape(where)}</p><dl class="facts">{lines}</dl></li>'

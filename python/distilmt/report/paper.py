@@ -91,11 +91,16 @@ def _models(data: Data) -> str:
         if {"encoder_layers", "decoder_layers", "hidden", "ffn", "heads"} <= set(shape):
             about.insert(
                 0,
-                f"{shape['encoder_layers']} encoder and {shape['decoder_layers']} decoder layers, width {shape['hidden']}, "
+                f"{_layers(shape, 'encoder')} and {_layers(shape, 'decoder')}, width {shape['hidden']}, "
                 f"feed-forward width {shape['ffn']}, {shape['heads']} heads",
             )
         parts.append(f"the {role} had {', '.join(about)}" if about else f"the size of the {role} was not recorded")
     return f"Teacher and students were Marian Transformers{citation('Marian', 'Transformer')}: {'; '.join(parts)}."
+
+
+def _layers(shape: Data, side: str) -> str:
+    number = shape[f"{side}_layers"]
+    return f"{number} {side} layer{'' if number == 1 else 's'}"
 
 
 def _methods(data: Data) -> Iterable[str]:
@@ -110,7 +115,7 @@ def _methods(data: Data) -> Iterable[str]:
             summary = named(name).summary
         except ConfigError:  # given in full, by recipe and objective
             summary = ""
-        described = f"{system.name}: data by recipe {recipe}, minimising {objective}"
+        described = f"{system.name}: recipe {recipe}, objective {objective}"
         yield (
             described + (f" - {summary}" if summary else "") + f"{citation(name, recipe, objective, besides=summary)}."
         )
@@ -137,7 +142,7 @@ def _optimisation(who: str, options: Data, precisions: list[str]) -> str:
         if "batch_tokens" in options
         else ""
     )
-    parts = ["AdamW (betas 0.9 and 0.98)"]
+    parts = [f"AdamW{citation('AdamW')} (betas 0.9 and 0.98)"]
     if "learning_rate" in options:
         rate = f"peak learning rate {options['learning_rate']:g}"
         after = _SCHEDULES.get(options.get("schedule", ""), "")

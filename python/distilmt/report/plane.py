@@ -50,8 +50,10 @@ class Plane:
         from distilmt.bill.figures import LABELS, plane_plot
 
         guess = " (estimated)" if self.cost == "kg" and self.estimated else ""
-        points = [(each.cost, each.quality, each.name, each.error) for each in self.points]
-        return plane_plot(points, LABELS[self.cost] + guess, self.quality).figure  # type: ignore[return-value]
+        grams = self.cost == "kg" and max(each.cost for each in self.points) < 0.1
+        label = LABELS[self.cost].replace("kg", "g", 1) if grams else LABELS[self.cost]
+        points = [(each.cost * (1000 if grams else 1), each.quality, each.name, each.error) for each in self.points]
+        return plane_plot(points, label + guess, self.quality).figure  # type: ignore[return-value]
 
 
 def plane(data: Data) -> Plane | None:
