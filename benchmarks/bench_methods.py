@@ -4,7 +4,7 @@
 
 Steps (batch, loss, gradients, optimizer) of the student alone, of word-level distillation from a teacher that runs and from its
 stored words (k 8), of selection by batch and by queue, of the ranking on given prefixes, of queue and ranking together, and from
-stored neighbours (k 16); and the teacher's forward pass, output layer included, by itself. Prints each by the step of the student
+stored neighbours (k 64); and the teacher's forward pass, output layer included, by itself. Prints each by the step of the student
 alone; writes benchmarks/results/methods.json.
 """
 
@@ -64,7 +64,7 @@ def main() -> None:
         knn.build(model=given.model, source=files[0], target=files[1], out=str(root / "store"))
         stored: dict[str, tuple[str, Any]] = {
             "word-kd, stored": (SMOOTHED + "WordKD()", StoredTeacher(SoftLabels.open(root / "labels" / "forced"), vocab.pad_id)),
-            "knn-kd": (SMOOTHED + "KNNKD(temperature=100)", knn.search(store=str(root / "store"), k=16)),
+            "knn-kd": (SMOOTHED + "KNNKD(temperature=100)", knn.search(store=str(root / "store"), k=64)),
         }  # fmt: skip
         lines = range(1, given.lines + 1)
         pairs = encode_pairs(
