@@ -131,11 +131,12 @@ def test_methods_and_explain(capsys):
     for sought in ("ensemble", "Collective Wisdom", "kNN-MT", "attention maps", "filtered"):
         (line,) = (line for line in options if sought in line)
         assert line.startswith(("--", "distilmt "))
-    assert cli.main(["explain", "0.5 * NLL() + 0.5 * WordKD(temperature=2)"]) == 0
+    assert cli.main(["explain", "0.5 * NLL(label_smoothing=0.1) + 0.25 * WordKD(temperature=2)"]) == 0
     out = capsys.readouterr().out
     assert "teacher    needed" in out and "arXiv:1606.07947" in out
-    assert "0.5 * WordKD(temperature=2, teacher_temperature=None, tail='renormalise', iterations=1)\n" in out
-    assert "0.5 * NLL(label_smoothing=0.0, smoothing='others', temperature=1.0)\n" in out
+    assert "0.25 * WordKD(temperature=2, teacher_temperature=None, tail='renormalise', iterations=1)\n" in out
+    assert "0.5 * NLL(label_smoothing=0.1, smoothing='others', temperature=1.0)\n" in out
+    assert "with weight 0.5, e = 0.1, T = 1\n" in out and "with weight 0.25, T = 2\n" in out
     for name, parts in {
         "f-js": ("2307.15190", "SkewReverseKD(skew=0.5)", "beside it on the student's samples", "40 likeliest"),
         "continual": ("with each teacher in turn", "Inheritance()", "2212.09097", "teacher_better"),

@@ -235,8 +235,15 @@ def _explained(expression: str) -> str:
     for weight, term in objective.terms:
         given = ", ".join(f"{each.name}={getattr(term, each.name)!r}" for each in fields(term) if each.init)  # type: ignore[arg-type]
         lines += ["", f"{weight:g} * {type(term).__name__}({given})"]
-        # A term's file opens with its formula and its source.
-        lines.append(_indented(sys.modules[type(term).__module__].__doc__))
+        # A term's file opens with what it is, then its formula, then its source.
+        parts = inspect.cleandoc(sys.modules[type(term).__module__].__doc__ or "").split("\n\n")
+        numbers = [
+            f"{letter} = {value:g}"
+            for name, letter in term.letters.items()
+            if (value := getattr(term, name)) is not None
+        ]
+        parts.insert(2, f"    with {', '.join([f'weight {weight:g}', *numbers])}")
+        lines.append(_indented("\n\n".join(parts)))
     return "\n".join(lines)
 
 

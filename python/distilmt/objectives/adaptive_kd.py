@@ -29,6 +29,7 @@ class AdaptiveKD(Divergence):
     mass: float = 0.5
     temperature: float = 1.0
     kind: ClassVar[str] = "adaptive_kl"
+    letters: ClassVar[dict[str, str]] = {"mass": "the head's mass", "temperature": "T"}
 
     def __post_init__(self) -> None:
         between(self, "mass", 0, 1, "0.5 is usual")

@@ -19,6 +19,7 @@ class Divergence(Term):
 
     looks_at: ClassVar[str] = "teacher"
     kind: ClassVar[str]
+    letters: ClassVar[dict[str, str]] = {"temperature": "T"}
     temperature: float
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class Inheritance(Term):
     """
 
     temperature: float = 1.0
+    letters: ClassVar[dict[str, str]] = {"temperature": "T"}
     looks_at: ClassVar[str] = "snapshot"
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class JensenShannon(Divergence):
     temperature: float = 1.0
     continuous: bool = False
     kind: ClassVar[str] = "jensen_shannon"
+    letters: ClassVar[dict[str, str]] = {"beta": "beta", "temperature": "T"}
 
     def __post_init__(self) -> None:
         between(self, "beta", 0, 1, "for 0 write WordKD, for 1 ReverseKD")

@@ -51,6 +51,7 @@ class KNNKD(Term):
     schedule: Literal["fixed", "linear", "inverse_sigmoid"] = "fixed"
     decay: float | None = None
     epochs: float = 10.0
+    letters: ClassVar[dict[str, str]] = {"temperature": "T_k", "eta": "eta"}
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class LogitMSE(Term):
     factor: float = 1.0
     stages: int = 0
     centred: bool = False
+    letters: ClassVar[dict[str, str]] = {"factor": "factor", "stages": "T_max"}
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:

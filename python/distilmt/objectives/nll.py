@@ -11,7 +11,7 @@ Reported beside it, always, is the plain NLL: values with different smoothing ca
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from distilmt.errors import ConfigError
 from distilmt.objectives.checks import temperatures
@@ -33,6 +33,7 @@ class NLL(Term):
     label_smoothing: float = 0.0
     smoothing: Literal["others", "all"] = "others"
     temperature: float = 1.0
+    letters: ClassVar[dict[str, str]] = {"label_smoothing": "e", "temperature": "T"}
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

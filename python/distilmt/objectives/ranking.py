@@ -35,6 +35,7 @@ class Ranking(Term):
     k: int = 5
     temperature: float = 1.0
     iterations: int = 1
+    letters: ClassVar[dict[str, str]] = {"k": "k", "temperature": "T"}
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ class SkewKD(Divergence):
     temperature: float = 1.0
     kind: ClassVar[str] = "skew_kl"
     at_zero: ClassVar[str] = "WordKD"
+    letters: ClassVar[dict[str, str]] = {"skew": "l", "temperature": "T"}
 
     def __post_init__(self) -> None:
         between(self, "skew", 0, 1, f"for 0 write {self.at_zero}")

@@ -27,10 +27,12 @@ class Term(ABC):
     Attributes:
         looks_at: "teacher", "snapshot", "layers" of a teacher, or "": nothing but the targets.
         gated: looks at the rows that it chooses itself.
+        letters: of its formula, by the parameters that they stand for.
     """
 
     looks_at: ClassVar[str] = ""
     gated: ClassVar[bool] = False
+    letters: ClassVar[dict[str, str]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """A term's parameters are of their types before its own `__post_init__` looks at them."""

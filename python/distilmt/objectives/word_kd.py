@@ -38,6 +38,7 @@ class WordKD(Term):
     teacher_temperature: float | None = None
     tail: Literal["renormalise", "drop", "rest"] = "renormalise"
     iterations: int = 1
+    letters: ClassVar[dict[str, str]] = {"temperature": "T", "teacher_temperature": "the teacher's own T"}
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
@@ -57,6 +58,7 @@ class WordCE(Term):
 
     temperature: float = 1.0
     teacher_temperature: float | None = None
+    letters: ClassVar[dict[str, str]] = {"temperature": "T", "teacher_temperature": "the teacher's own T"}
     looks_at: ClassVar[str] = "teacher"
 
     def __post_init__(self) -> None:
