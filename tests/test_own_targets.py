@@ -88,6 +88,16 @@ def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sente
     assert labels[0] == labels[1] != labels[2]
 
 
+def test_samples_of_the_likeliest_word_alone_are_greedy(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:
+    student = lively_model(tiny_vocab, seed=1)
+    one, greedy = (
+        sayer(tiny_vocab, **options).say(student, two_sentences, 1) for options in ({"sample": True, "top_k": 1}, {})
+    )
+    assert torch.equal(one["labels"], greedy["labels"])
+    with pytest.raises(ConfigError, match="own_top_k must be at least 0, got -1"):
+        OwnTargets(top_k=-1)
+
+
 def test_shares() -> None:
     constant = OwnTargets(share=0.5)
     assert constant.share_at(0) == constant.share_at(1) == 0.5

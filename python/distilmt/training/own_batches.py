@@ -88,7 +88,10 @@ class Sayer:
         ]  # no end symbol
         search: dict[str, Any] = {"beam_size": 1}
         if self.options.sample:
-            search = {"sample": True, "temperature": self.options.temperature, "seed": (self.seed << 32) + update}
+            search = {
+                "sample": True, "temperature": self.options.temperature, "top_k": self.options.top_k,
+                "seed": (self.seed << 32) + update,
+            }  # fmt: skip
         said = self._translator.translate_ids(sources, max_length=inputs["labels"].shape[1], **search)
         return inputs | self._targets([t.hypotheses[0] for t in said], ids)
 

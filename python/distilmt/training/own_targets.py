@@ -45,6 +45,9 @@ class OwnTargets:
     )
     sample: bool = field(default=False, metadata={"help": "draw targets instead of taking the likeliest words"})
     temperature: float = field(default=0.9, metadata={"help": "of samples (GKD: 0.9)"})
+    top_k: int = field(
+        default=0, metadata={"help": "likeliest words that samples are drawn from (f-distill's code: 40); 0: all"}
+    )
     every: int = field(default=4, metadata={"help": "updates between decodings with newer weights"})
     beside: bool = field(
         default=False, metadata={"help": "learn from them beside the batch's own targets, not in place of these"}
@@ -58,6 +61,8 @@ class OwnTargets:
             raise ConfigError(f"own_share must lie in [0, 1], got {self.share}")
         if self.every < 1:
             raise ConfigError(f"own_every must be at least 1, got {self.every}")
+        if self.top_k < 0:
+            raise ConfigError(f"own_top_k must be at least 0, got {self.top_k}")
         if not self.temperature > 0:
             raise ConfigError(f"own_temperature must be positive, got {self.temperature}")
 
