@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 
+from distilmt import Report
 from distilmt.errors import ConfigError, DataError, ResourceError
 from distilmt.run import Run, append_event, hash_of, read_events, versions
 from distilmt.state.storage import read_json, write_bytes, write_json
@@ -131,6 +132,13 @@ def test_energy_of_attempts_is_a_sum_or_unknown() -> None:
     assert (hole.seconds, hole.joules, hole.energy_method, hole.energy_coverage) == (2.0, None, "not measured", [])
     assert hole.energy_missing == ["why"]
     assert total([]).joules is None
+
+
+def test_a_run_stands_where_a_path_does(tmp_path: Path) -> None:
+    with Run.open(tmp_path / "run", CONFIG) as run:
+        assert Path(run) == tmp_path / "run"
+        with pytest.raises(DataError, match="no report here"):
+            Report(run)
 
 
 def test_a_stage_must_be_finished(tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ class Run:
         self._stage: Stage | None = None
         self._lock = Lock(folder / "lock", self._beat)
 
+    def __fspath__(self) -> str:
+        """Its folder: a run stands wherever a path to one does, as in `Report(run)`."""
+        return str(self.folder)
+
     @classmethod
     def open(
         cls,

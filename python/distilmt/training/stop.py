@@ -20,7 +20,7 @@ class Stop(TrainerCallback):
     goes on until it does.
     """
 
-    def __init__(self, name: str, ready: Callable[[int], bool]) -> None:
+    def __init__(self, name: str, ready: Callable[[int], bool] = lambda update: True) -> None:
         self.name, self.ready = name, ready
         self.terminated = False
         self.bar: Any = None
