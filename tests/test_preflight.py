@@ -44,6 +44,20 @@ def test_every_method_passes_with_what_it_needs(given: dict[str, Any], method: s
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "word-kd", "own_share": 0.5}, {"method": "noisy-student"},
+        {"method": "seq-kd", "teacher": None, "teacher_size": "tiny"},
+        {"method": "word-kd", "teacher": ("teacher", "teacher")}, {"method": "continual", "teacher": ("teacher", "teacher")},
+        {"method": "triple/f-js"}, {"method": "seq-kd+word-kd", "cache_teacher": 4},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_combinations_that_work_pass(given: dict[str, Any], changes: dict[str, Any]) -> None:
+    check(resolve(DistillConfig, **given | changes))
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"method": "forward", "monolingual_source": "none.de"}, "--monolingual-source none.de: no such file"),
@@ -56,7 +70,8 @@ def test_every_method_passes_with_what_it_needs(given: dict[str, Any], method: s
         ({"objective": "Cosine()", "teacher": ("teacher", "teacher")}, "looks at the layers of a teacher model, got 2"),
         ({"objective": "SelectiveKD(by='mask')"}, "a training has no mask"),
         ({"objective": "NLL(temperature=2) + WordKD(3) + ReverseKD(4) + Top1(temperature=5) + SkewKD(0.1, 6)"}, "temperatures"),
-        ({"objective": "NLL()", "own_share": 1.0}, "learn from a teacher there"),
+        ({"objective": "NLL()", "own_share": 1.0, "own_objective": "NLL()"}, "learn from a teacher there"),
+        ({"objective": "WordKD(iterations=3)", "own_share": 0.5, "cache_teacher": 4}, "asks for more"),
         ({"objective": "ReverseKD()", "cache_teacher": 4}, "needs the teacher's whole distribution"),
         ({"method": "layers", "student_size": "1x1:16:64:4"}, "a copy of the teacher's layers has its width"),
     ],

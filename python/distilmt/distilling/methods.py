@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from distilmt.errors import ConfigError
 from distilmt.training.own_targets import OwnTargets
+
+if TYPE_CHECKING:
+    from distilmt.objectives import Objective
 
 PLAIN = "NLL(label_smoothing=0.1)"
 FINE_TUNING = 0.1  # of the learning rate: Kim & Rush 2016 fine-tune by SGD at 0.1 after 1.0
@@ -45,6 +49,16 @@ class Phase:
         """What of it reads options of data (recipe_options.READERS): the recipe, a loss on neighbours, the teacher's layers."""
         read = {"KNNKD": "KNNKD" in self.objective, "noisy-student": self.promoted, "layers": self.teacher_layers}
         return {self.recipe, *(name for name, reads in read.items() if reads)}
+
+    def taught(self, objective: Objective, own: OwnTargets, *, alone: bool) -> tuple[bool, OwnTargets | None]:
+        """Whether a teacher speaks in it, and the targets that the student says where one does.
+
+        Args:
+            objective: this phase's. own: the run's. alone: it is of the baseline, which stays alone.
+        """
+        chosen = self.own or (own if own.share else None)
+        needs = objective.needs_teacher or (not alone and chosen is not None and chosen.needs_teacher)
+        return needs, chosen if needs else None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distilmt.distilling.methods import ALONE
 from distilmt.errors import ConfigError, DataError
-from distilmt.training.teachers import names_of
+from distilmt.training.teachers import TeacherMix, names_of
 
 if TYPE_CHECKING:
     from distilmt.distill import DistillConfig
@@ -38,7 +39,7 @@ def check(config: DistillConfig) -> None:
     for method in config.methods():
         _knows_something(method)
         for phase in method.phases:
-            _loss(config, phase, words)
+            _loss(config, phase, words, alone=method is ALONE)
             if phase.teacher_layers and teachers:
                 _fits(config.student_size, size, teachers[0])
 
@@ -55,7 +56,7 @@ def _knows_something(method: Method) -> None:
         )
 
 
-def _loss(config: DistillConfig, phase: Phase, words: int) -> None:
+def _loss(config: DistillConfig, phase: Phase, words: int, *, alone: bool) -> None:
     """Evaluates what a phase minimises on a row of `words` zeros, with a teacher of the kind that it will have."""
     import torch
 
@@ -65,10 +66,11 @@ def _loss(config: DistillConfig, phase: Phase, words: int) -> None:
     from distilmt.training.student_loss import require
 
     objective = parse(phase.objective)
-    if config.cache_teacher and objective.needs_teacher:
+    needs, own = phase.taught(objective, config.own, alone=alone)
+    if config.cache_teacher and needs:
         servable(phase.recipe, objective)
     head = Head(torch.zeros(1, 1), torch.zeros(words, 1))
-    teacher: Any = [head] * max(1, len(names_of(config.teacher)))
+    teacher: Any = [head] * (1 if phase.teacher is not None else max(1, len(names_of(config.teacher))))
     ids, zeros = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1)
     if any(term.neighbour_temperature for _, term in objective.terms):
         if phase.recipe != "gold":
@@ -80,9 +82,10 @@ def _loss(config: DistillConfig, phase: Phase, words: int) -> None:
         teacher = Neighbours(ids, zeros)
     elif config.cache_teacher or config.soft_labels is not None:
         teacher = TopK(ids, zeros)
-    models = len(teacher) if isinstance(teacher, list) and objective.needs_teacher else 0
-    stored = not isinstance(teacher, list)
-    require(objective, own_objective(phase.own or config.own, objective), models, stored=stored, mix=config.mix)
+    stored = needs and not isinstance(teacher, list)
+    of_own = None if own is None else own_objective(own, objective)
+    models = len(teacher) if needs and not stored else 0
+    require(objective, of_own, models, stored=stored, mix=config.mix if models > 1 else TeacherMix())
     objective.know(torch.ones(words, dtype=torch.int64))
     outputs = Objective(
         tuple((weight, term) for weight, term in objective.of_pass(1).at(0.0).terms if term.looks_at != "layers")

@@ -35,7 +35,7 @@ def train_student(name: str, method: Method, seed: int, materials: Materials, ru
         own = max(1, updates // count if not last else updates - (updates // count) * (count - 1))
         folder, facts, stages = _phase(
             name if last else f"{name}.{number}", phase, seed, materials, run, folder, own,
-            taught=method is not ALONE,
+            alone=method is ALONE,
         )  # fmt: skip
         trainings.append(facts)
         made_by += [stage for stage in stages if stage not in made_by]
@@ -63,7 +63,7 @@ def _together(trainings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _phase(
-    name: str, phase: Phase, seed: int, materials: Materials, run: Run, before: Path | None, updates: int, *, taught: bool
+    name: str, phase: Phase, seed: int, materials: Materials, run: Run, before: Path | None, updates: int, *, alone: bool
 ) -> tuple[Path, dict[str, Any], list[str]]:  # fmt: skip
     """One training: its folder, its facts, and the stages that it took."""
     from distilmt import models
@@ -91,8 +91,7 @@ def _phase(
         "size": config.student_size, "recipe": phase.recipe, "objective": phase.objective, "training": options.inputs(),
         "vocab": Vocab.load(teacher).hash,
     }  # fmt: skip
-    own = phase.own or (config.own if config.own.share else None)
-    needs = objective.needs_teacher or (taught and own is not None and own.needs_teacher)  # the baseline stays alone
+    needs, own = phase.taught(objective, config.own, alone=alone)
     if needs or phase.recipe != "gold" or phase.teacher_layers:
         inputs["teacher"] = identity(teachers)
         inputs |= {"mix": asdict(config.mix)} if len(teachers) > 1 else {}
@@ -102,7 +101,7 @@ def _phase(
     if before is not None:
         inputs["before"] = models.weights_hash(before)
     looked_at, stages = materials.looked_at(objective, phase.recipe) if needs else (None, [])
-    if needs and own is not None:
+    if own is not None:
         inputs["own"] = asdict(own)
     if isinstance(looked_at, SoftLabelsStore):
         inputs["soft labels"] = looked_at.hash
@@ -129,7 +128,7 @@ def _phase(
             asked = [models.load(each) for each in teachers] if isinstance(looked_at, list) else looked_at
             fit = fit_text(
                 student, vocabulary, text, dev, objective, asked, options, stage.folder, name,
-                own if needs else None, mix=config.mix if len(teachers) > 1 else None,
+                own, mix=config.mix if len(teachers) > 1 else None,
             )  # fmt: skip
             stage.finish(outputs={"model": fit.model}, facts=fit.facts())
             remove_checkpoints(stage.folder)
