@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import InitVar, dataclass, field
 from types import SimpleNamespace
 
 import pytest
@@ -223,3 +224,18 @@ def test_compiles_without_a_graph_break(student: Head, teacher: Head, targets: T
 
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager")
     assert compiled(student.hidden, student.weight) == loss(student.hidden, student.weight)
+
+
+def test_parameters_of_types_that_no_option_has_are_taken_as_they_are() -> None:
+    @dataclass(frozen=True, repr=False)
+    class Scaled(NLL):
+        shares: dict[str, float] = field(default_factory=dict)
+        given: InitVar[int] = 0
+
+        def __post_init__(self, given: int) -> None:
+            super().__post_init__()
+            assert given == 3
+
+    assert Scaled(0.1, shares={"a": 1.0}, given=3).shares == {"a": 1.0}
+    with pytest.raises(ConfigError, match="Scaled: label_smoothing must be number, got 'a'"):
+        Scaled("a", given=3)  # type: ignore[arg-type]

@@ -117,7 +117,7 @@ def test_who_learns_from_whom(term: str, kind: str) -> None:
         (3, "teacher must be a Head, logits, TopK, SoftLabels, Neighbours, Ensemble or a list, got int"),
         ([(0.5, TEACHER), TEACHER], "give all of them a weight, or none"),
         ([SPARSE["TopK"], TEACHER], "a list of teachers is of heads or logits, .* got TopK"),
-        ([("half", TEACHER)], "with a number as its weight, got Head"),
+        ([("half", TEACHER)], "with a number as its weight, got str"),
         (TopK(TOP.expand(-1, 2), torch.zeros(ROWS, 2)), "ids must be distinct in a row, got one twice in row 0"),
         (Ensemble([TEACHER, TEACHER], [0.0, 0.0]), "weights must not all be 0"),
         (Ensemble([TEACHER, TEACHER], [1.0]), "weights must be 2 numbers"),
@@ -221,6 +221,7 @@ def test_weights_stand_before_or_behind_their_teachers() -> None:
     want = evaluate("WordKD()", Ensemble([TEACHER, STUDENT], [3.0, 1.0])).loss
     assert evaluate("WordKD()", [(3, TEACHER), (1.0, STUDENT)]).loss == want
     assert evaluate("WordKD()", [(TEACHER, 0.75), (STUDENT, 0.25)]).loss == want
+    assert evaluate("WordKD()", [(TEACHER, np.float32(0.75)), (torch.tensor(0.25), STUDENT)]).loss == want
 
 
 @pytest.mark.parametrize("tail", ["renormalise", "drop", "rest"])

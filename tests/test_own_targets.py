@@ -68,8 +68,8 @@ def test_a_checkpoint_waits_for_newer_weights(tiny_vocab: Vocab, two_sentences: 
     ending = stop.Stop("training", own.fresh)
     ending.terminated = True
 
-    def saves(update: int) -> bool:
-        control = SimpleNamespace(should_save=False, should_training_stop=False)
+    def saves(update: int, due: bool = False) -> bool:
+        control = SimpleNamespace(should_save=due, should_training_stop=False)
         ending.on_step_end(None, SimpleNamespace(global_step=update, max_steps=100), control)
         assert control.should_save == control.should_training_stop
         return control.should_save
@@ -77,6 +77,8 @@ def test_a_checkpoint_waits_for_newer_weights(tiny_vocab: Vocab, two_sentences: 
     assert saves(4)
     own.say(lively_model(tiny_vocab, seed=1), two_sentences, 5)
     assert [saves(update) for update in (6, 7, 8, 9)] == [False, False, True, True]
+    own.say(lively_model(tiny_vocab, seed=1), two_sentences, 10)
+    assert not saves(11) and saves(11, due=True)  # a checkpoint that is due is such a one
 
 
 def test_samples_differ_by_update_and_not_by_chance(tiny_vocab: Vocab, two_sentences: dict[str, Tensor]) -> None:

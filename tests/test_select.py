@@ -224,6 +224,7 @@ def test_what_a_learned_metric_needs(labels: Path, learned: Any, write: Any) -> 
     for options, said in [
         ({"rule": "chrf", "gold": Path("gold"), **learned}, "--metric serves the rules mbr and estimate, got --rule chrf"),
         ({"rule": "estimate"}, "--rule estimate asks a learned metric - name it with --metric"),
+        ({"rule": "estimate", "metric": "comet", **{k: learned[k] for k in ("python", "source")}}, "compares with a reference"),
         ({"rule": "mbr", **learned, "source": None}, "--metric reads the source too"),
         ({"rule": "mbr", "source": learned["source"]}, "--metric reads the source too, and only then"),
         ({"rule": "mbr", **other}, "other.txt: not the text that was labelled"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,26 +20,36 @@ def check(config: DistillConfig) -> None:
     Raises: ConfigError, DataError: what is missing, or what does not fit.
     """
     from distilmt.marian.model_folder import read_config
+    from distilmt.marian.weights import weights_hash
     from distilmt.models import folder_of, parse_size
     from distilmt.soft_labels import SoftLabels
+    from distilmt.text.dataset import is_column
 
     for name in ("monolingual_source", "monolingual_target"):
         path = getattr(config.data, name)
         if path is not None and not Path(path).is_file():
             raise DataError(f"--{name.replace('_', '-')} {path}: no such file - check the path")
+    for name in config.adapt_train or ():
+        if not is_column(name) and not Path(name).is_file():
+            raise DataError(f"--adapt-train {name}: no such file - check the path")
     if config.data.reverse_teacher is not None:
-        read_config(folder_of(config.data.reverse_teacher))
-    if config.soft_labels is not None:
-        SoftLabels.open(config.soft_labels)
+        folder_of(config.data.reverse_teacher)
+    stored = None if config.soft_labels is None else SoftLabels.open(config.soft_labels)
     teachers = [read_config(folder_of(name)) for name in names_of(config.teacher)]
     words = teachers[0].vocab_size - 1 if teachers else config.vocab_size
     size = parse_size(config.student_size)
+    if teachers:
+        theirs = tuple(getattr(teachers[0], name) for name in ("d_model", "encoder_ffn_dim", "encoder_attention_heads"))
+    else:
+        its = parse_size(config.teacher_size or "")
+        theirs = its.hidden, its.ffn, its.heads
     for method in config.methods():
         _knows_something(method)
         for phase in method.phases:
-            _loss(config, phase, words, alone=method is ALONE)
-            if phase.teacher_layers and teachers:
-                _fits(config.student_size, size, teachers[0])
+            if _loss(config, phase, words, alone=method is ALONE) and stored is not None:
+                stored.require(teacher=weights_hash(folder_of(names_of(config.teacher)[0])))
+            if phase.teacher_layers:
+                _fits(config.student_size, size, theirs)
 
 
 def _knows_something(method: Method) -> None:
@@ -56,8 +64,11 @@ def _knows_something(method: Method) -> None:
         )
 
 
-def _loss(config: DistillConfig, phase: Phase, words: int, *, alone: bool) -> None:
-    """Evaluates what a phase minimises on a row of `words` zeros, with a teacher of the kind that it will have."""
+def _loss(config: DistillConfig, phase: Phase, words: int, *, alone: bool) -> bool:
+    """Evaluates what a phase minimises on a row of `words` zeros, with a teacher of the kind that it will have.
+
+    Returns: whether it has one.
+    """
     import torch
 
     from distilmt.distilling.cached_teacher import servable
@@ -70,8 +81,9 @@ def _loss(config: DistillConfig, phase: Phase, words: int, *, alone: bool) -> No
     if config.cache_teacher and needs:
         servable(phase.recipe, objective)
     head = Head(torch.zeros(1, 1), torch.zeros(words, 1))
-    teacher: Any = [head] * (1 if phase.teacher is not None else max(1, len(names_of(config.teacher))))
+    heads = [head] * (1 if phase.teacher is not None else max(1, len(names_of(config.teacher))))
     ids, zeros = torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 1)
+    teacher: Any = heads
     if any(term.neighbour_temperature for _, term in objective.terms):
         if phase.recipe != "gold":
             raise ConfigError(
@@ -86,26 +98,24 @@ def _loss(config: DistillConfig, phase: Phase, words: int, *, alone: bool) -> No
     of_own = None if own is None else own_objective(own, objective)
     models = len(teacher) if needs and not stored else 0
     require(objective, of_own, models, stored=stored, mix=config.mix if models > 1 else TeacherMix())
-    objective.know(torch.ones(words, dtype=torch.int64))
-    outputs = Objective(
-        tuple((weight, term) for weight, term in objective.of_pass(1).at(0.0).terms if term.looks_at != "layers")
-    )
-    if outputs.terms:
-        with torch.no_grad(), _said_of(phase):
-            outputs.evaluate(student=head, targets=ids[0], teacher=teacher, snapshot=head, sentences=ids[0])
+    for each, known in ((objective, teacher), (of_own, heads)):
+        if each is None:
+            continue
+        each.know(torch.ones(words, dtype=torch.int64))
+        terms = [(weight, term) for weight, term in each.of_pass(1).at(0.0).terms if term.looks_at != "layers"]
+        try:
+            with torch.no_grad():
+                if terms:
+                    Objective(tuple(terms)).evaluate(
+                        student=head, targets=ids[0], teacher=known, snapshot=head, sentences=ids[0]
+                    )
+        except ValueError as error:  # a limit of the kernels, or a teacher of another kind
+            raise ConfigError(f"objective {each!r}: {error}") from None
+    return needs
 
 
-@contextmanager
-def _said_of(phase: Phase) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:  # a limit of the kernels
-        raise ConfigError(f"objective {phase.objective!r}: {error}") from None
-
-
-def _fits(name: str, size: Any, teacher: Any) -> None:
+def _fits(name: str, size: Any, theirs: tuple[int, ...]) -> None:
     """Raises: ConfigError: a student that begins with layers of its teacher has another width."""
-    theirs = tuple(getattr(teacher, each) for each in ("d_model", "encoder_ffn_dim", "encoder_attention_heads"))
     if (size.hidden, size.ffn, size.heads) != theirs:
         raise ConfigError(
             f"--student-size {name}: a copy of the teacher's layers has its width, feed-forward width and heads, "

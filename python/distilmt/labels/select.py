@@ -61,6 +61,11 @@ class SelectConfig:
             )
         if self.ranking.rule == "estimate" and not asks:
             raise ConfigError("--rule estimate asks a learned metric - name it with --metric and --python")
+        if self.ranking.rule == "estimate" and self.learned.metric == "comet" and not self.learned.metric_model:
+            raise ConfigError(
+                "--rule estimate: comet's usual model compares with a reference - name one that reads none, as in "
+                "--metric-model Unbabel/wmt22-cometkiwi-da"
+            )
         if asks != (self.source is not None):
             raise ConfigError("--metric reads the source too, and only then: --source FILE, the text that was labelled")
         if self.ranking.needs_gold and self.gold is None:

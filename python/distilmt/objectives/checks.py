@@ -27,7 +27,9 @@ def typed(term: Any) -> None:
         try:
             convert(getattr(term, name), kind, text=False)
         except ValueError as error:
-            raise ConfigError(f"{type(term).__name__}: {name} {error}") from None
+            raise ConfigError(f"{of.__name__}: {name} {error}") from None
+        except TypeError:  # of a term of one's own: a type that no option has
+            continue
 
 
 @cache

@@ -66,7 +66,7 @@ class SelectiveKD(Term):
     update: Literal["micro_batch", "step"] = "micro_batch"
     gather: bool = False
     tail: Literal["renormalise", "drop", "rest"] = "renormalise"
-    letters: ClassVar[dict[str, str]] = {"rate": "the share chosen", "temperature": "T"}
+    letters: ClassVar[dict[str, str]] = {"temperature": "T"}
     looks_at: ClassVar[str] = "teacher"
     gated: ClassVar[bool] = True
     memory: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False, hash=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -143,14 +144,17 @@ def arguments(
 def _weighted(member: Any) -> tuple[Head | Tensor, float | None]:
     """A member of a list with its weight, in either order, or by itself."""
     head, weight = member if isinstance(member, tuple) and len(member) == 2 else (member, None)
-    if isinstance(weight, Head | Tensor):
+    if isinstance(weight, Head) or (isinstance(weight, Tensor) and weight.dim()):
         head, weight = weight, head
-    if not isinstance(head, Head | Tensor) or not isinstance(weight, int | float | None):
+    if isinstance(weight, Tensor) and not weight.dim():
+        weight = float(weight)
+    if not isinstance(head, Head | Tensor) or not isinstance(weight, Real | None):
+        wrong = head if not isinstance(head, Head | Tensor) else weight
         raise ConfigError(
-            f"a list of teachers is of heads or logits, each alone or with a number as its weight, got {type(head).__name__} - "
+            f"a list of teachers is of heads or logits, each alone or with a number as its weight, got {type(wrong).__name__} - "
             "what is known at a few words alone teaches alone"
         )
-    return head, weight
+    return head, None if weight is None else float(weight)
 
 
 def _sparse(teacher: Stored, device: torch.device) -> SparseTeacher:

@@ -39,11 +39,11 @@ class Term(ABC):
         super().__init_subclass__(**kwargs)
         own = getattr(cls, "__post_init__", None)
 
-        def checked(self: Any) -> None:
+        def checked(self: Any, *given: Any) -> None:
             if not torch.compiler.is_compiling():
                 typed(self)
             if own is not None:
-                own(self)
+                own(self, *given)
 
         cls.__post_init__ = checked  # type: ignore[attr-defined]
 

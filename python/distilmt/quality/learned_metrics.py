@@ -13,8 +13,8 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from itertools import count as counted
 from pathlib import Path
@@ -82,18 +82,26 @@ class Metric:
         signature: metric, version and model; scores with different signatures are not comparable.
     """
 
-    def __init__(self, name: str, worker: _Worker) -> None:
+    def __init__(self, name: str, worker: _Worker, failed: Callable[[Exception], MetricUnavailable]) -> None:
         about = worker.read()
         if (protocol := about.get("protocol")) != PROTOCOL:
             raise _Failed(
                 f"it speaks protocol {_line(protocol)}, expected {PROTOCOL}: it is of another version of distilmt"
             )
         self.signature = f"{name}:{_line(about.get('version'))}|model:{_line(about.get('model'))}"
-        self._worker, self._questions = worker, counted()
+        self._worker, self._failed, self._questions = worker, failed, counted()
 
     def score(self, sources: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-        """One number per line; the three are line-aligned. A metric that reads no reference is given "" for it."""
-        lines = list(zip(sources, hypotheses, references, strict=True))
+        """One number per line; the three are line-aligned. A metric that reads no reference is given "" for it.
+
+        Raises: MetricUnavailable.
+        """
+        try:
+            return self._scores(list(zip(sources, hypotheses, references, strict=True)))
+        except _FAULTS as error:
+            raise self._failed(error) from None
+
+    def _scores(self, lines: list[tuple[str, str, str]]) -> list[float]:
         scores: list[float] = []
         for first in range(0, len(lines), BATCH):
             number, columns = next(self._questions), zip(*lines[first : first + BATCH], strict=True)
@@ -116,14 +124,19 @@ def opened(metric: str, python: str, model: str | None = None, timeout: float = 
         python: that interpreter.
         model: a name that the metric knows, or a checkpoint; None is its usual one, "" for one's own.
         timeout: seconds to wait for an answer, the one about its start or the scores of 256 lines.
-    Raises: MetricUnavailable: whatever went wrong with the worker, at its start or while the context lasts.
+    Raises: MetricUnavailable: whatever went wrong with the worker.
     """
     command = [python, str(WORKER), metric, model or MODELS.get(metric, "")]
-    try:
-        with _Worker(command, timeout) as worker:
-            yield Metric(metric, worker)
-    except (_Failed, RecursionError) as error:  # the latter of an answer that is nested deeply
-        raise MetricUnavailable(Unavailable(metric, str(error), shlex.join(command))) from None
+
+    def failed(error: Exception) -> MetricUnavailable:
+        return MetricUnavailable(Unavailable(metric, str(error), shlex.join(command)))
+
+    with ExitStack() as stack:
+        try:
+            found = Metric(metric, stack.enter_context(_Worker(command, timeout)), failed)
+        except _FAULTS as error:
+            raise failed(error) from None
+        yield found
 
 
 def learned(
@@ -219,6 +232,9 @@ class LearnedOptions(MetricOptions):
 
 class _Failed(Exception):
     pass
+
+
+_FAULTS = (_Failed, RecursionError)  # the latter of an answer that is nested deeply
 
 
 class _Worker:

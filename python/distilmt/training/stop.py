@@ -48,7 +48,8 @@ class Stop(TrainerCallback):
             self.bar.update(1)
         if state.global_step >= state.max_steps:
             control.should_log = control.should_evaluate = True  # also where eval_every does not divide the updates
-        if self.terminated and self.ready(state.global_step):
+        # One that is due anyway is such a checkpoint.
+        if self.terminated and (control.should_save or self.ready(state.global_step)):
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
